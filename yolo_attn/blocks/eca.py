@@ -1,0 +1,88 @@
+"""Efficient Channel Attention (ECA).
+
+Paper: Wang et al., "ECA-Net: Efficient Channel Attention for Deep Convolutional Neural Networks", CVPR 2020,
+https://arxiv.org/abs/1910.03151
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch  # noqa: F401  (used by the example)
+from torch import Tensor, nn
+
+from yolo_attn.blocks._common import (
+    INITS,
+    Init,
+    apply_gates,
+    check_choice,
+    check_int,
+    check_number,
+    check_odd,
+    check_positive,
+    gate,
+    gate_scale,
+    mean_hw,
+    zero_,
+)
+
+
+class ECA(nn.Module):
+    """Rescale each channel by a gate computed from the global averages of its ``k`` neighbours.
+
+    ``y = x * sigmoid(conv1d_k(mean_hw(x)))``, Eq. 10; one kernel without bias slides over the channels, zeros beyond
+    both ends. ``k`` follows from the width, Eq. 12: ``t = int(abs((log2 C + b) / gamma))``, and ``k`` is ``t`` if odd,
+    else ``t + 1``. (The paper's ResNet-50 with 80 extra parameters has explicit sizes instead: 3, 5, 5, 7.)
+
+    ``init="identity"``: the kernel starts at 0 and the gate is ``2 * sigmoid``, in (0, 2), hence 1 at first.
+
+    Args:
+        channels: Channels ``C`` of input and output.
+        kernel_size: Odd kernel size ``k``; ``None`` computes it from ``channels``, ``gamma`` and ``b``.
+        gamma: Divisor in the adaptive size.
+        b: Offset in the adaptive size.
+        init: ``"paper"`` or ``"identity"`` (a fresh block returns its input exactly).
+
+    Shape:
+        ``(N, C, H, W)`` -> ``(N, C, H, W)``
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of its range, e.g. an even ``kernel_size``.
+
+    Example:
+        >>> ECA(256).kernel_size
+        5
+        >>> ECA(64)(torch.rand(2, 64, 20, 20)).shape
+        torch.Size([2, 64, 20, 20])
+    """
+
+    def __init__(
+        self, channels: int, kernel_size: int | None = None, gamma: float = 2, b: float = 1, *, init: Init = "paper"
+    ) -> None:
+        super().__init__()
+        self.channels = check_int("channels", channels)
+        check_positive("gamma", gamma)
+        check_number("b", b)
+        if kernel_size is None:
+            t = int(abs((math.log2(channels) + b) / gamma))
+            kernel_size = t if t % 2 else t + 1
+        self.kernel_size = check_odd("kernel_size", kernel_size)
+        self.init = check_choice("init", init, INITS)
+        self.scale = gate_scale(init)
+        self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        if init == "identity":
+            zero_(self.conv)
+
+    def attention(self, x: Tensor) -> Tensor:
+        """Return the channel gate ``(N, C, 1, 1)``, in (0, 1), with ``init="identity"`` in (0, 2)."""
+        z = self.conv(mean_hw(x).unsqueeze(1)).squeeze(1)  # (N, C)
+        return gate(z, self.scale)[:, :, None, None]  # (N, C, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` times its channel gate."""
+        return apply_gates(x, self.attention(x))
+
+    def extra_repr(self) -> str:
+        """Show what the submodules do not."""
+        return f"{self.channels}, init={self.init}"

@@ -1,0 +1,116 @@
+"""Global Context (GC) block.
+
+Paper: Cao et al., "GCNet: Non-local Networks Meet Squeeze-Excitation Networks and Beyond", ICCV Workshops 2019,
+https://arxiv.org/abs/1904.11492
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.blocks._common import (
+    INITS,
+    Init,
+    apply_gates,
+    check_choice,
+    check_int,
+    gate,
+    gate_scale,
+    mean_hw,
+    project_c,
+    softmax_hw,
+    weighted_sum_hw,
+    zero_,
+)
+
+
+class _Transform(nn.Module):
+    """Bottleneck transform of the context, ``W2 relu(LN(W1 c))``; ``W2`` and its bias start at 0."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(channels, hidden)
+        self.norm = nn.LayerNorm(hidden)
+        self.up = nn.Linear(hidden, channels)
+        zero_(self.up)
+
+    def forward(self, context: Tensor) -> Tensor:
+        """Map ``(N, C)`` to ``(N, C)``."""
+        return self.up(torch.relu(self.norm(self.down(context))))
+
+
+class GC(nn.Module):
+    """Add to every position one vector computed from the global context (or scale every position by it).
+
+    ``c = sum_j softmax_j(Wk x_j) x_j`` and ``y = x + W2 relu(LN(W1 c))``, Eq. 5. With ``pooling="avg"`` the context is
+    the plain mean and there is no ``Wk``. With ``fusion="mul"`` the transform is a gate, ``y = x * sigmoid(...)``, and
+    ``"add+mul"`` does both with two transforms, ``y = x * sigmoid(mul) + add``. Unlike the paper, the hidden width
+    has a floor (``min_hidden``): a LayerNorm over very few values carries little, over one value nothing.
+
+    As in the authors' release the last layer of each transform starts at 0, so that ``fusion="add"`` starts as the
+    identity under either ``init``. ``init="identity"`` only changes the gate of the other two, to ``2 * sigmoid``, in
+    (0, 2), hence 1 at first.
+
+    Args:
+        channels: Channels ``C`` of input and output.
+        reduction: Bottleneck ratio; the hidden width is ``max(channels // reduction, min_hidden)``.
+        pooling: ``"attention"`` or ``"avg"``.
+        fusion: ``"add"``, ``"mul"`` or ``"add+mul"``.
+        min_hidden: Smallest hidden width.
+        init: ``"paper"`` or ``"identity"`` (a fresh block returns its input exactly).
+
+    Shape:
+        ``(N, C, H, W)`` -> ``(N, C, H, W)``
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of its range.
+
+    Example:
+        >>> GC(64)(torch.rand(2, 64, 20, 20)).shape
+        torch.Size([2, 64, 20, 20])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        reduction: int = 16,
+        pooling: Literal["attention", "avg"] = "attention",
+        fusion: Literal["add", "mul", "add+mul"] = "add",
+        min_hidden: int = 8,
+        *,
+        init: Init = "paper",
+    ) -> None:
+        super().__init__()
+        self.channels = check_int("channels", channels)
+        hidden = max(channels // check_int("reduction", reduction), check_int("min_hidden", min_hidden))
+        self.pooling = check_choice("pooling", pooling, ("attention", "avg"))
+        self.fusion = check_choice("fusion", fusion, ("add", "mul", "add+mul"))
+        self.init = check_choice("init", init, INITS)
+        self.scale = gate_scale(init)
+        self.mask = nn.Conv2d(channels, 1, 1) if pooling == "attention" else None
+        self.add_transform = _Transform(channels, hidden) if "add" in fusion else None
+        self.mul_transform = _Transform(channels, hidden) if "mul" in fusion else None
+
+    def attention(self, x: Tensor) -> Tensor:
+        """Return the pooling weights ``(N, 1, H, W)``, summing to 1 over positions (uniform with ``"avg"``)."""
+        if self.mask is None:
+            return torch.full_like(x[:, :1], 1.0) / (x.shape[2] * x.shape[3])  # (N, 1, H, W)
+        return softmax_hw(project_c(x, self.mask))  # (N, 1, H, W)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` fused with its transformed context."""
+        context = mean_hw(x) if self.mask is None else weighted_sum_hw(x, self.attention(x))  # (N, C)
+        y = x
+        if self.mul_transform is not None:
+            y = apply_gates(y, gate(self.mul_transform(context), self.scale)[:, :, None, None])
+        if self.add_transform is not None:
+            y = y + self.add_transform(context)[:, :, None, None].to(x.dtype)
+        return y
+
+    def extra_repr(self) -> str:
+        """Show what the submodules do not."""
+        return f"{self.channels}, pooling={self.pooling}, fusion={self.fusion}, init={self.init}"

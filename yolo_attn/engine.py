@@ -1,0 +1,170 @@
+"""Train, validate and run Ultralytics models with the blocks known and pretrained weights kept.
+
+The only caller of Ultralytics' train and val. A trainer here is Ultralytics' own with one difference: the weights it is
+given go to the rows they belong to. It is a class of this module, so that the worker processes of a multi-GPU training,
+which rebuild the trainer from its class, import this package too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import ultralytics
+import ultralytics.cfg
+import yaml
+from ultralytics.data.utils import check_det_dataset
+from ultralytics.utils import LOGGER, YAML
+from ultralytics.utils.checks import check_yaml
+
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.weights import TransferReport, check_source, transfer_weights
+
+_DETECTION_LIKE = ("detect", "segment", "pose", "obb")
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+def check_data(data: str | Path) -> dict[str, Any]:
+    """Resolve a data YAML as Ultralytics does, downloading nothing.
+
+    Returns:
+        Its content with absolute paths, as Ultralytics uses it; empty for a set that Ultralytics is yet to download.
+
+    Raises:
+        YoloAttnError: If the file, or a folder of images it names, is missing.
+    """
+    if "://" in str(data) or Path(data).suffix not in (".yaml", ".yml"):
+        return {}
+    try:
+        file = check_yaml(str(data))
+        if YAML.load(file).get("download"):
+            return {}
+        return check_det_dataset(file, autodownload=False)
+    except (FileNotFoundError, SyntaxError, yaml.YAMLError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise YoloAttnError(f"data '{data}' cannot be used: {reason}") from error
+
+
+# --- trainers ---------------------------------------------------------------------------------------------------------
+class RowTransfer:
+    """Mixin for an Ultralytics trainer: ``pretrained=`` weights are transferred along rows."""
+
+    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
+        """Build the model as the host's trainer does, then give each row the weights that belong to it."""
+        model = super().get_model(cfg=cfg, weights=None, verbose=verbose)
+        if weights is not None:
+            _log_transfer(transfer_weights(model, weights), by_row=verbose and bool(self.args.verbose))
+        return model
+
+
+@functools.cache
+def trainer_with_row_transfer(host: type) -> type:
+    """Return a trainer class that is ``host`` with row transfer, importable from this module by name."""
+    if issubclass(host, RowTransfer):
+        return host
+    where = f"{host.__module__}.{host.__qualname__}".replace(".", "__")
+    return type(where, (RowTransfer, host), {"__module__": __name__, "__doc__": host.__doc__})
+
+
+def __getattr__(name: str) -> type:
+    """Rebuild a trainer class by name, as unpickling it in another process asks for it."""
+    module, _, cls = name.replace("__", ".").rpartition(".")
+    if not module.startswith("ultralytics."):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return trainer_with_row_transfer(getattr(importlib.import_module(module), cls))
+
+
+def _log_transfer(report: TransferReport, by_row: bool) -> None:
+    LOGGER.info(str(report) if by_row else report.summary())
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
+class KeepsWeights:
+    """Mixin for an Ultralytics model: ``load`` and ``train`` transfer weights along rows."""
+
+    @property
+    def task_map(self) -> dict[str, dict[str, Any]]:
+        """The host's map with trainers that transfer along rows."""
+        return {
+            task: {**parts, "trainer": trainer_with_row_transfer(parts["trainer"])} if "trainer" in parts else parts
+            for task, parts in super().task_map.items()
+        }
+
+    def train(self, trainer: type | None = None, **kwargs: Any) -> Any:
+        """Train as the host does, once data and weights are known to be there and to fit.
+
+        Args:
+            trainer: A trainer class to use as it is, instead of the one that keeps weights.
+            **kwargs: What ``ultralytics.YOLO.train`` takes.
+
+        Raises:
+            YoloAttnError: If data or weights are missing, unreadable or of another architecture.
+        """
+        if not (kwargs.get("resume") or kwargs.get("cfg")):
+            if self.task in _DETECTION_LIKE and isinstance(kwargs.get("data"), (str, Path)):
+                check_data(kwargs["data"])
+            if isinstance(kwargs.get("pretrained"), (str, Path)):
+                check_source(self.model, kwargs["pretrained"])
+        return super().train(trainer, **kwargs)
+
+    def load(self, weights: Any = "yolo11n.pt", verbose: bool = False) -> Any:
+        """Transfer weights into this model along rows.
+
+        Args:
+            weights: A checkpoint's path, a loaded checkpoint, or a model.
+            verbose: List what came over by row, not only in one line.
+
+        Returns:
+            This model.
+        """
+        self._check_is_pytorch_model()
+        report = transfer_weights(self.model, weights)
+        _log_transfer(report, by_row=verbose)
+        self.overrides.pop("pretrained", None)
+        self.ckpt, self.ckpt_path = {"model": self.model}, None  # with a checkpoint set, train() starts from self.model
+        self.predictor = None
+        return self
+
+
+class YOLO(KeepsWeights, ultralytics.YOLO):
+    """``ultralytics.YOLO`` whose pretrained weights survive inserted rows, in ``load`` and in training.
+
+    Examples:
+        >>> model = YOLO("yolo11n-ela.yaml")
+        >>> model.task
+        'detect'
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        if not isinstance(self, KeepsWeights):  # the host turned itself into another class, e.g. for an RT-DETR head
+            self.__class__ = _keeping(type(self))
+
+
+@functools.cache
+def _keeping(host: type) -> type:
+    return type(host.__name__, (KeepsWeights, host), {"__module__": __name__})
+
+
+# --- the host's command line ------------------------------------------------------------------------------------------
+def run_host_command(words: Sequence[str]) -> None:
+    """Run ``yolo``'s own command line in this process, with the models of this module in place of the host's.
+
+    Args:
+        words: What follows ``yolo``, e.g. ``["train", "model=yolo11n-ela.yaml", "data=coco8.yaml"]``.
+    """
+    with _models_of_this_module(), mock.patch.object(ultralytics.cfg, "ARGV", ["yolo", *words]):
+        ultralytics.cfg.entrypoint()
+
+
+@contextlib.contextmanager
+def _models_of_this_module() -> Iterator[None]:
+    ours = {"YOLO": YOLO, "RTDETR": _keeping(ultralytics.RTDETR)}
+    with mock.patch.multiple(ultralytics, create=True, **ours):
+        yield

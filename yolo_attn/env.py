@@ -1,0 +1,55 @@
+"""What a measurement was taken on: hardware and versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+def environment(device: str = "cpu") -> dict[str, str | int]:
+    """Return hardware and versions, for the record beside a result.
+
+    Args:
+        device: Torch device the measurement ran on, e.g. ``"cpu"`` or ``"cuda:0"``.
+    """
+    import torch
+
+    found: dict[str, str | int] = {
+        "device": device,
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        **{name.replace("-", "_"): _version(name) for name in ("torch", "ultralytics", "yolo-attn")},
+    }
+    if device.startswith("cuda"):
+        found["gpu"] = torch.cuda.get_device_name(device)
+        found["cuda"] = str(torch.version.cuda)
+    return found
+
+
+def describe(env: dict[str, str | int]) -> str:
+    """Say in one line what an ``environment`` holds."""
+    where = f"{env['gpu']}, CUDA {env['cuda']}" if "gpu" in env else f"{env['cpu']}, {env['cores']} cores"
+    return (
+        f"{where}; Python {env['python']}, torch {env['torch']}, ultralytics {env['ultralytics']}, "
+        f"yolo-attn {env['yolo_attn']}"
+    )
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

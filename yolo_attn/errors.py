@@ -1,0 +1,34 @@
+"""The one error a user's mistake raises, and the nearest-match hint that goes with it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class YoloAttnError(ValueError):
+    """A mistake in what was asked for: the message says what was given, what is allowed, and the nearest match.
+
+    The command line prints it as one line and exits with 2; everything else that is raised is a defect and keeps its
+    traceback.
+    """
+
+
+def one_of(what: str, given: object, allowed: Iterable[str], also: Iterable[str] = ()) -> str:
+    """Say that ``given`` is not a known ``what``, which one is nearest, and what is allowed.
+
+    Args:
+        what: What was being named, e.g. ``"block"``.
+        given: The value that was not accepted.
+        allowed: The accepted values, all of them listed in the message.
+        also: Further accepted values, too many to list; searched for the nearest match only.
+
+    Examples:
+        >>> one_of("block", "ELAA", ["SE", "ELA"])
+        "unknown block 'ELAA'. Did you mean 'ELA'? Allowed: SE, ELA"
+    """
+    names = [str(a) for a in allowed]
+    folded = {n.casefold(): n for n in reversed([*names, *map(str, also)])}
+    near = difflib.get_close_matches(str(given).casefold(), list(folded), n=1, cutoff=0.5)
+    hint = f" Did you mean '{folded[near[0]]}'?" if near else ""
+    return f"unknown {what} {str(given)!r}.{hint} Allowed: {', '.join(names)}"

@@ -1,0 +1,265 @@
+"""Make attention blocks usable as rows of Ultralytics model YAMLs, without a fork and without a copy of its parser.
+
+Ultralytics' ``parse_model`` looks a row's class up among the globals of ``ultralytics.nn.tasks`` and passes the row's
+arguments to it; a string argument that names one of the parser's local variables is replaced by that variable. Two
+things follow, and this module does only these two:
+
+* every block gets a *row class* under its name in ``ultralytics.nn.tasks``: called with the parser's list of widths and
+  the row's ``from``, it returns the block itself, built for the right number of channels;
+* ``parse_model`` and ``yaml_model_load`` are wrapped: rows are checked and their arguments put into that form before
+  the original parser runs, and the bare names of the shipped YAMLs are found.
+
+Importing this module costs nothing: Ultralytics is patched when it is imported, or now if it already is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import importlib.abc
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from yolo_attn import registry
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.model_files import find_model_yaml, shipped_models, unscaled
+from yolo_attn.rows import is_row_class, prepare_rows, row_class
+from yolo_attn.schema import hyper_parameters
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from torch import nn
+
+_TASKS = "ultralytics.nn.tasks"
+_displaced: dict[str, type] = {}  # what a forced registration hid in the host, to be put back by unregister()
+
+
+def register(
+    cls: type[nn.Module] | None = None, *, name: str | None = None, aliases: Iterable[str] = (), force: bool = False
+) -> Any:
+    """Make a module class usable as a row of any model YAML; call it, or put it over the class as a decorator.
+
+    Args:
+        cls: An ``nn.Module`` whose constructor takes the number of channels first and whose output has its input's
+            shape. It must be importable by name, because checkpoints store it by name.
+        name: Name in a YAML; the class's own name by default.
+        aliases: Further names under which a YAML may use it.
+        force: Replace a class that already has the name, Ultralytics' own included.
+
+    Returns:
+        The class, so that it works as a decorator, with or without arguments.
+
+    Raises:
+        YoloAttnError: If the class cannot be a block, or the name is taken (the message says by whom).
+
+    Examples:
+        >>> import torch, yolo_attn
+        >>> class Scale(torch.nn.Module):
+        ...     def __init__(self, channels, start: float = 1.0):
+        ...         super().__init__()
+        ...         self.weight = torch.nn.Parameter(torch.full((channels, 1, 1), start))
+        ...     def forward(self, x):
+        ...         return x * self.weight
+        >>> yolo_attn.register(Scale)                       # then: - [-1, 1, Scale, [0.5]]
+        <class 'yolo_attn.registration.Scale'>
+        >>> yolo_attn.unregister("Scale")
+    """
+    if cls is None:
+        return functools.partial(register, name=name, aliases=aliases, force=force)
+    _check_class(cls)
+    tasks = importlib.import_module(_TASKS)  # so that a clash with one of Ultralytics' own classes is found now
+    name, aliases = name or cls.__name__, tuple(aliases)
+    if not force:
+        _refuse_clash((name, *aliases), cls)
+    registry.add(name, cls, aliases)
+    _publish(tasks, name, cls)
+    return cls
+
+
+def unregister(name: str) -> None:
+    """Forget a block: its name, its aliases and its row class; a class that ``force`` had hidden comes back.
+
+    Raises:
+        YoloAttnError: If no block has this name.
+    """
+    name, _ = registry.resolve(name)
+    registry.remove(name)
+    if tasks := sys.modules.get(_TASKS):
+        delattr(tasks, name)
+        if name in _displaced:
+            setattr(tasks, name, _displaced.pop(name))
+
+
+def _check_class(cls: type) -> None:
+    from torch import nn
+
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        raise YoloAttnError(f"{cls!r} cannot be registered: an attention block is a class derived from torch.nn.Module")
+    if "<locals>" in cls.__qualname__:
+        raise YoloAttnError(
+            f"{cls.__qualname__} is defined inside a function, so no checkpoint could store it: define it at the top "
+            f"level of a module"
+        )
+    hyper_parameters(cls)
+
+
+def _refuse_clash(names: Iterable[str], cls: type) -> None:
+    for name in names:
+        if owner := _owner(name, cls):
+            raise YoloAttnError(
+                f"cannot register {cls.__module__}.{cls.__qualname__} as '{name}': that name belongs to {owner}. "
+                f"Choose another with name=..., or replace it with force=True"
+            )
+
+
+def _owner(name: str, cls: type) -> str | None:
+    """Say who holds a name, other than this very class."""
+    held = registry.resolve(name)[1] if registry.is_known(name) else getattr(sys.modules.get(_TASKS), name, None)
+    if held is None or held is cls or is_row_class(held):
+        return None
+    return f"{held.__module__}.{held.__qualname__}" if isinstance(held, type) else f"{_TASKS}.{name}"
+
+
+def load_model_dict(path: str | Path) -> dict[str, Any]:
+    """Read a model YAML, shipped, stock or the user's own, with the scale that its name states.
+
+    Args:
+        path: A path or a bare name, e.g. ``yolo11n-ela.yaml``.
+
+    Returns:
+        The content, with ``scale`` and ``yaml_file`` set as Ultralytics sets them.
+
+    Raises:
+        YoloAttnError: If there is no such file, or it holds no model.
+    """
+    return importlib.import_module(_TASKS).yaml_model_load(path)
+
+
+def measure_rows(model: Mapping[str, Any], size: int = 640) -> list[tuple[float, int]]:
+    """Return stride and width of each row's result, found by running the rows (all but the head) without data.
+
+    Args:
+        model: A model dict; without ``scale`` the first of its scales is taken.
+        size: Side of the image that is imagined, in pixels.
+
+    Returns:
+        ``(stride, channels)`` per row; ``(0, 0)`` where a row's result is no feature map.
+    """
+    import torch
+
+    tasks = importlib.import_module(_TASKS)
+    prepared = deepcopy(dict(model))
+    if not prepared.get("scale") and prepared.get("scales"):
+        prepared["scale"] = next(iter(prepared["scales"]))
+    measured, results = [], []
+    with torch.device("meta"), torch.no_grad():
+        layers, _ = tasks.parse_model(prepared, ch=prepared.get("channels", 3), verbose=False)
+        x = torch.zeros(1, prepared.get("channels", 3), size, size)
+        for layer in list(layers)[:-1]:
+            if layer.f != -1:
+                x = results[layer.f] if isinstance(layer.f, int) else [x if f == -1 else results[f] for f in layer.f]
+            x = layer(x)
+            results.append(x)
+            is_map = isinstance(x, torch.Tensor) and x.ndim == 4
+            measured.append((size / x.shape[2], x.shape[1]) if is_map else (0.0, 0))
+    return measured
+
+
+def host_model_names() -> list[str]:
+    """Return the file names of the installed Ultralytics' own model YAMLs."""
+    root = importlib.util.find_spec("ultralytics").submodule_search_locations[0]
+    return sorted({p.name for p in Path(root, "cfg", "models").rglob("*.yaml")})
+
+
+def install() -> None:
+    """Register the shipped blocks with Ultralytics: now if it is imported, else as soon as it is."""
+    tasks = sys.modules.get(_TASKS)
+    if tasks is not None:
+        _patch(tasks)
+    elif not any(isinstance(f, _AfterImport) for f in sys.meta_path):
+        sys.meta_path.insert(0, _AfterImport())
+
+
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Runs ``_patch`` once Ultralytics' model module has been imported."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+        if fullname != _TASKS:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        run = spec.loader.exec_module
+
+        def run_and_patch(module: ModuleType) -> None:
+            run(module)
+            _patch(module)
+
+        spec.loader.exec_module = run_and_patch
+        return spec
+
+
+def _patch(tasks: ModuleType) -> None:
+    if hasattr(tasks.parse_model, "wrapped_by_yolo_attn"):
+        return
+    for name, cls in registry.registered().items():
+        if (held := getattr(tasks, name, None)) is not None:
+            owner = f"{held.__module__}.{held.__qualname__}"
+            raise YoloAttnError(f"this version of Ultralytics has a module named '{name}' of its own ({owner})")
+        _publish(tasks, name, cls)
+    _wrap(tasks, "parse_model", lambda host, d, *args, **kwargs: host(prepare_rows(d, tasks), *args, **kwargs))
+    _wrap(tasks, "yaml_model_load", _yaml_model_load)
+
+
+def _publish(tasks: ModuleType, name: str, cls: type[nn.Module]) -> None:
+    held = getattr(tasks, name, None)
+    if held is not None and not is_row_class(held):
+        _displaced[name] = held
+    setattr(tasks, name, row_class(name, cls))
+    _allow_in_restricted_loads(cls)
+
+
+def _wrap(tasks: ModuleType, name: str, wrapper: Callable[..., Any]) -> None:
+    """Put ``wrapper(original, ...)`` in the place of a host function, wherever the host has imported it."""
+    original = getattr(tasks, name)
+
+    @functools.wraps(original)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return wrapper(original, *args, **kwargs)
+
+    wrapped.wrapped_by_yolo_attn = True
+    for module in [m for n, m in sys.modules.items() if n.split(".")[0] == "ultralytics"]:
+        if getattr(module, "__dict__", {}).get(name) is original:
+            setattr(module, name, wrapped)
+
+
+def _yaml_model_load(host: Callable[..., dict[str, Any]], path: str | Path) -> dict[str, Any]:
+    try:
+        model = host(find_model_yaml(path) or path)
+    except FileNotFoundError as error:
+        raise YoloAttnError(
+            f"no model YAML '{path}': neither a file, nor one of Ultralytics', nor one of the "
+            f"{len(shipped_models())} shipped here.{_nearest_model(Path(path).name)}"
+        ) from error
+    if not isinstance(model, dict) or "backbone" not in model:
+        raise YoloAttnError(f"'{path}' is not a model YAML: it has no 'backbone'")
+    model["yaml_file"] = str(path)
+    model["scale"] = sys.modules[_TASKS].guess_model_scale(path)
+    return model
+
+
+def _nearest_model(name: str) -> str:
+    near = difflib.get_close_matches(unscaled(name), [*shipped_models(), *host_model_names()], n=1)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def _allow_in_restricted_loads(cls: type) -> None:
+    from torch import serialization
+
+    if hasattr(serialization, "add_safe_globals"):
+        serialization.add_safe_globals([cls])

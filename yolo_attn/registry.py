@@ -1,0 +1,121 @@
+"""The attention blocks by the names a model YAML may use; knows nothing of Ultralytics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.schema import bind
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SHIPPED_ALIASES = {
+    "SE": ("SEAttention", "SEBlock", "SELayer", "se_block"),
+    "ECA": ("ECAAttention", "ECALayer", "eca_block", "eca_layer"),
+    "GC": ("GlobalContext", "GlobalContextBlock", "ContextBlock", "gc_block"),
+    "NL": ("NonLocal", "NonLocalBlock", "NLBlock"),
+    "SNL": ("SimplifiedNonLocal", "SNLBlock"),
+    "CA": ("CoordAtt", "CoordAttention", "CoordinateAttention"),
+    "CBAM": ("CBAMBlock", "cbam_block"),
+    "cSE": ("CSE", "ChannelSE"),
+    "sSE": ("SSE", "SpatialSE"),
+    "scSE": ("SCSE", "ScSEBlock", "SCSEModule", "scse_block"),
+    "ELA": ("EfficientLocalizationAttention", "EfficientLocalAttention", "ELABlock"),
+    "SGE": ("SpatialGroupEnhance", "SpatialGroupWiseEnhance", "SGEAttention"),
+}
+"""Other names of the shipped blocks, as tutorials use them."""
+
+_blocks: dict[str, type[nn.Module]] = {}
+_aliases: dict[str, str] = {}
+
+
+def registered() -> dict[str, type[nn.Module]]:
+    """Return every registered block by its YAML name, in order of registration."""
+    return dict(_loaded())
+
+
+def aliases_of(name: str) -> tuple[str, ...]:
+    """Return the other names under which a YAML may use a block."""
+    return tuple(alias for alias, target in _aliases.items() if target == name)
+
+
+def is_known(name: str) -> bool:
+    """Tell whether a name or alias belongs to a registered block."""
+    return name in _loaded() or name in _aliases
+
+
+def resolve(name: str) -> tuple[str, type[nn.Module]]:
+    """Return the YAML name and the class of a block given by its name or an alias.
+
+    Raises:
+        YoloAttnError: If there is no such block; the message names the nearest.
+    """
+    if not is_known(name):
+        raise YoloAttnError(unknown_block(name))
+    canonical = _aliases.get(name, name)
+    return canonical, _blocks[canonical]
+
+
+def unknown_block(name: str, also: Iterable[str] = ()) -> str:
+    """Say that no block has this name, and which is nearest among the blocks, their aliases and ``also``."""
+    return one_of("block", name, _loaded(), also=[*_aliases, *also])
+
+
+def add(name: str, cls: type[nn.Module], aliases: Iterable[str] = ()) -> None:
+    """Enter a block; whoever had one of the names loses it."""
+    _loaded()
+    _aliases.pop(name, None)
+    _blocks[name] = cls
+    _aliases.update(dict.fromkeys(aliases, name))
+
+
+def remove(name: str) -> None:
+    """Forget a block and its aliases."""
+    del _blocks[name]
+    for alias in aliases_of(name):
+        del _aliases[alias]
+
+
+def create_attention(name: str, channels: int, *args: Any, **hyper: Any) -> nn.Module:
+    """Build one block.
+
+    Args:
+        name: YAML name or alias, e.g. ``"ELA"``.
+        channels: Channels of input and output.
+        *args: Hyper-parameters in the constructor's order.
+        **hyper: Hyper-parameters by name, e.g. ``variant="L"``, ``init="identity"``.
+
+    Raises:
+        YoloAttnError: For an unknown block or hyper-parameter, or a value the block cannot take.
+
+    Examples:
+        >>> create_attention("ELA", 64, variant="L").channels
+        64
+    """
+    name, cls = resolve(name)
+    return build(cls, channels, bind(cls, args, hyper), f"{name} for {channels} channels")
+
+
+def build(cls: type[nn.Module], channels: int, hyper: Mapping[str, Any], what: str) -> nn.Module:
+    """Call a block's constructor; what it refuses becomes one error that starts with ``what``."""
+    try:
+        return cls(channels, **hyper)
+    except (ValueError, TypeError) as error:
+        raise YoloAttnError(f"{what}: {error}") from error
+
+
+def is_attention(module: nn.Module) -> bool:
+    """Tell whether a row of a built model is a registered block, or repeats of one."""
+    inner = list(module) if type(module).__name__ == "Sequential" and len(module) else [module]
+    return all(type(m) in _loaded().values() for m in inner)
+
+
+def _loaded() -> dict[str, type[nn.Module]]:
+    if not _blocks:
+        from yolo_attn.blocks import ATTENTION_BLOCKS
+
+        _blocks.update(ATTENTION_BLOCKS)
+        _aliases.update({alias: name for name, aliases in SHIPPED_ALIASES.items() for alias in aliases})
+    return _blocks
