@@ -262,7 +262,7 @@ def _find_images(source: Path, split: str, path: Path, records: list[dict]) -> l
     places = [source / "images" / year, source / year, source / "images" / split, source / split]
     folders = [p for p in places if p.is_dir()]
     folders += [source / "images", source]  # for names that bring their own folder
-    folder = next((p for p in folders if (p / names[0]).is_file()), folders[0])
+    folder = next((p for p in folders if (p / names[0]).is_file()), folders[0]).resolve()  # links need absolute paths
     pictures = [folder / name for name in names]
     missing = [p for p in pictures if not p.is_file()]
     if missing:
@@ -295,7 +295,7 @@ def _write_split(
         if name.stem in stems:
             raise YoloAttnError(f"{path} has two images that would share the label file {name.stem}.txt.")
         stems.add(name.stem)
-        _link(picture.resolve(), folder / "images" / split / name)
+        _link(picture, folder / "images" / split / name)
         try:
             lines = _label_lines(by_image[record["id"]], float(record["width"]), float(record["height"]))
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:

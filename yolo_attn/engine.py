@@ -8,8 +8,11 @@ which rebuild the trainer from its class, import this package too.
 from __future__ import annotations
 
 import contextlib
+import csv
 import functools
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,8 +20,9 @@ from unittest import mock
 import ultralytics
 import ultralytics.cfg
 import yaml
-from ultralytics.data.utils import check_det_dataset
-from ultralytics.utils import LOGGER, YAML
+from torch import nn
+from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
+from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, YAML
 from ultralytics.utils.checks import check_yaml
 
 from yolo_attn.errors import YoloAttnError
@@ -168,3 +172,122 @@ def _models_of_this_module() -> Iterator[None]:
     ours = {"YOLO": YOLO, "RTDETR": _keeping(ultralytics.RTDETR)}
     with mock.patch.multiple(ultralytics, create=True, **ours):
         yield
+
+
+# --- training and validation for a comparison -------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Trained:
+    """What a training left.
+
+    Attributes:
+        last: Checkpoint of the last epoch.
+        imgsz: Side of the training images, in pixels.
+        device: Torch device it ran on.
+        epochs: Ultralytics' record, one mapping per epoch.
+    """
+
+    last: Path
+    imgsz: int
+    device: str
+    epochs: list[dict[str, float]]
+
+
+def train(
+    model: Path, data: str, weights: str | None, seed: int, save_dir: Path, overrides: Mapping[str, Any]
+) -> Trained:
+    """Train a model YAML and return what came out.
+
+    Args:
+        model: Model YAML; its name states the scale.
+        data: Data YAML.
+        weights: Checkpoint to start from, or ``None`` to start from scratch.
+        seed: Ultralytics' seed.
+        save_dir: Folder for Ultralytics' files.
+        overrides: Further training arguments.
+    """
+    yolo = YOLO(str(model))
+    yolo.train(
+        **{"amp": True, **overrides},
+        data=data,
+        pretrained=weights or False,
+        seed=seed,
+        project=str(save_dir.parent),
+        name=save_dir.name,
+        exist_ok=True,
+    )
+    trainer = yolo.trainer
+    with (save_dir / "results.csv").open(newline="", encoding="utf-8") as file:
+        epochs = [{k.strip(): float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    return Trained(trainer.last, int(trainer.args.imgsz), str(trainer.device), epochs)
+
+
+def evaluate(checkpoint: Path, data: str, imgsz: int, overrides: Mapping[str, Any]) -> dict[str, float]:
+    """Validate a checkpoint and return ``mAP50`` and ``mAP50-95`` (of boxes), and precision and recall.
+
+    Args:
+        checkpoint: What to validate.
+        data: Data YAML.
+        imgsz: Side of the images, in pixels.
+        overrides: Training arguments; those that validation shares are used.
+    """
+    shared = {
+        k: overrides[k] for k in ("batch", "device", "workers", "split", "single_cls", "classes") if k in overrides
+    }
+    box = (
+        YOLO(str(checkpoint)).val(data=data, imgsz=imgsz, plots=False, save=False, **shared, **_scratch(checkpoint)).box
+    )
+    return {"mAP50": float(box.map50), "mAP50-95": float(box.map), "precision": float(box.mp), "recall": float(box.mr)}
+
+
+def open_model(checkpoint: Path) -> nn.Module:
+    """Return a checkpoint's model, fused and in evaluation mode."""
+    return YOLO(str(checkpoint)).model.fuse(verbose=False).eval()
+
+
+def check_model(name: str, weights: str | None) -> None:
+    """Build a model YAML, see whether the weights fit it, and forget it again.
+
+    Raises:
+        YoloAttnError: If it cannot be built, or the weights are not for it.
+    """
+    model = YOLO(name)
+    if weights:
+        check_source(model, weights)
+
+
+def resolve_data(data: str) -> tuple[Path, str]:
+    """Return a data YAML's path and a checksum of what it names: images by name, labels by content.
+
+    Raises:
+        YoloAttnError: If it, or images it names, are missing.
+    """
+    found = check_data(data)
+    if not found:
+        raise YoloAttnError(f"data '{data}' is not a data YAML with its images in place")
+    digest = hashlib.sha256()
+    for split in ("train", "val"):
+        for image in _images(found[split]):
+            label = Path(img2label_paths([str(image)])[0])
+            digest.update(f"{split}/{image.name}\n".encode())
+            digest.update(label.read_bytes() if label.is_file() else b"no label\n")
+    return Path(found["yaml_file"]).resolve(), digest.hexdigest()
+
+
+def training_arguments() -> list[str]:
+    """Return the names of the arguments that Ultralytics' training takes."""
+    return list(DEFAULT_CFG_DICT)
+
+
+def _images(places: str | Sequence[str]) -> list[Path]:
+    images: list[Path] = []
+    for place in map(Path, [places] if isinstance(places, str) else places):
+        if place.is_dir():
+            images += sorted(p for p in place.rglob("*") if p.suffix[1:].lower() in IMG_FORMATS)
+        else:
+            images += [place.parent / line for line in place.read_text(encoding="utf-8").split("\n") if line.strip()]
+    return images
+
+
+def _scratch(checkpoint: Path) -> dict[str, Any]:
+    """Keep validation's own folder beside the checkpoint's run, not in the user's ``runs``."""
+    return {"project": str(checkpoint.parent.parent), "name": "val", "exist_ok": True}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 
-import torch  # noqa: F401  (used by the example)
 from torch import Tensor, nn
 
 from yolo_attn.blocks._common import (
@@ -30,8 +29,8 @@ from yolo_attn.blocks._common import (
 class ECA(nn.Module):
     """Rescale each channel by a gate computed from the global averages of its ``k`` neighbours.
 
-    ``y = x * sigmoid(conv1d_k(mean_hw(x)))``, Eq. 10; one kernel without bias slides over the channels, zeros beyond
-    both ends. ``k`` follows from the width, Eq. 12: ``t = int(abs((log2 C + b) / gamma))``, and ``k`` is ``t`` if odd,
+    ``y = x * sigmoid(conv1d_k(mean_hw(x)))``; one kernel without bias slides over the channels, zeros beyond
+    both ends. ``k`` follows from the width: ``t = int(abs((log2 C + b) / gamma))``, and ``k`` is ``t`` if odd,
     else ``t + 1``. (The paper's ResNet-50 with 80 extra parameters has explicit sizes instead: 3, 5, 5, 7.)
 
     ``init="identity"``: the kernel starts at 0 and the gate is ``2 * sigmoid``, in (0, 2), hence 1 at first.
@@ -51,6 +50,7 @@ class ECA(nn.Module):
         ValueError: An argument is out of its range, e.g. an even ``kernel_size``.
 
     Example:
+        >>> import torch
         >>> ECA(256).kernel_size
         5
         >>> ECA(64)(torch.rand(2, 64, 20, 20)).shape

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch  # noqa: F401  (used by the example)
 from torch import Tensor, nn
 
 from yolo_attn.blocks._common import (
@@ -34,7 +33,7 @@ _VARIANTS = {"T": (5, 1, 32), "B": (7, 1, 16), "S": (5, 8, 16), "L": (7, 8, 16)}
 class ELA(nn.Module):
     """Rescale each channel by one gate along the height and one along the width, from local 1-D convolutions.
 
-    ``y = x * sigmoid(GN(conv_k(mean_w(x)))) * sigmoid(GN(conv_k(mean_h(x))))``, Eqs. 3-6: as in the authors' code, one
+    ``y = x * sigmoid(GN(conv_k(mean_w(x)))) * sigmoid(GN(conv_k(mean_h(x))))``: as in the authors' code, one
     convolution without bias and one GroupNorm serve both directions. The variants are kernel size / convolution groups
     / GroupNorm groups: T 5 / C / 32, B 7 / C / 16, S 5 / (C/8) / 16, L 7 / (C/8) / 16. Unlike the paper, a width which
     these do not divide takes the largest GroupNorm groups and the largest channels per convolution group below them
@@ -60,6 +59,7 @@ class ELA(nn.Module):
         ValueError: An argument is out of its range, or explicit groups do not divide ``channels``.
 
     Example:
+        >>> import torch
         >>> ELA(64, variant="L")(torch.rand(2, 64, 20, 20)).shape
         torch.Size([2, 64, 20, 20])
     """

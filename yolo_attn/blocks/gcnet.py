@@ -45,7 +45,7 @@ class _Transform(nn.Module):
 class GC(nn.Module):
     """Add to every position one vector computed from the global context (or scale every position by it).
 
-    ``c = sum_j softmax_j(Wk x_j) x_j`` and ``y = x + W2 relu(LN(W1 c))``, Eq. 5. With ``pooling="avg"`` the context is
+    ``c = sum_j softmax_j(Wk x_j) x_j`` and ``y = x + W2 relu(LN(W1 c))``. With ``pooling="avg"`` the context is
     the plain mean and there is no ``Wk``. With ``fusion="mul"`` the transform is a gate, ``y = x * sigmoid(...)``, and
     ``"add+mul"`` does both with two transforms, ``y = x * sigmoid(mul) + add``. Unlike the paper, the hidden width
     has a floor (``min_hidden``): a LayerNorm over very few values carries little, over one value nothing.

@@ -28,8 +28,8 @@ class SGE(nn.Module):
     """Rescale each position of each channel group by its similarity to the group's global average.
 
     ``t_i = mean_hw(x) . x_i`` within a group, ``t = (t - mean_i(t)) / (std_i(t) + 1e-5)`` with the unbiased deviation
-    as in the authors' release, ``y_i = x_i * sigmoid(weight * t_i + bias)``, Eqs. 1-5; weight and bias per group,
-    starting at 0 and 1. Unlike the paper, which uses 64 groups, the default is 8, which divides the usual widths. The
+    as in the authors' release, ``y_i = x_i * sigmoid(weight * t_i + bias)``; weight and bias per group, starting at
+    0 and 1. Unlike the paper, which uses 64 groups, the default is 8, which divides the usual widths. The
     similarity is computed in float32 for half precision, and the deviation of a single position (a 1x1 map) is 0.
 
     ``init="identity"``: weight and bias start at 0 and the gate is ``2 * sigmoid``, in (0, 2), hence 1 at first.

@@ -1,0 +1,247 @@
+"""The command ``yolo-attn``: ``yolo``'s own verbs with attention blocks known, and the verbs of this package.
+
+A user's mistake is one line on stderr and exit code 2; anything else that goes wrong keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from yolo_attn import __version__
+from yolo_attn.errors import YoloAttnError, one_of
+
+HOST_VERBS = ("train", "val", "predict", "export", "track", "benchmark")
+_HOST_TASKS = ("detect", "segment", "pose", "obb", "classify", "semantic", "depth")
+_HOST_CHECKS = ("ultralytics.cfg", "ultralytics.utils.checks", "ultralytics.data.utils", "ultralytics.data.build")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: The words after ``yolo-attn``; those of this process by default.
+
+    Returns:
+        The exit code: 0, 1 where runs of a comparison failed, 2 after a user's mistake.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if words and words[0] in (*HOST_VERBS, *_HOST_TASKS):
+            return _host(words)
+        if words and not words[0].startswith("-") and words[0] not in _VERBS:
+            raise YoloAttnError(one_of("command", words[0], [*HOST_VERBS, *_VERBS]))
+        arguments, trailing = _parser().parse_known_args(words)
+        return arguments.run(arguments, trailing) or 0
+    except KeyboardInterrupt:
+        print("yolo-attn: stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not _is_users_mistake(error):
+            raise
+        print(f"yolo-attn: {_one_line(error)}", file=sys.stderr)
+        return 2
+
+
+# --- verbs ------------------------------------------------------------------------------------------------------------
+def _host(words: list[str]) -> int:
+    from yolo_attn.engine import run_host_command
+
+    run_host_command(words)
+    return 0
+
+
+def _blocks(arguments: argparse.Namespace, trailing: list[str]) -> int:
+    _refuse(trailing)
+    from yolo_attn.block_table import as_json, as_text
+
+    print(as_json() if arguments.json else as_text())
+    return 0
+
+
+def _insert(arguments: argparse.Namespace, trailing: list[str]) -> int:
+    from yolo_attn.model_yaml import insert
+
+    made = insert(arguments.base, arguments.block, at=arguments.at, **_key_values(trailing))
+    print(made)
+    if arguments.output:
+        print(f"wrote {made.save(arguments.output)}", file=sys.stderr)
+    return 0
+
+
+def _subset(arguments: argparse.Namespace, trailing: list[str]) -> int:
+    _refuse(trailing)
+    from yolo_attn.coco_subset import convert_coco
+
+    classes = arguments.classes.split(",") if arguments.classes else None
+    written = convert_coco(
+        arguments.coco,
+        arguments.output,
+        images=arguments.images,
+        val_images=arguments.val_images,
+        classes=classes,
+        seed=arguments.seed,
+    )
+    print(written)
+    return 0
+
+
+def _compare(arguments: argparse.Namespace, trailing: list[str]) -> int:
+    from yolo_attn.compare import Plan, compare, read_plan
+
+    given = list(arguments.models)
+    stored: dict[str, Any] = {}
+    if len(given) == 1:
+        stored = read_plan(given[0])
+        given = stored["arms"]
+    plan = Plan(
+        arms=given,
+        data=arguments.data or stored.get("data") or _missing("--data"),
+        weights=arguments.weights or stored.get("weights"),
+        seeds=_integers(arguments.seeds) if arguments.seeds else stored.get("seeds", (0, 1, 2)),
+        overrides={**stored.get("overrides", {}), **_key_values(trailing)},
+    )
+    out = Path(arguments.output)
+    failed = compare(plan, out, say=lambda line: print(f"compare: {line}", file=sys.stderr, flush=True))
+    print((out / ("report.json" if arguments.json else "report.md")).read_text(encoding="utf-8"), end="")
+    for reason in failed:
+        print(f"yolo-attn: run failed: {reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _report(arguments: argparse.Namespace, trailing: list[str]) -> int:
+    _refuse(trailing)
+    from yolo_attn import report
+
+    text = report.write(arguments.folder)
+    print(json.dumps(report.summarize(arguments.folder), indent=2) if arguments.json else text, end="")
+    return 0
+
+
+def _demo(arguments: argparse.Namespace, trailing: list[str]) -> int:
+    _refuse(trailing)
+    from yolo_attn.demo import run_demo
+
+    return run_demo(Path(arguments.output), fast=arguments.fast)
+
+
+# --- the parser -------------------------------------------------------------------------------------------------------
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="yolo-attn",
+        description="Attention blocks for Ultralytics YOLO: insert them, keep every weight, compare honestly.",
+        epilog=f"yolo-attn {'|'.join(HOST_VERBS)} ... key=value take exactly what `yolo` takes.",
+    )
+    parser.add_argument("--version", action="version", version=f"yolo-attn {__version__}")
+    parser.set_defaults(run=lambda *_: parser.print_help())
+    verbs = parser.add_subparsers(title="commands", metavar="")
+
+    blocks = _verb(verbs, "blocks", _blocks, "list the blocks, their hyper-parameters and other names")
+    blocks.add_argument("--json", action="store_true", help="print JSON")
+
+    insert = _verb(
+        verbs, "insert", _insert, "put a block into a model YAML; trailing key=value are its hyper-parameters"
+    )
+    insert.add_argument("base", help="model YAML, e.g. yolo11n.yaml")
+    insert.add_argument("--block", required=True, help="name of the block, e.g. ELA")
+    insert.add_argument(
+        "--at", default="neck:P3,P4,P5", help="neck:P3,P4 | backbone:P5 | after:4 (default: %(default)s)"
+    )
+    insert.add_argument("-o", "--output", help="model YAML to write, e.g. yolo11-mine.yaml")
+
+    subset = _verb(verbs, "subset", _subset, "turn a COCO-format set, or a random part of it, into a YOLO set")
+    subset.add_argument("--coco", required=True, type=Path, help="folder with annotations/ and images")
+    subset.add_argument("-o", "--output", required=True, type=Path, help="folder to write")
+    subset.add_argument("--images", type=int, help="training images, chosen at random (default: all)")
+    subset.add_argument("--val-images", type=int, help="validation images, chosen at random (default: all)")
+    subset.add_argument("--classes", help="keep these classes only, e.g. person,car")
+    subset.add_argument("--seed", type=int, default=0, help="seed of the choice (default: 0)")
+
+    compare = _verb(verbs, "compare", _compare, "train models by one recipe and put them side by side")
+    compare.add_argument("models", nargs="+", help="model YAMLs, the baseline first; or one comparison file")
+    compare.add_argument("--data", help="data YAML")
+    compare.add_argument("--weights", help="checkpoint every model starts from, e.g. yolo11n.pt (default: none)")
+    compare.add_argument("--seeds", help="e.g. 0,1,2 (the default)")
+    compare.add_argument("-o", "--output", default="runs/compare", help="folder for the results (default: %(default)s)")
+    compare.add_argument("--json", action="store_true", help="print JSON instead of the table")
+
+    demo = _verb(verbs, "demo", _demo, "drawn scenes, two trainings, one comparison: no data and no network needed")
+    demo.add_argument("-o", "--output", default="runs/demo", help="folder for data and results (default: %(default)s)")
+    demo.add_argument("--fast", action="store_true", help="a smoke test: too short a training to learn much")
+
+    report = _verb(verbs, "report", _report, "write the table of a comparison again from its stored results")
+    report.add_argument("folder", help="the comparison's folder")
+    report.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    return parser
+
+
+_VERBS = ("blocks", "insert", "subset", "compare", "demo", "report")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise YoloAttnError(f"{self.prog.removeprefix('yolo-attn ')}: {message}")
+
+
+def _verb(verbs: Any, name: str, run: Callable[..., int], text: str) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(name, help=text, description=text)
+    verb.set_defaults(run=run)
+    return verb
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+def _key_values(words: Sequence[str]) -> dict[str, Any]:
+    from yolo_attn.schema import literal
+
+    values: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key or key.startswith("-"):
+            raise YoloAttnError(f"'{word}' is not understood here; settings are written key=value, e.g. epochs=30")
+        values[key] = literal({"true": "True", "false": "False", "none": "None"}.get(value.lower(), value))
+    return values
+
+
+def _integers(text: str) -> list[int]:
+    try:
+        return [int(t) for t in text.split(",")]
+    except ValueError:
+        raise YoloAttnError(f"--seeds {text}: give whole numbers with commas, e.g. 0,1,2") from None
+
+
+def _refuse(words: Sequence[str]) -> None:
+    if words:
+        raise YoloAttnError(f"'{words[0]}' is not understood here; see yolo-attn --help")
+
+
+def _missing(flag: str) -> str:
+    raise YoloAttnError(f"{flag} is missing")
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+def _is_users_mistake(error: Exception) -> bool:
+    """Tell a mistake in what was asked for from a defect: by type, or raised where Ultralytics checks its arguments."""
+    if os.environ.get("YOLO_ATTN_DEBUG"):
+        return False
+    if isinstance(error, (YoloAttnError, FileNotFoundError, PermissionError, NotADirectoryError, FileExistsError)):
+        return True
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    checked = any(modules[-1].startswith(m) for m in _HOST_CHECKS)
+    return checked or str(error).startswith("Dataset '") or "not a loadable checkpoint" in str(error)
+
+
+def _one_line(error: Exception) -> str:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
+    text = text if isinstance(error, YoloAttnError) else text.split("\n")[0]
+    return " ".join(text.split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())
