@@ -239,6 +239,15 @@ def randomized(block):
     return block
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Tensors as small as these only lose to the threads' waiting for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize("init", ["paper", "identity"])
 @pytest.mark.parametrize(("name", "channels", "kwargs", "equation"), CASES, ids=case_id)

@@ -98,6 +98,14 @@ def test_labels_and_yaml_are_the_hand_computed_ones(source, tmp_path):
     assert any("train: 3 images, 4 boxes" in line for line in comments)
 
 
+def test_relative_paths(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = convert_coco(Path(source.name), Path("here"))
+    assert path == tmp_path / "here" / "data.yaml"
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))["path"] == str(tmp_path / "here")
+    assert (path.parent / "images" / "train" / "b.jpg").is_file()
+
+
 def test_images_are_links_to_the_source(source, tmp_path):
     out = convert_coco(source, tmp_path / "out").parent
     for name in ("b.jpg", "a é.png", "empty.jpg"):
@@ -314,6 +322,7 @@ def test_wrong_requests_say_what_is_allowed(source, tmp_path):
     assert "1 to 3 of them, not 4" in message(source, out, images=4)
     assert "not 0" in message(source, out, images=0)
     assert "1 to 1 of them, not 2" in message(source, out, val_images=2)
+    assert "seed must be a whole number of at least 0, not -1" in message(source, out, seed=-1)
 
 
 def test_an_unwritable_place_is_said(source, tmp_path, monkeypatch):

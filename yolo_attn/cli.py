@@ -6,7 +6,7 @@ A user's mistake is one line on stderr and exit code 2; anything else that goes 
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
 import os
 import re
 import sys
@@ -39,7 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if words and not words[0].startswith("-") and words[0] not in _VERBS:
             raise YoloAttnError(one_of("command", words[0], [*HOST_VERBS, *_VERBS]))
         arguments, trailing = _parser().parse_known_args(words)
-        return arguments.run(arguments, trailing) or 0
+        with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout, which is for results
+            text, code = arguments.run(arguments, trailing)
+        print(text)
+        return code
     except KeyboardInterrupt:
         print("yolo-attn: stopped", file=sys.stderr)
         return 130
@@ -58,78 +61,78 @@ def _host(words: list[str]) -> int:
     return 0
 
 
-def _blocks(arguments: argparse.Namespace, trailing: list[str]) -> int:
+def _blocks(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     _refuse(trailing)
     from yolo_attn.block_table import as_json, as_text
 
-    print(as_json() if arguments.json else as_text())
-    return 0
+    return as_json() if arguments.json else as_text(), 0
 
 
-def _insert(arguments: argparse.Namespace, trailing: list[str]) -> int:
+def _insert(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     from yolo_attn.model_yaml import insert
 
     made = insert(arguments.base, arguments.block, at=arguments.at, **_key_values(trailing))
-    print(made)
     if arguments.output:
         print(f"wrote {made.save(arguments.output)}", file=sys.stderr)
-    return 0
+    return str(made), 0
 
 
-def _subset(arguments: argparse.Namespace, trailing: list[str]) -> int:
+def _subset(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     _refuse(trailing)
     from yolo_attn.coco_subset import convert_coco
 
-    classes = arguments.classes.split(",") if arguments.classes else None
     written = convert_coco(
         arguments.coco,
         arguments.output,
         images=arguments.images,
         val_images=arguments.val_images,
-        classes=classes,
+        classes=arguments.classes.split(",") if arguments.classes else None,
         seed=arguments.seed,
     )
-    print(written)
-    return 0
+    return str(written), 0
 
 
-def _compare(arguments: argparse.Namespace, trailing: list[str]) -> int:
+def _compare(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     from yolo_attn.compare import Plan, compare, read_plan
 
-    given = list(arguments.models)
-    stored: dict[str, Any] = {}
-    if len(given) == 1:
-        stored = read_plan(given[0])
-        given = stored["arms"]
+    arms, stored = list(arguments.models), {}
+    if len(arms) == 1:
+        stored = read_plan(arms[0])
+        arms = stored["arms"]
     plan = Plan(
-        arms=given,
+        arms=arms,
         data=arguments.data or stored.get("data") or _missing("--data"),
         weights=arguments.weights or stored.get("weights"),
         seeds=_integers(arguments.seeds) if arguments.seeds else stored.get("seeds", (0, 1, 2)),
         overrides={**stored.get("overrides", {}), **_key_values(trailing)},
     )
-    out = Path(arguments.output)
-    failed = compare(plan, out, say=lambda line: print(f"compare: {line}", file=sys.stderr, flush=True))
-    print((out / ("report.json" if arguments.json else "report.md")).read_text(encoding="utf-8"), end="")
+    failed = compare(plan, arguments.output, say=_say("compare"))
     for reason in failed:
         print(f"yolo-attn: run failed: {reason}", file=sys.stderr)
-    return 1 if failed else 0
+    return _stored_report(arguments.output, arguments.json), 1 if failed else 0
 
 
-def _report(arguments: argparse.Namespace, trailing: list[str]) -> int:
+def _report(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     _refuse(trailing)
     from yolo_attn import report
 
-    text = report.write(arguments.folder)
-    print(json.dumps(report.summarize(arguments.folder), indent=2) if arguments.json else text, end="")
-    return 0
+    report.write(arguments.folder)
+    return _stored_report(arguments.folder, arguments.json), 0
 
 
-def _demo(arguments: argparse.Namespace, trailing: list[str]) -> int:
+def _demo(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     _refuse(trailing)
     from yolo_attn.demo import run_demo
 
-    return run_demo(Path(arguments.output), fast=arguments.fast)
+    return run_demo(Path(arguments.output), fast=arguments.fast, say=_say("demo")), 0
+
+
+def _stored_report(folder: str, as_json: bool) -> str:
+    return Path(folder, "report.json" if as_json else "report.md").read_text(encoding="utf-8").rstrip()
+
+
+def _say(verb: str) -> Callable[[str], None]:
+    return lambda line: print(f"{verb}: {line}", file=sys.stderr, flush=True)
 
 
 # --- the parser -------------------------------------------------------------------------------------------------------
@@ -140,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"yolo-attn {'|'.join(HOST_VERBS)} ... key=value take exactly what `yolo` takes.",
     )
     parser.add_argument("--version", action="version", version=f"yolo-attn {__version__}")
-    parser.set_defaults(run=lambda *_: parser.print_help())
+    parser.set_defaults(run=lambda *_: (parser.format_help().rstrip(), 0))
     verbs = parser.add_subparsers(title="commands", metavar="")
 
     blocks = _verb(verbs, "blocks", _blocks, "list the blocks, their hyper-parameters and other names")
@@ -190,7 +193,7 @@ class _Parser(argparse.ArgumentParser):
         raise YoloAttnError(f"{self.prog.removeprefix('yolo-attn ')}: {message}")
 
 
-def _verb(verbs: Any, name: str, run: Callable[..., int], text: str) -> argparse.ArgumentParser:
+def _verb(verbs: Any, name: str, run: Callable[..., tuple[str, int]], text: str) -> argparse.ArgumentParser:
     verb = verbs.add_parser(name, help=text, description=text)
     verb.set_defaults(run=run)
     return verb

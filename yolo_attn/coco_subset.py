@@ -56,9 +56,11 @@ def convert_coco(
         YoloAttnError: Something is missing, malformed, not as many as asked for, or not writable; or `out` holds
             something else.
     """
-    source, out = Path(source), Path(out)
+    source, out = Path(source), Path(os.path.abspath(out))  # the dataset YAML names `out` in full, links unresolved
     if not source.is_dir():
         raise YoloAttnError(f"COCO folder {source} does not exist or is not a folder.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise YoloAttnError(f"seed must be a whole number of at least 0, not {seed!r}.")
     files = {split: _find_json(source, split) for split in SPLITS}
     content, digests = {}, {}
     for split, path in files.items():
@@ -72,7 +74,6 @@ def convert_coco(
         "classes": None if classes is None else list(kept.values()),
         "seed": seed,
     }
-    target = Path(os.path.abspath(out))  # the dataset YAML names the folder as asked for, links unresolved
 
     def build(folder: Path) -> None:
         notes = []
@@ -81,7 +82,7 @@ def convert_coco(
             pictures = _find_images(source, split, files[split], records)
             boxes = _write_split(folder, split, records, pictures, content[split], files[split], list(kept))
             notes.append(f"{split}: {len(records)} images, {boxes} boxes, from {files[split].name}")
-        _write_yaml(folder / "data.yaml", target, list(kept.values()), parameters, notes)
+        _write_yaml(folder / "data.yaml", out, list(kept.values()), parameters, notes)
 
     return build_once(out, MARKER, parameters, build) / "data.yaml"
 
@@ -325,14 +326,14 @@ def _link(target: Path, link: Path) -> None:
 
 
 def _write_yaml(path: Path, root: Path, names: list[str], parameters: dict, notes: list[str]) -> None:
-    about = [f"Made by yolo-attn from {_short_json(parameters['source'])}", *notes]
+    about = [f"Made by yolo-attn from {_one_line(parameters['source'])}", *notes]
     asked = {k: parameters[k] for k in ("images", "val_images", "classes", "seed")}
-    about.append("Asked for: " + ", ".join(f"{k}={_short_json(v)}" for k, v in asked.items()))
+    about.append("Asked for: " + ", ".join(f"{k}={_one_line(v)}" for k, v in asked.items()))
     about += [f"SHA-256 of the {split} annotations: {digest}" for split, digest in parameters["annotations"].items()]
     data = {"path": str(root), "train": "images/train", "val": "images/val", "names": dict(enumerate(names))}
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=float("inf"))
     path.write_text("".join(f"# {line}\n" for line in about) + text, encoding="utf-8")
 
 
-def _short_json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)  # one line, whatever the value
+def _one_line(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

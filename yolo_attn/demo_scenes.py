@@ -216,7 +216,7 @@ def make_scenes(
         progress: Called as ``progress(done, total)`` after each image.
 
     Returns:
-        `root`, as a path.
+        `root`, as an absolute path.
 
     Raises:
         YoloAttnError: A number is out of range, `root` holds something else, or it cannot be written.
@@ -227,10 +227,13 @@ def make_scenes(
     counts = {"train": train, "val": val}
     parameters = {"version": VERSION, **counts, "size": size, "seed": seed}
     build = partial(_write_set, counts=counts, size=size, seed=seed, progress=progress)
-    return build_once(Path(root), MARKER, parameters, build)
+    return build_once(Path(root).absolute(), MARKER, parameters, build)
 
 
-def _write_set(folder: Path, *, counts: dict[str, int], size: int, seed: int, progress) -> None:
+def _write_set(
+    folder: Path, *, counts: dict[str, int], size: int, seed: int, progress: Callable[[int, int], None] | None
+) -> None:
+    """Draw both splits into an empty folder; COCO's ids are counted per split."""
     categories = [{"id": s.category_id, "name": name, "supercategory": "drawn"} for name, s in SHAPES.items()]
     done, total = 0, sum(counts.values())
     (folder / "annotations").mkdir()

@@ -7,6 +7,7 @@ in: no two cars are alike.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -136,7 +137,7 @@ class Shape(NamedTuple):
     """A class of objects: how it is drawn and how far it may be turned."""
 
     category_id: int  # as COCO's own ids, with gaps
-    draw: object  # (Generator) -> list[Part]
+    draw: Callable[[np.random.Generator], list[Part]]
     tilt: float  # largest rotation either way, degrees
 
 

@@ -11,6 +11,8 @@ import contextlib
 import csv
 import functools
 import hashlib
+import importlib
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +81,6 @@ def __getattr__(name: str) -> type:
     module, _, cls = name.replace("__", ".").rpartition(".")
     if not module.startswith("ultralytics."):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
     return trainer_with_row_transfer(getattr(importlib.import_module(module), cls))
 
 
@@ -207,7 +207,7 @@ def train(
     """
     yolo = YOLO(str(model))
     yolo.train(
-        **{"amp": True, **overrides},
+        **overrides,
         data=data,
         pretrained=weights or False,
         seed=seed,
@@ -233,15 +233,15 @@ def evaluate(checkpoint: Path, data: str, imgsz: int, overrides: Mapping[str, An
     shared = {
         k: overrides[k] for k in ("batch", "device", "workers", "split", "single_cls", "classes") if k in overrides
     }
-    box = (
-        YOLO(str(checkpoint)).val(data=data, imgsz=imgsz, plots=False, save=False, **shared, **_scratch(checkpoint)).box
-    )
+    with tempfile.TemporaryDirectory() as scratch:
+        box = YOLO(str(checkpoint)).val(data=data, imgsz=imgsz, plots=False, project=scratch, **shared).box
     return {"mAP50": float(box.map50), "mAP50-95": float(box.map), "precision": float(box.mp), "recall": float(box.mr)}
 
 
-def open_model(checkpoint: Path) -> nn.Module:
-    """Return a checkpoint's model, fused and in evaluation mode."""
-    return YOLO(str(checkpoint)).model.fuse(verbose=False).eval()
+def open_model(checkpoint: Path, fuse: bool = True) -> nn.Module:
+    """Return a checkpoint's model in evaluation mode, fused for inference unless asked otherwise."""
+    model = YOLO(str(checkpoint)).model.eval()
+    return model.fuse(verbose=False) if fuse else model
 
 
 def check_model(name: str, weights: str | None) -> None:
@@ -286,8 +286,3 @@ def _images(places: str | Sequence[str]) -> list[Path]:
         else:
             images += [place.parent / line for line in place.read_text(encoding="utf-8").split("\n") if line.strip()]
     return images
-
-
-def _scratch(checkpoint: Path) -> dict[str, Any]:
-    """Keep validation's own folder beside the checkpoint's run, not in the user's ``runs``."""
-    return {"project": str(checkpoint.parent.parent), "name": "val", "exist_ok": True}

@@ -17,7 +17,7 @@ import yaml
 
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.registration import load_model_dict, measure_rows
-from yolo_attn.registry import resolve
+from yolo_attn.registry import is_known, resolve
 from yolo_attn.schema import bind
 
 Row = list[Any]
@@ -47,7 +47,8 @@ class Insertion:
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(to_text(self.yaml, title=f"{_base_name(self.base)} with attention"), encoding="utf-8")
+        blocks = ", ".join(sorted({rows_of(self.yaml)[i][2] for i in self.new_rows}))
+        path.write_text(to_text(self.yaml, title=f"{_base_name(self.base)} with {blocks}"), encoding="utf-8")
         return path
 
     def __str__(self) -> str:
@@ -194,7 +195,12 @@ def check_roles(changed: Insertion) -> None:
 def to_text(model: Mapping[str, Any], title: str) -> str:
     """Write a model dict as YAML text in the style of Ultralytics' own, each row commented with number and role."""
     comments, skip = _row_comments(model), {"backbone", "head", "scales", "scale", "yaml_file"}
-    lines = [f"# {title}", "# Ultralytics YOLO model (AGPL-3.0), attention rows by yolo-attn (AGPL-3.0)", ""]
+    lines = [f"# {title}. Ultralytics YOLO model (AGPL-3.0), attention rows by yolo-attn (AGPL-3.0)."]
+    if any("identity" in str(row[3]) for row in rows_of(model)):
+        lines.append(
+            "# init: identity starts a block as y = x; init: paper (the default) starts it as its authors did."
+        )
+    lines.append("")
     lines += [f"{key}: {_flow(value)}" for key, value in model.items() if key not in skip]
     if model.get("scales"):
         lines += ["scales: # [depth, width, max_channels]; the model's name picks one, as in yolo11n-ela.yaml"]
@@ -221,6 +227,8 @@ def _row_comments(model: Mapping[str, Any]) -> list[str]:
         elif i in feeding and level:
             size = _SIZE_WORDS.get(int(level[1:]), "")
             comments.append(f"{i} ({role}-{size})" if size else f"{i} ({role})")
+        elif is_known(row[2]):
+            comments.append(f"{i} ({role})")
         elif i < backbone and level and (i == 0 or strides[i] > strides[i - 1]):
             comments.append(f"{i}-{role}")
         elif row[2] == "Concat":

@@ -164,7 +164,7 @@ def measure_rows(model: Mapping[str, Any], size: int = 640) -> list[tuple[float,
         for layer in list(layers)[:-1]:
             if layer.f != -1:
                 x = results[layer.f] if isinstance(layer.f, int) else [x if f == -1 else results[f] for f in layer.f]
-            x = layer(x)
+            x = x if registry.is_attention(layer) else layer(x)  # a block keeps its input's shape
             results.append(x)
             is_map = isinstance(x, torch.Tensor) and x.ndim == 4
             measured.append((size / x.shape[2], x.shape[1]) if is_map else (0.0, 0))

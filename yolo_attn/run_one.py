@@ -27,7 +27,7 @@ def run(folder: Path) -> None:
     seconds = time.perf_counter() - began
     imgsz = trained.imgsz
     metrics = engine.evaluate(trained.last, spec.data, imgsz=imgsz, overrides=spec.overrides)
-    model = engine.open_model(trained.last)
+    model = engine.open_model(trained.last, fuse=False)
     runs.write_json(
         folder / runs.RESULT,
         {

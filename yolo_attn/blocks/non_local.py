@@ -118,7 +118,8 @@ class NL(nn.Module):
 class SNL(nn.Module):
     """Add to every position the same projected context: a non-local block whose weights ignore the query.
 
-    ``y_i = x_i + Wv sum_j softmax_j(Wk x_j) x_j``. ``Wv`` starts at 0, so that either ``init`` is the identity at first.
+    ``y_i = x_i + Wv sum_j softmax_j(Wk x_j) x_j``. ``Wv`` starts at 0, so that either ``init`` is the identity at
+    first.
 
     Args:
         channels: Channels ``C`` of input and output.

@@ -28,9 +28,9 @@ class SGE(nn.Module):
     """Rescale each position of each channel group by its similarity to the group's global average.
 
     ``t_i = mean_hw(x) . x_i`` within a group, ``t = (t - mean_i(t)) / (std_i(t) + 1e-5)`` with the unbiased deviation
-    as in the authors' release, ``y_i = x_i * sigmoid(weight * t_i + bias)``; weight and bias per group, starting at
-    0 and 1. Unlike the paper, which uses 64 groups, the default is 8, which divides the usual widths. The
-    similarity is computed in float32 for half precision, and the deviation of a single position (a 1x1 map) is 0.
+    as in the authors' release, ``y_i = x_i * sigmoid(weight * t_i + bias)``; weight and bias per group, starting at 0
+    and 1. Unlike the paper, which uses 64 groups, the default is 8, which divides the usual widths. The similarity is
+    computed in float32 for half precision, and the deviation of a single position (a 1x1 map) is 0.
 
     ``init="identity"``: weight and bias start at 0 and the gate is ``2 * sigmoid``, in (0, 2), hence 1 at first.
 
@@ -63,7 +63,8 @@ class SGE(nn.Module):
     def attention(self, x: Tensor) -> Tensor:
         """Return the gate of each group ``(N, G, H, W)``, in (0, 1), with ``init="identity"`` in (0, 2)."""
         t = group_similarity(x, self.groups)  # (N, G, H, W)
-        std = t.std((2, 3), keepdim=True, unbiased=x.shape[2] * x.shape[3] > 1)  # (N, G, 1, 1); 0 for one position
+        unbiased = bool(x.shape[2] * x.shape[3] > 1)  # of a single position the biased deviation, which is 0
+        std = t.std((2, 3), keepdim=True, unbiased=unbiased)  # (N, G, 1, 1)
         t = (t - t.mean((2, 3), keepdim=True)) / (std + _EPS)
         return gate(t * self.weight[:, None, None] + self.bias[:, None, None], self.scale)
 

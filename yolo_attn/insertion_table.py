@@ -1,0 +1,75 @@
+"""Measure what inserting attention does to a pretrained model before any training, by way of loading the weights."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from yolo_attn.model_yaml import insert
+
+SITES = ("neck", "backbone")
+WAYS = ("stock loading", "transferred, paper init", "transferred, identity init")
+
+
+def measure(
+    base: str, weights: str, data: str, block: str = "ELA", say: Callable[[str], None] = lambda line: None, **val: Any
+) -> list[dict[str, Any]]:
+    """Validate the base model, and the model with a block at each site with its weights loaded in each way.
+
+    Args:
+        base: Model YAML of the weights, e.g. ``yolo11n.yaml``.
+        weights: Checkpoint.
+        data: Data YAML.
+        block: Block inserted after P3, P4 and P5.
+        say: Told the progress, a line at a time.
+        **val: Arguments of Ultralytics' validation, e.g. ``imgsz=320``.
+
+    Returns:
+        One mapping per case: ``model``, ``loading``, ``tensors`` (loaded, of the base's), ``mAP50-95``.
+    """
+    import ultralytics
+
+    from yolo_attn import engine
+    from yolo_attn.weights import transfer_weights
+
+    def case(model: str, loading: str, yolo: Any, loaded: int) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as scratch:
+            box = yolo.val(data=data, plots=False, verbose=False, project=scratch, **val).box
+        say(f"{model}, {loading}: mAP50-95 {box.map:.4f}")
+        return {"model": model, "loading": loading, "tensors": [loaded, total], "mAP50-95": round(float(box.map), 4)}
+
+    known = ultralytics.YOLO(weights)
+    total = len(known.model.state_dict())
+    cases = [case(Path(base).stem, "checkpoint", known, total)]
+    for site in SITES:
+        for way in WAYS:
+            init = "identity" if "identity" in way else "paper"
+            with tempfile.TemporaryDirectory() as scratch:
+                file = insert(base, block, at=f"{site}:P3,P4,P5", init=init).save(Path(scratch) / Path(base).name)
+                yolo = engine.YOLO(str(file))
+            if way == "stock loading":
+                loaded = _load_by_name(yolo, known)
+            else:
+                loaded = sum(r.loaded_tensors for r in transfer_weights(yolo, weights).rows)
+            cases.append(case(f"{Path(base).stem} + {block} in the {site}", way, yolo, loaded))
+    return cases
+
+
+def to_markdown(cases: list[dict[str, Any]]) -> str:
+    """Return the cases as a table."""
+    lines = ["| model | weights | tensors loaded | mAP50-95 before any training |", "| --- | --- | --- | --- |"]
+    for c in cases:
+        lines.append(
+            f"| {c['model']} | {c['loading']} | {c['tensors'][0]} of {c['tensors'][1]} | {c['mAP50-95']:.4f} |"
+        )
+    return "\n".join(lines)
+
+
+def _load_by_name(yolo: Any, known: Any) -> int:
+    """Load as Ultralytics does, by tensor name, and return how many tensors found their name and shape."""
+    state = known.model.state_dict()
+    fitting = sum(k in state and state[k].shape == v.shape for k, v in yolo.model.state_dict().items())
+    yolo.model.load(known.model, verbose=False)
+    return fitting
