@@ -166,6 +166,12 @@ def test_keeps_the_dtype_under_autocast(name, kwargs, dtype):
     assert all(torch.isfinite(p.grad).all() and p.grad.dtype == torch.float32 for p in block.parameters())
 
 
+@pytest.mark.parametrize("name", ["GC", "NL", "SNL"])
+def test_what_is_added_takes_the_dtype_of_the_input(name):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert make(name, {})(rand(2, 16, 5, 7).half()).dtype == torch.float16
+
+
 def test_sge_does_not_overflow_in_half_precision():
     block = make("SGE", {"groups": 2}, 64, random=False)
     nn.init.ones_(block.weight)
@@ -236,6 +242,11 @@ def test_identity_learns_everything_after_one_step(name, kwargs):
     dead = {n for n, p in block.named_parameters() if p.grad.abs().max() < 1e-12}
     expected = WITHOUT_EFFECT.get(name, set()) if not {"avg", "dot_product"} & set(kwargs.values()) else set()
     assert dead == expected
+
+
+@pytest.mark.parametrize("name", ["CBAM", "ELA"])
+def test_identity_leaves_a_convolution_before_a_norm_as_it_is(name):
+    assert make(name, {}, init="identity", random=False).conv.weight.abs().min() > 0  # the norm would divide by 0
 
 
 @every_variant
@@ -548,6 +559,10 @@ def test_cbam_normalises_a_single_value_by_the_running_statistics():
     x = rand(1, 16, 1, 1)
     torch.testing.assert_close(block(x), copy.deepcopy(block).eval()(x))
     assert all(torch.equal(v, before[k]) for k, v in block.norm.state_dict().items())
+
+
+def test_cbam_has_the_momentum_of_the_authors():
+    assert make("CBAM", {}).norm.momentum == 0.01
 
 
 def test_sge_of_one_position_is_its_bias():

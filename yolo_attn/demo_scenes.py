@@ -1,6 +1,6 @@
 """A small, deterministic detection set of drawn scenes, in COCO's layout: the demo needs no download.
 
-Scenes hold one to five objects of six classes (`yolo_attn.demo_shapes`) at sizes from 6 % to 60 % of the image side,
+Scenes hold two to five objects of six classes (`yolo_attn.demo_shapes`) at sizes from 6 % to 60 % of the image side,
 in random colours, over textured backgrounds with clutter, partly hiding each other, unevenly lit, blurred and noisy.
 Boxes are those of the visible pixels, as in COCO.
 """
@@ -163,11 +163,11 @@ def draw_scene(size: int, rng: np.random.Generator) -> tuple[np.ndarray, list[di
     """
     scene = Scene(size, rng)
     names = list(SHAPES)
-    for _ in range(rng.integers(0, 4)):
+    for _ in range(rng.integers(0, 3)):
         scene.paint(
             clutter(rng), rng.uniform(0, size, 2), size * rng.uniform(0.1, 0.5), rng.uniform(0, 360), counts=False
         )
-    scene.lines(rng.integers(0, 4))
+    scene.lines(rng.integers(0, 3))
 
     groups: list[tuple[int, list[int], int]] = []  # category id, object numbers, iscrowd
     kind = rng.random()
@@ -178,7 +178,7 @@ def draw_scene(size: int, rng: np.random.Generator) -> tuple[np.ndarray, list[di
         numbers = [scene.paint(shape.draw(rng), at, side, rng.uniform(-shape.tilt, shape.tilt)) for at in crowd]
         groups.append((shape.category_id, numbers, 1))
     if kind >= EMPTY_SHARE:
-        fractions = SIDES[0] + (SIDES[1] - SIDES[0]) * rng.beta(1.7, 2.0, rng.integers(1, 6))
+        fractions = SIDES[0] + (SIDES[1] - SIDES[0]) * rng.beta(1.9, 1.8, rng.integers(2, 6))
         for fraction in np.sort(fractions)[::-1]:  # large ones behind
             shape, side = SHAPES[names[rng.integers(len(names))]], fraction * size
             number = scene.paint(shape.draw(rng), scene.place(side), side, rng.uniform(-shape.tilt, shape.tilt))

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.registration import load_model_dict, measure_rows
+from yolo_attn.registration import load_model_dict, row_strides
 from yolo_attn.registry import is_known, resolve
 from yolo_attn.schema import bind
 
@@ -86,7 +86,7 @@ def find_roles(model: Mapping[str, Any]) -> dict[str, dict[str, int]]:
         whose last row reads one row only (a classifier) has no neck.
     """
     rows, backbone = rows_of(model), len(model["backbone"])
-    strides = [stride for stride, _ in measure_rows(model)]
+    strides = row_strides(model)
     roles: dict[str, dict[str, int]] = {"backbone": {}, "neck": {}}
     for i in range(min(backbone, len(strides))):
         if level := _level(strides[i]):
@@ -216,7 +216,7 @@ def to_text(model: Mapping[str, Any], title: str) -> str:
 
 def _row_comments(model: Mapping[str, Any]) -> list[str]:
     rows, backbone = rows_of(model), len(model["backbone"])
-    strides = [stride for stride, _ in measure_rows(model)]
+    strides = row_strides(model)
     feeding = set(sources_of(len(rows) - 1, rows[-1]))
     comments = []
     for i, row in enumerate(rows):

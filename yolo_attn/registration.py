@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from yolo_attn import registry
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.model_files import find_model_yaml, shipped_models, unscaled
-from yolo_attn.rows import is_row_class, prepare_rows, row_class
+from yolo_attn.rows import is_row_class, prepare_rows, row_class, row_key
 from yolo_attn.schema import hyper_parameters
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 _TASKS = "ultralytics.nn.tasks"
-_displaced: dict[str, type] = {}  # what a forced registration hid in the host, to be put back by unregister()
 
 
 def register(
@@ -83,7 +82,7 @@ def register(
 
 
 def unregister(name: str) -> None:
-    """Forget a block: its name, its aliases and its row class; a class that ``force`` had hidden comes back.
+    """Forget a block: its name, its aliases and its row class; a host class that ``force`` had hidden comes back.
 
     Raises:
         YoloAttnError: If no block has this name.
@@ -91,9 +90,7 @@ def unregister(name: str) -> None:
     name, _ = registry.resolve(name)
     registry.remove(name)
     if tasks := sys.modules.get(_TASKS):
-        delattr(tasks, name)
-        if name in _displaced:
-            setattr(tasks, name, _displaced.pop(name))
+        delattr(tasks, row_key(tasks, name))
 
 
 def _check_class(cls: type) -> None:
@@ -141,34 +138,33 @@ def load_model_dict(path: str | Path) -> dict[str, Any]:
     return importlib.import_module(_TASKS).yaml_model_load(path)
 
 
-def measure_rows(model: Mapping[str, Any], size: int = 640) -> list[tuple[float, int]]:
-    """Return stride and width of each row's result, found by running the rows (all but the head) without data.
+def row_strides(model: Mapping[str, Any], size: int = 256) -> list[float]:
+    """Return the stride of each row's result but the head's, found by running the model at its smallest scale.
 
     Args:
-        model: A model dict; without ``scale`` the first of its scales is taken.
-        size: Side of the image that is imagined, in pixels.
+        model: A model dict.
+        size: Side of the blank image that is run, in pixels; a multiple of the largest stride.
 
     Returns:
-        ``(stride, channels)`` per row; ``(0, 0)`` where a row's result is no feature map.
+        Image pixels per pixel of the row's map; 0 where a row's result is no feature map.
     """
     import torch
 
-    tasks = importlib.import_module(_TASKS)
-    prepared = deepcopy(dict(model))
-    if not prepared.get("scale") and prepared.get("scales"):
-        prepared["scale"] = next(iter(prepared["scales"]))
-    measured, results = [], []
-    with torch.device("meta"), torch.no_grad():
-        layers, _ = tasks.parse_model(prepared, ch=prepared.get("channels", 3), verbose=False)
-        x = torch.zeros(1, prepared.get("channels", 3), size, size)
-        for layer in list(layers)[:-1]:
+    small = deepcopy(dict(model))
+    if small.get("scales"):
+        small["scale"] = next(iter(small["scales"]))
+    strides: list[float] = []
+    results: list[Any] = []
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        layers, _ = importlib.import_module(_TASKS).parse_model(small, ch=small.get("channels", 3), verbose=False)
+        x = torch.zeros(1, small.get("channels", 3), size, size)
+        for layer in list(layers.eval())[:-1]:
             if layer.f != -1:
                 x = results[layer.f] if isinstance(layer.f, int) else [x if f == -1 else results[f] for f in layer.f]
             x = x if registry.is_attention(layer) else layer(x)  # a block keeps its input's shape
             results.append(x)
-            is_map = isinstance(x, torch.Tensor) and x.ndim == 4
-            measured.append((size / x.shape[2], x.shape[1]) if is_map else (0.0, 0))
-    return measured
+            strides.append(size / x.shape[2] if isinstance(x, torch.Tensor) and x.ndim == 4 else 0.0)
+    return strides
 
 
 def host_model_names() -> list[str]:
@@ -217,10 +213,7 @@ def _patch(tasks: ModuleType) -> None:
 
 
 def _publish(tasks: ModuleType, name: str, cls: type[nn.Module]) -> None:
-    held = getattr(tasks, name, None)
-    if held is not None and not is_row_class(held):
-        _displaced[name] = held
-    setattr(tasks, name, row_class(name, cls))
+    setattr(tasks, row_key(tasks, name), row_class(name, cls))
     _allow_in_restricted_loads(cls)
 
 
@@ -246,8 +239,10 @@ def _yaml_model_load(host: Callable[..., dict[str, Any]], path: str | Path) -> d
             f"no model YAML '{path}': neither a file, nor one of Ultralytics', nor one of the "
             f"{len(shipped_models())} shipped here.{_nearest_model(Path(path).name)}"
         ) from error
-    if not isinstance(model, dict) or "backbone" not in model:
-        raise YoloAttnError(f"'{path}' is not a model YAML: it has no 'backbone'")
+    except ValueError as error:
+        raise YoloAttnError(f"'{path}' is not a model YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(model, dict) or not {"backbone", "head"} <= set(model):
+        raise YoloAttnError(f"'{path}' is not a model YAML: it has no 'backbone' and 'head'")
     model["yaml_file"] = str(path)
     model["scale"] = sys.modules[_TASKS].guess_model_scale(path)
     return model

@@ -56,6 +56,12 @@ def is_row_class(obj: object) -> bool:
     return isinstance(obj, type) and "block_class" in vars(obj)
 
 
+def row_key(host: ModuleType, name: str) -> str:
+    """Return the global under which a block's row class stands in the host; not one of the host's own classes."""
+    held = getattr(host, name, None)
+    return name if held is None or is_row_class(held) else f"yolo_attn.{name}"
+
+
 def _check_keeps_shape(block: nn.Module, channels: int, label: str) -> None:
     import torch
 
@@ -119,7 +125,7 @@ def _prepare_row(index: int, row: Any, host: ModuleType) -> list[Any]:
         hyper = bind(cls, args if isinstance(args, (list, tuple)) else [args])
     except YoloAttnError as error:
         raise YoloAttnError(f"{label}: {error}") from error
-    return [source, repeats, name, _RowArguments(["ch", "f", _RowSpec(label, hyper)])]
+    return [source, repeats, row_key(host, name), _RowArguments(["ch", "f", _RowSpec(label, hyper)])]
 
 
 def _host_modules(host: ModuleType) -> list[str]:
