@@ -183,7 +183,7 @@ def test_a_yaml_that_is_no_model(content, tmp_path):
 
 
 def test_a_missing_yaml_names_the_nearest():
-    with pytest.raises(ya.YoloAttnError, match="Did you mean 'yolo11-ela.yaml'"):
+    with pytest.raises(ya.YoloAttnError, match=r"Did you mean 'yolo11-ela.yaml'"):
         YOLO("yolo11n-elaa.yaml")
 
 
@@ -291,7 +291,8 @@ def test_importing_is_cheap():
     code = f"import sys, yolo_attn, yolo_attn.cli; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
     heavy = ["matplotlib", "polars", "torchvision", "ray"]
-    code = f"import sys, yolo_attn; from ultralytics.nn import tasks; yolo_attn.ATTENTION_BLOCKS; print([m for m in {heavy} if m in sys.modules])"
+    code = "import sys, yolo_attn; from ultralytics.nn import tasks; yolo_attn.ATTENTION_BLOCKS"
+    code += f"; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().splitlines()[-1] == "[]"
 

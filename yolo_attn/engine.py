@@ -19,11 +19,14 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import cv2
+import numpy as np
 import ultralytics
 import ultralytics.cfg
 import yaml
 from torch import nn
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
+from ultralytics.engine.results import Results
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, YAML
 from ultralytics.utils.checks import check_yaml
 
@@ -242,6 +245,20 @@ def open_model(checkpoint: Path, fuse: bool = True) -> nn.Module:
     """Return a checkpoint's model in evaluation mode, fused for inference unless asked otherwise."""
     model = YOLO(str(checkpoint)).model.eval()
     return model.fuse(verbose=False) if fuse else model
+
+
+def draw_predictions(checkpoint: Path, images: Sequence[Path], imgsz: int, scale: int = 2) -> list[np.ndarray]:
+    """Return images, enlarged ``scale`` times, with a checkpoint's predictions drawn on them (BGR)."""
+    pictures = [cv2.imread(str(image)) for image in images]
+    drawn = []
+    for picture, result in zip(
+        pictures, YOLO(str(checkpoint)).predict(pictures, imgsz=imgsz, verbose=False), strict=True
+    ):
+        large = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        boxes = result.boxes.data.clone()
+        boxes[:, :4] *= scale
+        drawn.append(Results(large, "", result.names, boxes=boxes).plot(line_width=1, font_size=8))
+    return drawn
 
 
 def check_model(name: str, weights: str | None) -> None:

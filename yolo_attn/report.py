@@ -33,7 +33,8 @@ def summarize(out: str | Path) -> dict[str, Any]:
         raise YoloAttnError(f"'{out}' holds no comparison: there is no plan.json in it") from error
     folders = [out / "runs" / name for name in plan["runs"]]
     specs = [runs.read_spec(f) for f in folders if (f / runs.SPEC).is_file()]
-    results = [r for s in specs if (r := runs.read_result(s, out / "runs")) is not None]
+    stored = {s.folder_name: runs.read_result(s, out / "runs") for s in specs}
+    results = [{**result, "run": folder} for folder, result in stored.items() if result is not None]
     latency = json.loads((out / "latency.json").read_text()) if (out / "latency.json").is_file() else {}
     return {
         "arms": [_arm(name, [r for r in results if r["arm"] == name], latency) for name in plan["arms"]],
@@ -66,7 +67,7 @@ def to_markdown(summary: dict[str, Any]) -> str:
 
 
 def _arm(name: str, results: list[dict[str, Any]], latency: dict[str, Any]) -> dict[str, Any]:
-    arm: dict[str, Any] = {"model": name, "seeds": [r["seed"] for r in results]}
+    arm: dict[str, Any] = {"model": name, "seeds": [r["seed"] for r in results], "runs": [r["run"] for r in results]}
     if results:
         arm.update(parameters=results[0]["parameters"], gflops=results[0]["gflops"])
         for metric in _METRICS:

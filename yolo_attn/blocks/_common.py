@@ -206,6 +206,8 @@ def batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
 
 def _no_autocast(device_type: str) -> contextlib.AbstractContextManager[None]:
     """Return a context without autocast; nothing at all where it is off, so that exported graphs stay plain."""
+    if device_type == "meta":  # a device without data has no autocast to ask about
+        return contextlib.nullcontext()
     if hasattr(torch, "get_autocast_dtype"):  # this and the argument below: newer torch
         enabled = torch.is_autocast_enabled(device_type)
     else:
