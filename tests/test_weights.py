@@ -1,0 +1,177 @@
+"""Weights follow their rows: outputs equal the base model's, and the report says what came over."""
+
+import pytest
+import torch
+from ultralytics import YOLO
+
+import yolo_attn as ya
+from yolo_attn.model_files import shipped_models
+from yolo_attn.model_yaml import rows_of
+from yolo_attn.ready_models import FAMILIES
+from yolo_attn.registration import load_model_dict
+from yolo_attn.weights import check_source
+
+IMAGE = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def bases():
+    """Stock models of every family at scale n, with random weights and batch statistics that are not the defaults."""
+    made = {}
+    for family in FAMILIES:
+        torch.manual_seed(1)
+        model = ya.YOLO(f"{family}n.yaml").model.train()
+        with torch.no_grad():
+            for _ in range(3):
+                model(IMAGE)
+        made[family] = model.eval()
+    return made
+
+
+def outputs(model, x=IMAGE):
+    with torch.no_grad():
+        found = model.eval()(x)
+    return found[0] if isinstance(found, tuple) else found
+
+
+def save(model, path):
+    torch.save({"model": model, "train_args": {}}, path)
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(shipped_models()))
+def test_shipped_models_start_as_their_base(name, bases):
+    base = bases[next(f for f in FAMILIES if name.startswith(f))]
+    model = ya.YOLO(name.replace("-", "n-", 1)).model
+    report = ya.transfer_weights(model, base)
+    assert torch.equal(outputs(model), outputs(base)), name
+    assert (len(report.new), report.missing, report.dropped) == (3, [], ())
+    loaded = sum(r.loaded for r in report.rows)
+    assert loaded == sum(p.numel() for p in base.parameters())
+
+
+def test_stock_loading_by_name_is_what_goes_wrong(bases):
+    """The reason for all this: the host's own load leaves a model that is not the base, and says nothing."""
+    model = YOLO("yolo11n-ela.yaml").model
+    model.load(bases["yolo11"], verbose=False)
+    assert not torch.allclose(outputs(model), outputs(bases["yolo11"]), atol=1e-3)
+
+
+def test_every_tensor_lands_in_its_own_row(bases):
+    made = ya.insert("yolo11n.yaml", "CA", at="backbone:P3,P5;neck:P4")
+    model = ya.YOLO("yolo11n.yaml").model.__class__(made.yaml, verbose=False)
+    ya.transfer_weights(model, bases["yolo11"])
+    for i, j in made.row_map.items():
+        for (name, mine), theirs in zip(
+            model.model[j].state_dict().items(), bases["yolo11"].model[i].state_dict().values(), strict=True
+        ):
+            assert torch.equal(mine, theirs), f"row {i} -> {j}: {name}"
+
+
+@pytest.mark.parametrize("nc", [1, 3, 200])
+def test_another_number_of_classes_keeps_all_but_the_class_layers(nc, bases):
+    model = ya.YOLO("yolo11n.yaml").model.__class__({**load_model_dict("yolo11n-ela.yaml"), "nc": nc}, verbose=False)
+    report = ya.transfer_weights(model, bases["yolo11"])
+    assert [r.name for r in report.missing] == ["Detect"]
+    left = report.missing[0].left
+    assert {entry.split(":")[0] for entry in left} == {f"cv3.{i}.2.{p}" for i in range(3) for p in ("weight", "bias")}
+    assert f"({nc}," in left[0]
+    assert "80" in left[0]
+
+
+def test_class_rows_follow_their_names(bases):
+    from copy import deepcopy
+
+    source = deepcopy(bases["yolo11"])
+    source.names = {i: f"class {i}" for i in range(80)}
+    model = source.__class__({**load_model_dict("yolo11n-ela.yaml"), "nc": 2}, verbose=False)
+    model.names = {0: "class 7", 1: "new"}
+    ya.transfer_weights(model, source)
+    assert torch.equal(model.model[-1].cv3[0][-1].weight[0], source.model[-1].cv3[0][-1].weight[7])
+
+
+def test_attention_rows_are_transferred_too(bases):
+    trained = ya.YOLO("yolo11n-ca.yaml").model
+    with torch.no_grad():
+        for p in trained.parameters():
+            p.normal_(0, 0.05)
+    again = ya.YOLO("yolo11n-ca.yaml").model
+    report = ya.transfer_weights(again, trained)
+    assert not report.new
+    assert "3 attention rows transferred" in report.summary()
+    assert torch.equal(outputs(again), outputs(trained))
+
+
+def test_other_blocks_and_back_to_the_base(bases):
+    source = ya.YOLO("yolo11n-ca.yaml").model
+    ya.transfer_weights(source, bases["yolo11"])
+    other = ya.YOLO("yolo11n-ela-backbone.yaml").model
+    report = ya.transfer_weights(other, source)
+    assert torch.equal(outputs(other), outputs(bases["yolo11"]))
+    assert len(report.dropped) == 3
+    plain = ya.YOLO("yolo11n.yaml").model
+    ya.transfer_weights(plain, source)
+    assert torch.equal(outputs(plain), outputs(bases["yolo11"]))
+
+
+def test_a_detector_gives_a_segmenter_its_backbone_and_neck(bases, tmp_path):
+    path = ya.insert("yolo11n-seg.yaml", "SE").save(tmp_path / "yolo11n-seg-se.yaml")
+    report = ya.transfer_weights(ya.YOLO(path), bases["yolo11"])
+    assert all(r.status == "loaded" for r in report.rows if not r.attention and r.name != "Segment")
+
+
+def test_from_a_file_and_the_report_in_words(bases, tmp_path):
+    path = save(bases["yolo11"], tmp_path / "base model.pt")
+    model = ya.YOLO("yolo11n-ela.yaml")
+    report = ya.transfer_weights(model, path)
+    tensors = len(bases["yolo11"].state_dict())
+    assert f"{tensors} of {tensors} tensors transferred; 3 new attention rows with 4,032 parameters" in report.summary()
+    assert "\n" not in report.summary()
+    lines = str(report).splitlines()
+    assert len(lines) == 1 + len(rows_of(model.model.yaml)) + 1
+    assert lines[1 + 18].split() == ["18", "17", "Conv", "36992/36992", "loaded"]
+    assert lines[1 + 17].split() == ["17", "-", "ELA", "0/576", "new"]
+
+
+def test_the_source_is_left_as_it_was(bases):
+    before = {k: v.clone() for k, v in bases["yolo11"].state_dict().items()}
+    rows = [type(m) for m in bases["yolo11"].model]
+    ya.transfer_weights(ya.YOLO("yolo11n-ela.yaml"), bases["yolo11"])
+    assert [type(m) for m in bases["yolo11"].model] == rows
+    assert all(torch.equal(v, before[k]) for k, v in bases["yolo11"].state_dict().items())
+
+
+# --- what cannot be used ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("other", ["yolov8n.yaml", "yolo11s.yaml", "yolov5n.yaml"])
+def test_another_architecture_or_scale_is_refused_and_changes_nothing(other):
+    model = ya.YOLO("yolo11n-ela.yaml").model
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    for attempt in (check_source, ya.transfer_weights):
+        with pytest.raises(ya.YoloAttnError, match="another architecture or scale: only [0-9]+%"):
+            attempt(model, YOLO(other).model)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_files_that_cannot_be_read(bases, tmp_path):
+    whole = save(bases["yolo11"], tmp_path / "whole.pt").read_bytes()
+    (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.pt").write_bytes(b"")
+    (tmp_path / "text.pt").write_text("not a checkpoint")
+    torch.save({"model": {"a": 1}}, tmp_path / "dict.pt")
+    model = ya.YOLO("yolo11n-ela.yaml")
+    for name in ("cut.pt", "empty.pt", "text.pt", "dict.pt"):
+        with pytest.raises(ya.YoloAttnError, match=name):
+            ya.transfer_weights(model, tmp_path / name)
+    with pytest.raises(ya.YoloAttnError, match=r"no weights at .*none\.pt"):
+        ya.transfer_weights(model, tmp_path / "none.pt")
+    with pytest.raises(ya.YoloAttnError, match=r"not a \.pt checkpoint"):
+        ya.transfer_weights(model, "weights.onnx")
+    with pytest.raises(ya.YoloAttnError, match="holds no YOLO model"):
+        ya.transfer_weights(model, torch.nn.Linear(1, 1))
+
+
+def test_real_weights_arrive_whole(pretrained):
+    base, model = YOLO(pretrained), ya.YOLO("yolo11n-ela.yaml")
+    report = ya.transfer_weights(model, pretrained)
+    assert "499 of 499 tensors" in report.summary()
+    assert torch.equal(outputs(model.model), outputs(base.model))
