@@ -147,7 +147,7 @@ def test_another_architecture_or_scale_is_refused_and_changes_nothing(other):
     model = ya.YOLO("yolo11n-ela.yaml").model
     before = {k: v.clone() for k, v in model.state_dict().items()}
     for attempt in (check_source, ya.transfer_weights):
-        with pytest.raises(ya.YoloAttnError, match="another architecture or scale: only [0-9]+%"):
+        with pytest.raises(ya.YoloAttnError, match=r"another architecture or scale: only [0-9]+%"):
             attempt(model, YOLO(other).model)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 

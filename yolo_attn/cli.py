@@ -20,6 +20,7 @@ from yolo_attn.errors import YoloAttnError, one_of
 
 HOST_VERBS = ("train", "val", "predict", "export", "track", "benchmark")
 _HOST_TASKS = ("detect", "segment", "pose", "obb", "classify", "semantic", "depth")
+_HOST_SAYS = ("Dataset '", "Invalid ")
 _HOST_CHECKS = ("ultralytics.cfg", "ultralytics.utils.checks", "ultralytics.data.utils", "ultralytics.data.build")
 
 
@@ -237,7 +238,7 @@ def _is_users_mistake(error: Exception) -> bool:
         return True
     modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
     checked = any(modules[-1].startswith(m) for m in _HOST_CHECKS)
-    return checked or str(error).startswith("Dataset '") or "not a loadable checkpoint" in str(error)
+    return checked or str(error).startswith(_HOST_SAYS) or "not a loadable checkpoint" in str(error)
 
 
 def _one_line(error: Exception) -> str:

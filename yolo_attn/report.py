@@ -93,7 +93,7 @@ def _protocol(spec: runs.RunSpec) -> dict[str, Any]:
 def _row(arm: dict[str, Any]) -> list[str]:
     if "parameters" not in arm:
         return [arm["model"], "no complete run", *[""] * 6]
-    row = [arm["model"], f"{arm['parameters'] / 1e6:.3f}", f"{arm['gflops']:.2f}"]
+    row = [arm["model"], f"{arm['parameters'] / 1e6:.3f}", f"{arm['gflops']:.3g}"]
     for metric in _METRICS:
         row += [" ".join(f"{v:.4f}" for v in arm[metric]["by_seed"]), f"{arm[metric]['mean']:.4f}"]
     time = arm.get("latency_ms")

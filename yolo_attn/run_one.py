@@ -39,7 +39,7 @@ def run(folder: Path) -> None:
             "imgsz": imgsz,
             "train_seconds": round(seconds, 1),
             "parameters": speed.count_parameters(model),
-            "gflops": round(speed.count_gflops(model, imgsz), 3),
+            "gflops": round(speed.count_gflops(model, imgsz), 6),
             "checkpoint": str(trained.last.relative_to(folder)),
             "environment": environment(trained.device),
         },

@@ -59,10 +59,16 @@ class RowReport:
             return "partly"
         return "new" if self.source is None else "missing"
 
+    @property
+    def reason(self) -> str:
+        """The first tensor that did not come over and why, and how many more there are."""
+        more = f" and {len(self.left) - 1} more" if len(self.left) > 1 else ""
+        return self.left[0] + more if self.left else ""
+
     def __str__(self) -> str:
         came_from = "-" if self.source is None else self.source
         line = f"{self.row:>4} {came_from:>5}  {self.name:<16}{self.loaded:>10}/{self.parameters:<10} {self.status}"
-        return line + (f" ({'; '.join(self.left)})" if self.left else "")
+        return line + (f" ({self.reason})" if self.left else "")
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ class TransferReport:
         if kept := [r for r in attention if r.status == "loaded"]:
             parts.append(f"{len(kept)} attention rows transferred")
         if self.missing:
-            parts.append(f"not fully: row {', '.join(str(r.row) for r in self.missing)} ({self.missing[0].left[0]})")
+            parts.append(f"not fully: row {', '.join(str(r.row) for r in self.missing)} ({self.missing[0].reason})")
         if self.dropped:
             parts.append(f"dropped from the source: {', '.join(self.dropped)}")
         return "; ".join(parts)

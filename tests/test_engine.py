@@ -1,0 +1,162 @@
+"""Training with the commands people know: weights kept, resumed, checkpoints that open anywhere."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import ultralytics
+
+import yolo_attn as ya
+from yolo_attn import engine
+from yolo_attn.weights import transfer_weights
+
+TINY = {"epochs": 1, "imgsz": 32, "batch": 8, "plots": False, "optimizer": "SGD", "lr0": 1e-4, "workers": 0}
+
+
+@pytest.fixture(scope="module")
+def base_weights(tmp_path_factory):
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp("weights") / "base n.pt"
+    torch.save({"model": ya.YOLO("yolo11n.yaml").model, "train_args": {}}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(scenes, base_weights, tmp_path_factory):
+    """A model trained for two epochs with callbacks and EMA, stopped after the first by an exception, then resumed."""
+    project = tmp_path_factory.mktemp("2nd-try")
+    seen = []
+
+    def stop_once(trainer):
+        seen.append(trainer.epoch)
+        if seen == [0]:
+            raise KeyboardInterrupt
+
+    model = ya.YOLO("yolo11n-ela.yaml")
+    model.add_callback("on_model_save", stop_once)
+    settings = {**TINY, "epochs": 2, "data": str(scenes), "project": str(project), "name": "run"}
+    with pytest.raises(KeyboardInterrupt):
+        model.train(pretrained=str(base_weights), **settings)
+    again = ya.YOLO(project / "run" / "weights" / "last.pt")
+    again.train(resume=True)
+    return again
+
+
+def test_resuming_finishes_the_run(trained):
+    results = (Path(trained.trainer.save_dir) / "results.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in results[1:]] == ["1", "2"]
+    assert sum(isinstance(m, ya.ATTENTION_BLOCKS["ELA"]) for m in trained.model.modules()) == 3
+
+
+def test_a_checkpoint_opens_in_a_process_that_never_heard_of_us(trained, tmp_path):
+    """In another folder, with plain Ultralytics: predict, and train on."""
+    best = Path(trained.trainer.best)
+    moved = tmp_path / "moved.pt"
+    moved.write_bytes(best.read_bytes())
+    code = (
+        "from ultralytics import YOLO; import sys; m = YOLO('moved.pt'); assert 'yolo_attn' in sys.modules;"
+        "r = m.predict(__import__('numpy').zeros((64, 64, 3), 'uint8'), imgsz=64, verbose=False);"
+        "print([type(x).__module__ for x in m.model.model if 'attn' in type(x).__module__], len(r))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (
+        done.stdout.strip().splitlines()[-1]
+        == "['yolo_attn.blocks.ela', 'yolo_attn.blocks.ela', 'yolo_attn.blocks.ela'] 1"
+    )
+
+
+def test_a_restricted_load_takes_our_blocks(trained, monkeypatch):
+    from ultralytics.nn import tasks
+
+    loaded, _ = tasks.torch_safe_load(str(trained.trainer.best), safe_only=True)
+    assert isinstance(loaded["model"].model[17], ya.ATTENTION_BLOCKS["ELA"])
+
+
+def test_pretrained_weights_reach_their_rows_in_training(scenes, base_weights, tmp_path):
+    """At the first batch every base row holds the checkpoint's tensors; nc differs from the checkpoint's."""
+    found = {}
+
+    def compare(trainer):
+        base = ultralytics.YOLO(base_weights).model
+        report = transfer_weights(trainer.model, base)  # again, onto the model as training starts: nothing may change
+        found["missing"] = [r.name for r in report.missing]
+        found["same"] = torch.equal(base.model[24 - 2].cv1.conv.weight, trainer.model.model[24].cv1.conv.weight)
+
+    model = ya.YOLO("yolo11n-ela.yaml")
+    model.add_callback("on_train_start", lambda trainer: found.update(before=_state(trainer.model)))
+    model.add_callback("on_train_start", compare)
+    model.add_callback("on_train_start", lambda trainer: found.update(after=_state(trainer.model)))
+    model.train(pretrained=str(base_weights), data=str(scenes), project=str(tmp_path), **TINY)
+    assert found["same"]
+    assert found["missing"] == ["Detect"]
+    changed = [k for k in found["before"] if not torch.equal(found["before"][k], found["after"][k])]
+    assert not changed
+
+
+def _state(model):
+    return {k: v.clone() for k, v in model.state_dict().items() if not k.startswith("model.26.")}
+
+
+def test_loading_then_training_starts_from_what_was_loaded(scenes, base_weights, tmp_path):
+    found = {}
+    model = ya.YOLO("yolo11n-ca-backbone.yaml").load(base_weights)
+    model.add_callback("on_train_start", lambda trainer: found.update(_state(trainer.model)))
+    model.train(data=str(scenes), project=str(tmp_path), **TINY)
+    stem = ultralytics.YOLO(base_weights).model.model[0].conv.weight
+    assert torch.equal(found["model.0.conv.weight"], stem)
+
+
+def test_a_trainer_class_is_found_by_its_name():
+    """As a worker process of a multi-GPU training looks for it, by import or by unpickling."""
+    import importlib
+    import pickle
+
+    trainer = ya.YOLO("yolo11n-ela.yaml").task_map["detect"]["trainer"]
+    assert issubclass(trainer, engine.RowTransfer)
+    assert getattr(importlib.import_module(trainer.__module__), trainer.__name__) is trainer
+    assert pickle.loads(pickle.dumps(trainer)) is trainer
+    code = f"from {trainer.__module__} import {trainer.__name__} as T; print(T.__mro__[2].__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip().endswith("DetectionTrainer"), done.stderr
+
+
+def test_every_task_has_such_a_trainer():
+    model = ya.YOLO("yolo11n-ela.yaml")
+    assert {"detect", "segment", "classify", "pose", "obb"} <= set(model.task_map)
+    for task, parts in model.task_map.items():
+        assert issubclass(parts["trainer"], engine.RowTransfer), task
+
+
+def test_a_model_that_turns_into_an_rtdetr_keeps_weights_too():
+    assert isinstance(ya.YOLO("rtdetr-l.yaml", task="detect"), engine.KeepsWeights)
+
+
+def test_the_blocks_compile_without_a_graph_break():
+    for name, cls in ya.ATTENTION_BLOCKS.items():
+        block = torch.compile(cls(16), fullgraph=True, backend="eager")
+        assert block(torch.rand(2, 16, 8, 8)).shape == (2, 16, 8, 8), name
+
+
+@pytest.mark.parametrize("settings", [{"pretrained": "none.pt"}, {"data": "none.yaml"}])
+def test_what_is_missing_is_said_before_anything_is_written(settings, scenes, tmp_path):
+    model = ya.YOLO("yolo11n-ela.yaml")
+    with pytest.raises(ya.YoloAttnError, match="none"):
+        model.train(**{"data": str(scenes), **TINY, "project": str(tmp_path / "out"), **settings})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_data_yaml_whose_images_are_missing(tmp_path):
+    data = tmp_path / "data.yaml"
+    data.write_text(f"path: {tmp_path}\ntrain: images/train\nval: images/val\nnames: {{0: car}}\n")
+    with pytest.raises(ya.YoloAttnError, match="images/val"):
+        engine.check_data(data)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_training_on_a_gpu_with_amp_and_compile(scenes, base_weights, tmp_path):
+    model = ya.YOLO("yolo11n-ca.yaml")
+    model.train(pretrained=str(base_weights), data=str(scenes), project=str(tmp_path), compile=True, amp=True, **TINY)
