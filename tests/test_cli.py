@@ -46,7 +46,8 @@ def test_blocks_lists_every_block_and_alias(capsys):
     table = {b["name"]: b for b in json.loads(capsys.readouterr().out)}
     for name, aliases in SHIPPED_ALIASES.items():
         assert set(aliases) <= set(table[name]["aliases"])
-        assert "arxiv.org" in table[name]["paper"]
+        assert table[name]["link"].startswith("https://arxiv.org/abs/")
+        assert len(table[name]["paper"]) > 20
         assert all(word in text for word in (name, *aliases))
     assert (table["SE"]["parameters"], table["ELA"]["parameters"], table["SGE"]["parameters"]) == (8192, 2304, 16)
     assert table["CA"]["map"] == "(N, C, H, 1), (N, C, 1, W)"
@@ -178,3 +179,8 @@ def test_the_tools_are_the_commands():
         )
         assert done.returncode == 2, f"{tool}: {done.stderr}"
         assert "Traceback" not in done.stderr, tool
+
+
+def test_the_readmes_table_is_what_the_command_prints(capsys):
+    assert cli.main(["blocks", "--markdown"]) == 0
+    assert capsys.readouterr().out.strip() in (ROOT / "README.md").read_text()

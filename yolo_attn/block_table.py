@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import typing
 from typing import Any
 
@@ -42,15 +43,25 @@ def as_markdown() -> str:
     head = ["block", "paper", "map", f"parameters, C={CHANNELS}", "hyper-parameters"]
     rows = [head, ["---"] * len(head)]
     for b in describe_blocks():
-        rows.append([f"`{b['name']}`", b["paper"], b["map"], f"{b['parameters']:,}", f"`{b['hyper_parameters']}`"])
+        rows.append(
+            [
+                f"`{b['name']}`",
+                f"[{b['paper']}]({b['link']})",
+                b["map"],
+                f"{b['parameters']:,}",
+                f"`{b['hyper_parameters']}`",
+            ]
+        )
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
 
 def _describe(name: str, cls: type) -> dict[str, Any]:
     block = cls(CHANNELS)
+    title, link = _paper(name, cls)
     return {
         "name": name,
-        "paper": _paper(cls),
+        "paper": title,
+        "link": link,
         "map": _map_shape(block),
         "parameters": sum(p.numel() for p in block.parameters()),
         "hyper_parameters": ", ".join(f"{p.name}={_default(p)}" for p in hyper_parameters(cls).values()),
@@ -58,11 +69,12 @@ def _describe(name: str, cls: type) -> dict[str, Any]:
     }
 
 
-def _paper(cls: type) -> str:
-    """Return title and link from the module's docstring, where a block names its paper."""
-    text = inspect.getdoc(inspect.getmodule(cls)) or ""
-    lines = [line.strip() for line in text.splitlines() if "http" in line]
-    return lines[0].removeprefix("Paper:").strip() if lines else ""
+def _paper(name: str, cls: type) -> tuple[str, str]:
+    """Return title and link from the module's docstring: the entry that begins with the block's name, or the first."""
+    text = " ".join((inspect.getdoc(inspect.getmodule(cls)) or "").split())
+    entries = re.findall(r'(\w*): [^":]*"([^"]+)", [^"]*?(https://\S+)', text)
+    entries.sort(key=lambda entry: entry[0] != name)
+    return entries[0][1:] if entries else ("", "")
 
 
 def _map_shape(block: torch.nn.Module) -> str:

@@ -64,9 +64,9 @@ def _host(words: list[str]) -> int:
 
 def _blocks(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     _refuse(trailing)
-    from yolo_attn.block_table import as_json, as_text
+    from yolo_attn.block_table import as_json, as_markdown, as_text
 
-    return as_json() if arguments.json else as_text(), 0
+    return (as_json if arguments.json else as_markdown if arguments.markdown else as_text)(), 0
 
 
 def _insert(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
@@ -149,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
 
     blocks = _verb(verbs, "blocks", _blocks, "list the blocks, their hyper-parameters and other names")
     blocks.add_argument("--json", action="store_true", help="print JSON")
+    blocks.add_argument("--markdown", action="store_true", help="print a Markdown table, with papers and map shapes")
 
     insert = _verb(
         verbs, "insert", _insert, "put a block into a model YAML; trailing key=value are its hyper-parameters"

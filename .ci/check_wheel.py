@@ -1,0 +1,11 @@
+"""Refuse a wheel that holds anything but the package, or lacks its YAMLs: ``python .ci/check_wheel.py FILE.whl``."""
+
+import sys
+import zipfile
+
+names = zipfile.ZipFile(sys.argv[1]).namelist()
+foreign = [n for n in names if not n.startswith(("yolo_attn/", "yolo_attn-"))]
+assert not foreign, f"not the package's: {foreign}"
+models = [n for n in names if n.startswith("yolo_attn/cfg/models/")]
+assert len(models) == 48, f"{len(models)} model YAMLs instead of 48"
+print(f"wheel: {len(names)} files, {len(models)} model YAMLs")
