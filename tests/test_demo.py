@@ -1,0 +1,31 @@
+"""The demo, in its fast form: every part runs, everything that is promised is there, a second call uses the first's."""
+
+import json
+
+import cv2
+
+from yolo_attn import cli, demo
+
+
+def test_the_fast_demo_and_again(tmp_path, capsys, monkeypatch):
+    out = tmp_path / "a demo"
+    assert cli.main(["demo", "--fast", "-o", str(out)]) == 0
+    said = capsys.readouterr()
+    assert "| yolo11n |" in said.out
+    assert "| yolo11n-ela |" in said.out
+    assert "too short to learn" in said.out
+    summary = json.loads((out / "fast" / "compare" / "report.json").read_text())
+    assert summary["runs"] == {"planned": 2, "complete": 2}
+    for picture in ("results.png", "predictions.png"):
+        image = cv2.imread(str(out / "fast" / picture))
+        assert image.std() > 10, picture
+        assert str(out / "fast" / picture) in said.out
+    monkeypatch.setattr("yolo_attn.compare._run", lambda folder: f"{folder.name} was run again")
+    assert cli.main(["demo", "--fast", "-o", str(out)]) == 0
+    assert capsys.readouterr().out == said.out
+
+
+def test_the_whole_demo_is_not_the_fast_one():
+    assert demo.RECIPE["epochs"] > demo.FAST["epochs"]
+    assert demo.SCENES["train"] > demo.FAST_SCENES["train"]
+    assert "ela" in demo.ARMS[1]
