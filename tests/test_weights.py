@@ -141,6 +141,33 @@ def test_the_source_is_left_as_it_was(bases):
     assert all(torch.equal(v, before[k]) for k, v in bases["yolo11"].state_dict().items())
 
 
+def test_stock_loading_warns_and_ours_does_not(bases, monkeypatch):
+    from ultralytics.nn import tasks
+
+    said = []
+    monkeypatch.setattr(tasks.LOGGER, "warning", said.append)
+    for name in ("yolo11n-ela.yaml", "yolo11n.yaml"):
+        ya.YOLO(name).load(bases["yolo11"])
+        assert said == [], name
+    YOLO("yolo11n.yaml").load(bases["yolo11"])
+    assert said == []
+    YOLO("yolo11n-ela.yaml").load(bases["yolo11"])
+    assert len(said) == 1
+    assert "24 rows, this model with attention 27" in said[0]
+
+
+def test_the_table_of_what_insertion_does(bases, scenes, tmp_path):
+    from yolo_attn.insertion_table import measure, to_markdown
+
+    path = save(bases["yolo11"], tmp_path / "yolo11n.pt")
+    cases = measure("yolo11n.yaml", str(path), str(scenes), imgsz=32, batch=8)
+    assert [c["tensors"][0] for c in cases] == [499, 288, 499, 499, 94, 499, 499]
+    base, identity = cases[0], [c for c in cases if "identity" in c["loading"]]
+    assert len(identity) == 2
+    assert all(c["mAP50-95"] == base["mAP50-95"] for c in identity)
+    assert "| yolo11n + ELA in the neck | stock loading | 288 of 499 | " in to_markdown(cases)
+
+
 # --- what cannot be used ----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("other", ["yolov8n.yaml", "yolo11s.yaml", "yolov5n.yaml"])
 def test_another_architecture_or_scale_is_refused_and_changes_nothing(other):

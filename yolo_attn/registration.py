@@ -210,6 +210,7 @@ def _patch(tasks: ModuleType) -> None:
         _publish(tasks, name, cls)
     _wrap(tasks, "parse_model", lambda host, d, *args, **kwargs: host(prepare_rows(d, tasks), *args, **kwargs))
     _wrap(tasks, "yaml_model_load", _yaml_model_load)
+    tasks.BaseModel.load = _warn_before(tasks.BaseModel.load, tasks.LOGGER)
 
 
 def _publish(tasks: ModuleType, name: str, cls: type[nn.Module]) -> None:
@@ -229,6 +230,24 @@ def _wrap(tasks: ModuleType, name: str, wrapper: Callable[..., Any]) -> None:
     for module in [m for n, m in sys.modules.items() if n.split(".")[0] == "ultralytics"]:
         if getattr(module, "__dict__", {}).get(name) is original:
             setattr(module, name, wrapped)
+
+
+def _warn_before(load: Callable[..., Any], logger: Any) -> Callable[..., Any]:
+    """Make the host's own loading say what it does to a model with attention rows: it matches layers by number."""
+
+    @functools.wraps(load)
+    def loads(self: Any, weights: Any, verbose: bool = True) -> Any:
+        source = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
+        given = getattr(source, "model", None)
+        rows, own = len(given) if hasattr(given, "__len__") else None, len(self.model)
+        if verbose and rows not in (None, own) and any(registry.is_attention(row) for row in self.model):
+            logger.warning(
+                f"Ultralytics loads by layer number: the weights have {rows} rows, this model with attention {own}, so "
+                f"most will be lost. Use yolo_attn.YOLO or `yolo-attn train`, which keep them all."
+            )
+        return load(self, weights, verbose=verbose)
+
+    return loads
 
 
 def _yaml_model_load(host: Callable[..., dict[str, Any]], path: str | Path) -> dict[str, Any]:
