@@ -95,7 +95,7 @@ def specs_of(plan: Plan) -> list[runs.RunSpec]:
     data, data_checksum = engine.resolve_data(plan.data)
     for arm in plan.arms:
         engine.check_model(arm, plan.weights)
-    weights = Path(plan.weights).resolve() if plan.weights else None
+    weights = engine.resolve_weights(plan.weights) if plan.weights else None
     shared = {
         "data": str(data),
         "data_checksum": data_checksum,

@@ -31,7 +31,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, YAML
 from ultralytics.utils.checks import check_yaml
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.weights import TransferReport, check_source, transfer_weights
+from yolo_attn.weights import TransferReport, check_source, open_source, transfer_weights
 
 _DETECTION_LIKE = ("detect", "segment", "pose", "obb")
 
@@ -270,6 +270,15 @@ def check_model(name: str, weights: str | None) -> None:
     model = YOLO(name)
     if weights:
         check_source(model, weights)
+
+
+def resolve_weights(name: str) -> Path:
+    """Return the file a checkpoint's name stands for, which for an official name may lie where Ultralytics keeps it.
+
+    Raises:
+        YoloAttnError: If it is missing or unreadable.
+    """
+    return Path(open_source(name).pt_path).resolve()
 
 
 def resolve_data(data: str) -> tuple[Path, str]:
