@@ -48,7 +48,7 @@ def run(folder: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        run(Path(sys.argv[1]))
+        run(Path(sys.argv[1]).resolve())  # Ultralytics puts relative folders under its own
     except YoloAttnError as error:
         print(f"yolo-attn: {error}", file=sys.stderr)
         sys.exit(2)
