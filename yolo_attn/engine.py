@@ -27,7 +27,7 @@ import yaml
 from torch import nn
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
 from ultralytics.engine.results import Results
-from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, YAML
+from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER
 from ultralytics.utils.checks import check_yaml
 
 from yolo_attn.errors import YoloAttnError
@@ -50,7 +50,7 @@ def check_data(data: str | Path) -> dict[str, Any]:
         return {}
     try:
         file = check_yaml(str(data))
-        if YAML.load(file).get("download"):
+        if yaml.safe_load(Path(file).read_text(encoding="utf-8")).get("download"):
             return {}
         return check_det_dataset(file, autodownload=False)
     except (FileNotFoundError, SyntaxError, yaml.YAMLError, AttributeError, RuntimeError) as error:
