@@ -32,3 +32,15 @@ def scenes(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("drawn scenes")
     coco = make_scenes(root / "coco", train=16, val=8, size=64, seed=1)
     return convert_coco(coco, root / "yolo")
+
+
+@pytest.fixture(scope="session")
+def base_weights(tmp_path_factory) -> Path:
+    """A checkpoint of stock yolo11n with random weights."""
+    import torch
+    from ultralytics import YOLO
+
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp("weights") / "base n.pt"
+    torch.save({"model": YOLO("yolo11n.yaml").model, "train_args": {}}, path)
+    return path

@@ -15,17 +15,10 @@ TINY = {"epochs": 1, "imgsz": 32, "batch": 8, "amp": False}
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "base.pt"
-    torch.save({"model": ya.YOLO("yolo11n.yaml").model, "train_args": {}}, path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def finished(scenes, weights, tmp_path_factory):
+def finished(scenes, base_weights, tmp_path_factory):
     """A comparison that was really run, two arms and one seed, each run in a process of its own."""
     out = tmp_path_factory.mktemp("a comparison")
-    plan = Plan(arms=ARMS, data=str(scenes), weights=str(weights), seeds=(3,), overrides=TINY)
+    plan = Plan(arms=ARMS, data=str(scenes), weights=str(base_weights), seeds=(3,), overrides=TINY)
     assert compare.compare(plan, out) == []
     return plan, out
 
@@ -78,7 +71,7 @@ def test_what_a_comparison_stores(finished):
         assert 0 <= arm["mAP50-95"]["mean"] <= arm["mAP50"]["mean"] <= 1
         assert arm["latency_ms"]["p5"] <= arm["latency_ms"]["median"] <= arm["latency_ms"]["p95"]
         assert f"| {arm['model']} | {arm['parameters'] / 1e6:.3f} |" in table
-    for word in ("seeds 3", "base.pt", "optimizer=SGD", "not shown to be more than noise", "torch"):
+    for word in ("seeds 3", "base n.pt", "optimizer=SGD", "not shown to be more than noise", "torch"):
         assert word in table
 
 
@@ -117,13 +110,13 @@ def test_every_arm_gets_every_seed_and_the_same_recipe(scenes):
     assert len({s.key for s in specs}) == 4
 
 
-def test_the_key_changes_with_what_decides_and_not_with_where_it_lies(scenes, weights, tmp_path):
+def test_the_key_changes_with_what_decides_and_not_with_where_it_lies(scenes, base_weights, tmp_path):
     def key(**changes):
         return specs_of(plan_for(scenes, **changes))[1].key
 
     again = tmp_path / "elsewhere.pt"
-    again.write_bytes(weights.read_bytes())
-    assert key(weights=str(weights)) == key(weights=str(again)) != key()
+    again.write_bytes(base_weights.read_bytes())
+    assert key(weights=str(base_weights)) == key(weights=str(again)) != key()
     assert key(overrides={**TINY, "epochs": 2}) != key()
     mine = tmp_path / "yolo11-ela.yaml"
     ya.insert("yolo11n.yaml", "ELA", init="identity").save(mine)

@@ -16,14 +16,6 @@ TINY = {"epochs": 1, "imgsz": 32, "batch": 8, "plots": False, "optimizer": "SGD"
 
 
 @pytest.fixture(scope="module")
-def base_weights(tmp_path_factory):
-    torch.manual_seed(3)
-    path = tmp_path_factory.mktemp("weights") / "base n.pt"
-    torch.save({"model": ya.YOLO("yolo11n.yaml").model, "train_args": {}}, path)
-    return path
-
-
-@pytest.fixture(scope="module")
 def trained(scenes, base_weights, tmp_path_factory):
     """A model trained for two epochs with callbacks and EMA, stopped after the first by an exception, then resumed."""
     project = tmp_path_factory.mktemp("2nd-try")
