@@ -29,6 +29,7 @@ def measure(
     Returns:
         One mapping per case: ``model``, ``loading``, ``tensors`` (loaded, of the base's), ``mAP50-95``.
     """
+    import torch
     import ultralytics
 
     from yolo_attn import engine
@@ -46,6 +47,7 @@ def measure(
     for site in SITES:
         for way in WAYS:
             init = "identity" if "identity" in way else "paper"
+            torch.manual_seed(0)  # what is not loaded is random
             with tempfile.TemporaryDirectory() as scratch:
                 file = insert(base, block, at=f"{site}:P3,P4,P5", init=init).save(Path(scratch) / Path(base).name)
                 yolo = engine.YOLO(str(file))
