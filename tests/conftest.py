@@ -44,3 +44,14 @@ def base_weights(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "base n.pt"
     torch.save({"model": YOLO("yolo11n.yaml").model, "train_args": {}}, path)
     return path
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Small tensors only lose to the threads' waiting for each other."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

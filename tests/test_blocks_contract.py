@@ -21,7 +21,10 @@ from torch import nn
 import yolo_attn.blocks
 from yolo_attn.blocks import ATTENTION_BLOCKS, _common
 
-pytestmark = pytest.mark.filterwarnings("ignore:ELA:UserWarning", "ignore::torch.jit.TracerWarning")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:ELA:UserWarning", "ignore::torch.jit.TracerWarning"),
+]
 
 WIDTHS = [8, 16, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192]
 WIDTHS += [240, 256, 320, 360, 384, 480, 512, 576, 640, 768, 1024, 1280]
@@ -67,15 +70,6 @@ def maps(block, x):
 
 
 # ------------------------------------------------------------------------------------------- shapes, dtypes, layouts
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Tensors as small as these only lose to the threads' waiting for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @every_init

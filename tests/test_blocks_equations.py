@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from yolo_attn.blocks import ATTENTION_BLOCKS
 
-pytestmark = pytest.mark.filterwarnings("ignore:ELA:UserWarning")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore:ELA:UserWarning")]
 
 WIDTHS = [8, 16, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192]
 WIDTHS += [240, 256, 320, 360, 384, 480, 512, 576, 640, 768, 1024, 1280]
@@ -237,15 +237,6 @@ def randomized(block):
             fan_in = max(1, tensor[0].numel()) if tensor.dim() > 1 else 1
             tensor.data.copy_(values.abs() + 0.5 if name.endswith("running_var") else 1.5 * values / fan_in**0.5)
     return block
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Tensors as small as these only lose to the threads' waiting for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])

@@ -179,6 +179,17 @@ def test_a_comparison_file(scenes, faked, tmp_path, capsys):
     file.write_text("arms: [yolo11n.yaml]\nsedes: [5]\n")
     with pytest.raises(ya.YoloAttnError, match="Did you mean 'seeds'"):
         compare.read_plan(file)
+    for wrong in ("seeds: 3", "seeds: [one]", "overrides: [epochs]"):
+        file.write_text(f"arms: [yolo11n.yaml]\n{wrong}\n")
+        with pytest.raises(ya.YoloAttnError, match=wrong.split(":")[0]):
+            compare.read_plan(file)
+
+
+def test_settings_may_follow_the_models_at_once(scenes, faked, tmp_path, capsys):
+    words = ["compare", "yolo11n.yaml", "yolo11n-se.yaml", "epochs=9", "imgsz=32", "--data", str(scenes)]
+    assert cli.main([*words, "--seeds", "0", "-o", str(tmp_path / "out"), "batch=4"]) == 0
+    assert "batch=4, epochs=9, imgsz=32" in capsys.readouterr().out
+    assert len(faked) == 2
 
 
 def test_shipped_comparison_files_are_right(scenes):

@@ -96,7 +96,9 @@ def _subset(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, in
 def _compare(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     from yolo_attn.compare import Plan, compare, read_plan
 
-    arms, stored = list(arguments.models), {}
+    arms = [word for word in arguments.models if "=" not in word]
+    settings = [word for word in [*arguments.models, *trailing] if word not in arms]
+    stored: dict[str, Any] = {}
     if len(arms) == 1:
         stored = read_plan(arms[0])
         arms = stored["arms"]
@@ -105,7 +107,7 @@ def _compare(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, i
         data=arguments.data or stored.get("data") or _missing("--data"),
         weights=arguments.weights or stored.get("weights"),
         seeds=_integers(arguments.seeds) if arguments.seeds else stored.get("seeds", (0, 1, 2)),
-        overrides={**stored.get("overrides", {}), **_key_values(trailing)},
+        overrides={**stored.get("overrides", {}), **_key_values(settings)},
     )
     failed = compare(plan, arguments.output, say=_say("compare"))
     for reason in failed:

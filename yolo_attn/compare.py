@@ -74,6 +74,11 @@ def read_plan(path: str | Path) -> dict[str, Any]:
     for key in plan:
         if key not in _PLAN_KEYS:
             raise YoloAttnError(f"'{path}': {one_of('key', key, _PLAN_KEYS)}")
+    seeds = plan.get("seeds", [])
+    if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds):
+        raise YoloAttnError(f"'{path}': seeds={seeds!r} is not a list of whole numbers, e.g. [0, 1, 2]")
+    if not isinstance(plan.get("overrides", {}), dict):
+        raise YoloAttnError(f"'{path}': overrides are not settings by name, e.g. epochs: 30")
     return plan
 
 

@@ -1,13 +1,14 @@
 """Make attention blocks usable as rows of Ultralytics model YAMLs, without a fork and without a copy of its parser.
 
 Ultralytics' ``parse_model`` looks a row's class up among the globals of ``ultralytics.nn.tasks`` and passes the row's
-arguments to it; a string argument that names one of the parser's local variables is replaced by that variable. Two
-things follow, and this module does only these two:
+arguments to it; a string argument that names one of the parser's local variables is replaced by that variable. So this
+module does three things to it, and no more:
 
 * every block gets a *row class* under its name in ``ultralytics.nn.tasks``: called with the parser's list of widths and
   the row's ``from``, it returns the block itself, built for the right number of channels;
 * ``parse_model`` and ``yaml_model_load`` are wrapped: rows are checked and their arguments put into that form before
-  the original parser runs, and the bare names of the shipped YAMLs are found.
+  the original parser runs, and the bare names of the shipped YAMLs are found;
+* the host's own loading of weights, which goes by row number, warns where attention rows make that go wrong.
 
 Importing this module costs nothing: Ultralytics is patched when it is imported, or now if it already is.
 """

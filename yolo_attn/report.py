@@ -11,7 +11,7 @@ from yolo_attn import runs
 from yolo_attn.env import describe
 from yolo_attn.errors import YoloAttnError
 
-_METRICS = {"mAP50": "mAP50", "mAP50-95": "mAP50-95"}
+_METRICS = ("mAP50", "mAP50-95")
 
 
 def summarize(out: str | Path) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def write(out: str | Path) -> str:
 def to_markdown(summary: dict[str, Any]) -> str:
     """Return the table, and under it what it was obtained with and what it does not say."""
     head = ["model", "params, M", "GFLOPs"]
-    for metric in _METRICS.values():
+    for metric in _METRICS:
         head += [f"{metric}, by seed", f"{metric}, mean"]
     head.append("latency, ms, median [p5, p95]")
     rows = [head, ["---"] * len(head), *(_row(arm) for arm in summary["arms"])]
