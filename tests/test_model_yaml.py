@@ -8,8 +8,9 @@ import yaml
 from ultralytics.nn import tasks
 
 import yolo_attn as ya
+from yolo_attn.graph import rows_of
 from yolo_attn.model_files import shipped_models
-from yolo_attn.model_yaml import check_roles, find_roles, rows_of
+from yolo_attn.model_yaml import check_roles, find_roles
 from yolo_attn.ready_models import BACKBONE_BLOCKS, FAMILIES, ready_models, write_ready_models
 from yolo_attn.registration import load_model_dict
 from yolo_attn.registry import SHIPPED_ALIASES, is_attention

@@ -142,7 +142,7 @@ def test_stock_yamls_still_build_as_before():
         "rtdetr-l.yaml",
     ):
         model = load_model_dict(name)
-        prepared = prepare_rows(model, tasks)
+        prepared, _ = prepare_rows(model, tasks)
         assert prepared["backbone"] + prepared["head"] == model["backbone"] + model["head"], name
 
 

@@ -11,7 +11,6 @@ import contextlib
 import csv
 import functools
 import hashlib
-import importlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,8 +29,10 @@ from ultralytics.engine.results import Results
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER
 from ultralytics.utils.checks import check_yaml
 
+from yolo_attn.checkpoints import open_source
+from yolo_attn.derived import derive, host_of
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.weights import TransferReport, check_source, open_source, transfer_weights
+from yolo_attn.weights import TransferReport, check_source, transfer_weights
 
 _DETECTION_LIKE = ("detect", "segment", "pose", "obb")
 
@@ -75,16 +76,12 @@ def trainer_with_row_transfer(host: type) -> type:
     """Return a trainer class that is ``host`` with row transfer, importable from this module by name."""
     if issubclass(host, RowTransfer):
         return host
-    where = f"{host.__module__}.{host.__qualname__}".replace(".", "__")
-    return type(where, (RowTransfer, host), {"__module__": __name__, "__doc__": host.__doc__})
+    return derive(RowTransfer, host, __name__)
 
 
 def __getattr__(name: str) -> type:
     """Rebuild a trainer class by name, as unpickling it in another process asks for it."""
-    module, _, cls = name.replace("__", ".").rpartition(".")
-    if not module.startswith("ultralytics."):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return trainer_with_row_transfer(getattr(importlib.import_module(module), cls))
+    return trainer_with_row_transfer(host_of(name, __name__))
 
 
 def _log_transfer(report: TransferReport, by_row: bool) -> None:

@@ -1,177 +1,232 @@
-"""Insert attention rows into a model YAML by role, and keep every other row reading what it read before.
-
-Roles are found by walking the built graph: a row's stride is measured, the rows that the head reads are the neck's
-outputs, and the last backbone row of each stride is the backbone's. Nothing is counted by hand.
-"""
+"""Insert attention into a model YAML by role, and keep every other row reading what it read before."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.registration import load_model_dict, row_strides
+from yolo_attn.graph import IMAGE, Graph, Row, rows_of, sources_of
+from yolo_attn.model_text import flow, to_text
+from yolo_attn.registration import build_shapes, host_scale, load_model_dict, split_name
 from yolo_attn.registry import is_known, resolve
+from yolo_attn.rows import PLACES
 from yolo_attn.schema import bind
+from yolo_attn.sites import Site, find_rows_inside, find_sites
 
-Row = list[Any]
-_SIZE_WORDS = {2: "xsmall", 3: "small", 4: "medium", 5: "large", 6: "xlarge"}
+DEFAULT_AT = "neck:P3,P4,P5"
 
 
 @dataclass(frozen=True)
 class Insertion:
-    """A model with attention rows added, and how to get back to the model it came from.
+    """A model with attention added, and how to get back to the model it came from.
 
     Attributes:
         yaml: The new model, as a model YAML's content.
         row_map: Row of the base model -> the same row here.
         new_rows: The rows that were added.
         base: The model it came from.
+        inside: Rows here that got a block inside them.
     """
 
     yaml: dict[str, Any]
     row_map: dict[int, int]
     new_rows: tuple[int, ...]
-    base: dict[str, Any]
+    base: dict[str, Any] = field(repr=False)
+    inside: tuple[int, ...] = ()
 
     def save(self, path: str | Path) -> Path:
         """Write the model YAML, commented with row numbers and roles, and return its path.
 
-        A scale that the base's name stated is not stored: as with stock YAMLs, the name a model is opened by states it.
+        As with stock YAMLs, the name a model is opened by states its scale: ``yolo11-mine.yaml`` is opened as
+        ``yolo11s-mine.yaml``. Where that name states none, the scale the base was given at is taken.
+
+        Raises:
+            YoloAttnError: If the file's name states another scale than the base was given at.
         """
         path = Path(path)
+        stated, wanted = host_scale(path), self.base.get("scale")
+        if path.suffix not in (".yaml", ".yml"):
+            raise YoloAttnError(f"cannot save a model YAML as '{path}': the name must end in .yaml")
+        if stated and wanted and stated != wanted:
+            raise YoloAttnError(
+                f"cannot save as '{path.name}': Ultralytics reads scale '{stated}' from that name, the base is of "
+                f"scale '{wanted}'; leave the scale out of the name, or put '{wanted}' there"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
-        blocks = ", ".join(sorted({rows_of(self.yaml)[i][2] for i in self.new_rows}))
-        path.write_text(to_text(self.yaml, title=f"{_base_name(self.base)} with {blocks}"), encoding="utf-8")
+        rows = rows_of(self.yaml)
+        names = {rows[i][2] for i in self.new_rows} | {split_name(rows[i][2])[1] for i in self.inside}
+        path.write_text(to_text(self.yaml, title=f"{_base_name(self.base)} with {', '.join(sorted(names))}"), "utf-8")
         return path
 
     def __str__(self) -> str:
         old, new = rows_of(self.base), rows_of(self.yaml)
-        lines = [f"+ {i:>3}  {_flow(new[i])}" for i in self.new_rows]
-        moved = {i: j for i, j in self.row_map.items() if old[i][0] != new[j][0]}
-        lines += [f"~ {j:>3}  {_flow(new[j])}   was row {i}, from {old[i][0]}" for i, j in moved.items()]
+        lines = [f"+ {i:>3}  {flow(new[i])}{self._behind(i)}" for i in self.new_rows]
+        lines += [f"* {j:>3}  {flow(new[j])}   was {flow(old[i])}" for i, j in self.row_map.items() if j in self.inside]
+        moved = {i: j for i, j in self.row_map.items() if j not in self.inside and old[i][0] != new[j][0]}
+        lines += [f"~ {j:>3}  {flow(new[j])}   was row {i}, from {old[i][0]}" for i, j in moved.items()]
         return "\n".join(lines)
 
+    def _behind(self, index: int) -> str:
+        """Say of a new row that the base had attention just before it already."""
+        rows = rows_of(self.yaml)
+        (source,) = sources_of(index, rows[index])
+        old = source in self.row_map.values() and source != IMAGE and is_known(rows[source][2])
+        return f"   behind row {source}, {rows[source][2]}, which the base has already" if old else ""
 
-def rows_of(model: Mapping[str, Any]) -> list[Row]:
-    """Return all rows of a model dict: backbone, then head."""
-    return [*model["backbone"], *model["head"]]
+
+@dataclass(frozen=True)
+class _Block:
+    """One kind of block to insert: its YAML name, checked hyper-parameters, and where."""
+
+    name: str
+    arguments: list[dict[str, Any]]
+    at: str | Iterable[str] | None
 
 
 def read_model(base: str | Path | Mapping[str, Any]) -> dict[str, Any]:
-    """Return a model dict of its own, from a name, a path or another model dict."""
-    return deepcopy(dict(base)) if isinstance(base, Mapping) else load_model_dict(base)
+    """Return a model dict of its own, from a name, a path, a checkpoint or another model dict."""
+    if isinstance(base, Mapping):
+        return deepcopy(dict(base))
+    if str(base).lower().endswith(".pt"):
+        from yolo_attn.checkpoints import open_source
 
-
-def sources_of(index: int, row: Row) -> list[int]:
-    """Return the absolute row numbers a row reads; the image is row -1."""
-    given = row[0] if isinstance(row[0], (list, tuple)) else [row[0]]
-    return [f if f >= 0 else index + f for f in given]
+        return deepcopy(dict(open_source(base).yaml))
+    return load_model_dict(base)
 
 
 def find_roles(model: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Find which row ends each level of backbone and neck.
+    """Find which row ends each level of backbone and neck; see ``Graph.roles``."""
+    return Graph(model).roles
+
+
+def insert(
+    base: str | Path | Mapping[str, Any],
+    block: str | Sequence[tuple],
+    at: str | Iterable[str] | None = None,
+    inside: str | None = None,
+    **hyper: Any,
+) -> Insertion:
+    """Put a block after given rows of a model, or inside its host blocks; every other row reads what it read.
 
     Args:
-        model: A model dict.
-
-    Returns:
-        ``{"backbone": {"P1": 0, ..., "P5": 10}, "neck": {"P3": 16, ...}}``; ``Pk`` has stride ``2**k``. A model
-        whose last row reads one row only (a classifier) has no neck.
-    """
-    rows, backbone = rows_of(model), len(model["backbone"])
-    strides = row_strides(model)
-    roles: dict[str, dict[str, int]] = {"backbone": {}, "neck": {}}
-    for i in range(min(backbone, len(strides))):
-        if level := _level(strides[i]):
-            roles["backbone"][level] = i
-    feeding = sources_of(len(rows) - 1, rows[-1])
-    if len(feeding) > 1:
-        roles["neck"] = {level: i for i in feeding if (level := _level(strides[i]))}
-    return roles
-
-
-def insert(base: str | Path | Mapping[str, Any], block: str, at: str = "neck:P3,P4,P5", **hyper: Any) -> Insertion:
-    """Add a block after given rows of a model; every other row goes on reading what it read, through the block.
-
-    Args:
-        base: Name or path of a model YAML, or a model dict.
-        block: Name or alias of a registered block.
-        at: ``neck:P3,P4,P5``, ``backbone:P4``, ``neck:all`` or ``after:4,9`` (row numbers of the base); several sites
-            may be joined by ``;``.
+        base: Name or path of a model YAML, a model dict, or a checkpoint (``.pt``) whose model is meant.
+        block: Name or alias of a registered block. Several at once: a list of ``(name, at)`` or
+            ``(name, at, {hyper-parameter: value})``; blocks at the same place follow each other in this order.
+        at: Where, by role (``neck:P3,P4,P5``, the default; ``neck:all``, ``backbone:P4``, ``sppf``, ``pre-detect``) or
+            by row of the base (``after:4,9``, ``before:9``); several with ``;`` or as a list. After a row, all that
+            read it read the block; ``before:9`` gates what row 9 alone reads, ``pre-detect`` what the head alone reads.
+        inside: Put the block inside the rows of this host block instead (``C3k2``, ``C3k2@outer``, ``C2f,SPPF``): all
+            of them, or those that ``at`` names, where ``backbone`` and ``neck`` alone stand for all their rows.
         **hyper: The block's hyper-parameters, e.g. ``variant="L"``, ``init="identity"``.
 
     Raises:
-        YoloAttnError: For an unknown block or hyper-parameter, or a site that the model does not have.
+        YoloAttnError: For an unknown block or hyper-parameter, a site that the model does not have, a block that does
+            not fit there, or a row that has a block inside already.
 
     Examples:
         >>> insert("yolo11n.yaml", "ELA", at="neck:P3,P4,P5", init="identity").new_rows
         (17, 21, 25)
+        >>> insert("yolov8n.yaml", "SE", inside="C2f", at="neck").inside
+        (12, 15, 18, 21)
     """
     model = read_model(base)
-    name, cls = resolve(block)
-    arguments = [bind(cls, kwargs=hyper)] if hyper else []
-    sites = find_sites(model, at)
-    rows = rows_of(model)
-    row_map = {i: i + sum(site < i for site in sites) for i in range(len(rows))}
-    output = {i: j + (i in sites) for i, j in row_map.items()}  # where a row's result is found now
-
-    sections: dict[str, list[Row]] = {"backbone": [], "head": []}
-    new_rows = []
-    for i, (source, *rest) in enumerate(rows):
-        section = sections["backbone" if i < len(model["backbone"]) else "head"]
-        section.append([_re_indexed(i, source, output), *rest])
-        if i in sites:
-            section.append([-1, 1, name, deepcopy(arguments)])
-            new_rows.append(output[i])
-    changed = Insertion({**model, **sections}, row_map, tuple(new_rows), model)
+    graph = Graph(model)
+    blocks = _read_blocks(block, at, hyper)
+    changed = _insert_inside(graph, blocks, inside) if inside else _insert_rows(graph, blocks)
     check_roles(changed)
+    for scale in [model["scale"]] if model.get("scale") else model.get("scales") or [None]:
+        build_shapes(changed.yaml, scale)  # so that a width that the block cannot take is found now
     return changed
 
 
-def find_sites(model: Mapping[str, Any], at: str) -> list[int]:
-    """Return the rows that ``at`` names, in ascending order.
-
-    Raises:
-        YoloAttnError: If the model has no such role or row; the message says which it has.
-    """
-    sites: set[int] = set()
-    for part in at.split(";"):
-        place, _, wanted = part.strip().partition(":")
-        names = [w.strip() for w in wanted.split(",") if w.strip()]
-        if place not in ("after", "backbone", "neck") or not names:
-            raise YoloAttnError(f"cannot insert at '{part}': {one_of('place', place, ['neck', 'backbone', 'after'])}"
-                                " (as in neck:P3,P4,P5 or after:4)")  # fmt: skip
-        sites.update(_rows_after(model, names) if place == "after" else _rows_by_role(model, place, names))
-    return sorted(sites)
+def _read_blocks(block: str | Sequence[tuple], at: str | Iterable[str] | None, hyper: dict[str, Any]) -> list[_Block]:
+    blocks = []
+    for given in [(block, at)] if isinstance(block, str) else block:
+        if isinstance(given, str) or not 2 <= len(given) <= 3:
+            raise YoloAttnError(f"{given!r} is not a block and its place; give (name, at) or (name, at, hyper)")
+        name, cls = resolve(given[0])
+        own = bind(cls, kwargs={**hyper, **(given[2] if len(given) == 3 else {})})
+        blocks.append(_Block(name, [own] if own else [], given[1]))
+    return blocks
 
 
-def _rows_after(model: Mapping[str, Any], names: Sequence[str]) -> list[int]:
-    last = len(rows_of(model)) - 2
-    for name in names:
-        if not name.isdigit() or int(name) > last:
-            raise YoloAttnError(f"cannot insert after row {name}: rows 0 to {last} can be followed by a block")
-    return [int(n) for n in names]
+# --- rows after rows --------------------------------------------------------------------------------------------------
+def _insert_rows(graph: Graph, blocks: Sequence[_Block]) -> Insertion:
+    chains: dict[Site, list[Row]] = {}
+    for block in blocks:
+        for site in find_sites(graph, block.at or DEFAULT_AT):
+            chain = chains.setdefault(site, [])
+            if any(row[2] == block.name for row in chain):
+                raise YoloAttnError(f"{block.name} is to go to the same place, {_in_words(site)}, twice")
+            chain.append([-1, 1, block.name, deepcopy(block.arguments)])
+    return _Weaver(graph, chains).weave()
 
 
-def _rows_by_role(model: Mapping[str, Any], place: str, names: Sequence[str]) -> list[int]:
-    roles = find_roles(model)[place]
-    if not roles:
-        raise YoloAttnError(f"this model has no {place}; use backbone:... or after:ROW")
-    if list(names) == ["all"]:
-        return list(roles.values())
-    for name in names:
-        if name not in roles:
-            raise YoloAttnError(f"this model's {place} has no {name}: {one_of('level', name, roles)}")
-    return [roles[n] for n in names]
+def _in_words(site: Site) -> str:
+    return f"row {site.origin} to row {site.reader}" if site.reader is not None else f"after row {site.origin}"
 
 
+class _Weaver:
+    """Writes a model's rows again, one by one, with chains of new rows between them."""
+
+    def __init__(self, graph: Graph, chains: Mapping[Site, list[Row]]):
+        self.graph, self.chains = graph, chains
+        self.rows: list[Row] = []
+        self.new_rows: list[int] = []
+        self.row_map: dict[int, int] = {}
+        self.result = {IMAGE: IMAGE}  # row of the base -> where its result is found now
+
+    def weave(self) -> Insertion:
+        split = 0
+        for i, (source, *rest) in enumerate(self.graph.rows):
+            gated = {s: self._add(self.result[s], self.chains.get(Site(s, i), [])) for s in self.graph.sources(i)}
+            self.row_map[i] = len(self.rows)
+            self.rows.append([self._re_indexed(i, source, gated), *rest])
+            self.result[i] = self._add(self.row_map[i], self.chains.get(Site(i), []))
+            split = len(self.rows) if self.graph.section(i) == "backbone" else split
+        sections = {"backbone": self.rows[:split], "head": self.rows[split:]}
+        model = dict(self.graph.model)
+        return Insertion({**model, **sections}, self.row_map, tuple(self.new_rows), model)
+
+    def _add(self, origin: int, chain: list[Row]) -> int:
+        """Add a chain of rows that reads row ``origin``, and return the row its result is found at."""
+        for row in chain:
+            self.new_rows.append(len(self.rows))
+            self.rows.append([-1 if origin == len(self.rows) - 1 else origin, *row[1:]])
+            origin = len(self.rows) - 1
+        return origin
+
+    def _re_indexed(self, index: int, source: Any, gated: Mapping[int, int]) -> Any:
+        if isinstance(source, (list, tuple)):
+            return [self._re_indexed(index, f, gated) for f in source]
+        now, here = gated[source if source >= 0 else index + source], len(self.rows)
+        return source if source < 0 and here + source == now else -1 if source == -1 and now == here - 1 else now
+
+
+# --- inside host blocks -----------------------------------------------------------------------------------------------
+def _insert_inside(graph: Graph, blocks: Sequence[_Block], inside: str) -> Insertion:
+    hosts, _, place = inside.partition("@")
+    if place and place not in PLACES:
+        raise YoloAttnError(f"inside='{inside}': {one_of('place', place, PLACES)}")
+    rows = deepcopy(graph.rows)
+    changed: dict[int, str] = {}
+    for block in blocks:
+        for i in find_rows_inside(graph, [h.strip() for h in hosts.split(",")], block.at):
+            source, repeats, name, args = graph.rows[i]
+            if held := changed.get(i) or (name if split_name(name) else None):
+                raise YoloAttnError(f"row {i} has a block inside already ({held}); a host block holds one")
+            changed[i] = f"{name}_{block.name}" + (f"@{place}" if place else "")
+            rows[i] = [source, repeats, changed[i], [*args, *deepcopy(block.arguments)]]
+    split, model = len(graph.model["backbone"]), dict(graph.model)
+    new = {**model, "backbone": rows[:split], "head": rows[split:]}
+    return Insertion(new, {i: i for i in range(len(rows))}, (), model, tuple(sorted(changed)))
+
+
+# --- proof ------------------------------------------------------------------------------------------------------------
 def check_roles(changed: Insertion) -> None:
     """Make sure that every row reads the same rows as in the base model, directly or through added rows.
 
@@ -188,71 +243,17 @@ def check_roles(changed: Insertion) -> None:
 
     for i, j in changed.row_map.items():
         was, now = sources_of(i, old[i]), [origin(s) for s in sources_of(j, new[j])]
-        if was != now or old[i][1:] != new[j][1:]:
+        if was != now:
             raise YoloAttnError(f"row {j} ({new[j][2]}) would read base rows {now}, in the base model it reads {was}")
+        if not _same_module(old[i], new[j], inside=j in changed.inside):
+            raise YoloAttnError(f"row {j} is {flow(new[j])}, in the base model it is {flow(old[i])}")
 
 
-def to_text(model: Mapping[str, Any], title: str) -> str:
-    """Write a model dict as YAML text in the style of Ultralytics' own, each row commented with number and role."""
-    comments, skip = _row_comments(model), {"backbone", "head", "scales", "scale", "yaml_file"}
-    lines = [f"# {title}. Ultralytics YOLO model (AGPL-3.0), attention rows by yolo-attn (AGPL-3.0)."]
-    if any("identity" in str(row[3]) for row in rows_of(model)):
-        lines.append(
-            "# init: identity starts a block as y = x; init: paper (the default) starts it as its authors did."
-        )
-    lines.append("")
-    lines += [f"{key}: {_flow(value)}" for key, value in model.items() if key not in skip]
-    if model.get("scales"):
-        lines += ["scales: # [depth, width, max_channels]; the model's name picks one, as in yolo11n-ela.yaml"]
-        lines += [f"  {scale}: {_flow(values)}" for scale, values in model["scales"].items()]
-    index = 0
-    for section in ("backbone", "head"):
-        lines += ["", f"{section}:", "  # [from, repeats, module, args]"]
-        for row in model[section]:
-            lines.append(f"  - {_flow(list(row))} # {comments[index]}")
-            index += 1
-    return "\n".join(lines) + "\n"
-
-
-def _row_comments(model: Mapping[str, Any]) -> list[str]:
-    rows, backbone = rows_of(model), len(model["backbone"])
-    strides = row_strides(model)
-    feeding = set(sources_of(len(rows) - 1, rows[-1]))
-    comments = []
-    for i, row in enumerate(rows):
-        sources, level = sources_of(i, row), _level(strides[i]) if i < len(strides) else None
-        role = f"{level}/{int(strides[i])}" if level else ""
-        if i == len(rows) - 1:
-            comments.append(f"{row[2]}({', '.join(_level(strides[s]) or str(s) for s in sources)})")
-        elif i in feeding and level:
-            size = _SIZE_WORDS.get(int(level[1:]), "")
-            comments.append(f"{i} ({role}-{size})" if size else f"{i} ({role})")
-        elif is_known(row[2]):
-            comments.append(f"{i} ({role})")
-        elif i < backbone and level and (i == 0 or strides[i] > strides[i - 1]):
-            comments.append(f"{i}-{role}")
-        elif row[2] == "Concat":
-            place = "backbone" if min(sources) < backbone else "head"
-            comments.append(f"{i} cat {place} {level}")
-        else:
-            comments.append(str(i))
-    return comments
-
-
-def _re_indexed(index: int, source: Any, output: Mapping[int, int]) -> Any:
-    if isinstance(source, (list, tuple)):
-        return [_re_indexed(index, f, output) for f in source]
-    return -1 if source == -1 else output[source if source >= 0 else index + source]
-
-
-def _level(stride: float) -> str | None:
-    level = math.log2(stride) if stride >= 1 else -1
-    return f"P{int(level)}" if level == int(level) and level >= 1 else None
+def _same_module(old: Row, new: Row, inside: bool) -> bool:
+    if not inside:
+        return old[1:] == new[1:]
+    return (old[1], old[2]) == (new[1], split_name(new[2])[0]) and new[3][: len(old[3])] == old[3]
 
 
 def _base_name(model: Mapping[str, Any]) -> str:
     return Path(str(model.get("yaml_file", "model"))).stem
-
-
-def _flow(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000).replace("\n...", "").strip()

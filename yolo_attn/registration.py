@@ -26,10 +26,10 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yolo_attn import registry
+from yolo_attn import registry, rows
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.model_files import find_model_yaml, shipped_models, unscaled
-from yolo_attn.rows import is_row_class, prepare_rows, row_class, row_key
+from yolo_attn.rows import INSIDE_KEY, inside_class, is_row_class, prepare_rows, row_class, row_key
 from yolo_attn.schema import hyper_parameters
 
 if TYPE_CHECKING:
@@ -140,32 +140,74 @@ def load_model_dict(path: str | Path) -> dict[str, Any]:
 
 
 def row_strides(model: Mapping[str, Any], size: int = 256) -> list[float]:
-    """Return the stride of each row's result but the head's, found by running the model at its smallest scale.
+    """Return the stride of each row's result but the head's, found by running the model's shapes.
 
     Args:
-        model: A model dict.
-        size: Side of the blank image that is run, in pixels; a multiple of the largest stride.
+        model: A model dict; where it states no scale, its first is taken.
+        size: Side of the image, in pixels; a multiple of the largest stride.
 
     Returns:
         Image pixels per pixel of the row's map; 0 where a row's result is no feature map.
+
+    Raises:
+        YoloAttnError: If the model cannot be built.
     """
     import torch
 
-    small = deepcopy(dict(model))
-    if small.get("scales"):
-        small["scale"] = next(iter(small["scales"]))
+    tasks = importlib.import_module(_TASKS)
     strides: list[float] = []
     results: list[Any] = []
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        layers, _ = importlib.import_module(_TASKS).parse_model(small, ch=small.get("channels", 3), verbose=False)
-        x = torch.zeros(1, small.get("channels", 3), size, size)
+    layers = build_shapes(model)
+    with torch.no_grad(), torch.device("meta"):
+        x = torch.zeros(1, model.get("channels", 3), size, size)
+        text = torch.zeros(1, 1, 512)
         for layer in list(layers.eval())[:-1]:
             if layer.f != -1:
                 x = results[layer.f] if isinstance(layer.f, int) else [x if f == -1 else results[f] for f in layer.f]
-            x = x if registry.is_attention(layer) else layer(x)  # a block keeps its input's shape
+            if isinstance(layer, tasks.ImagePoolingAttn):  # changes the text that goes along, not the map
+                results.append(None)
+                strides.append(0.0)
+                continue
+            if not registry.is_attention(layer):  # a block keeps its input's shape
+                x = layer(x, text) if isinstance(layer, tasks.C2fAttn) else layer(x)
             results.append(x)
             strides.append(size / x.shape[2] if isinstance(x, torch.Tensor) and x.ndim == 4 else 0.0)
     return strides
+
+
+def build_shapes(model: Mapping[str, Any], scale: str | None = None) -> nn.Sequential:
+    """Return a model's rows built without values, on torch's ``meta`` device: nothing is computed or stored.
+
+    Args:
+        model: A model dict.
+        scale: Scale to build it at; that of the model dict by default, or its first where it states none.
+
+    Raises:
+        YoloAttnError: If the model cannot be built.
+    """
+    import torch
+
+    scale = scale or model.get("scale") or next(iter(model.get("scales") or [""]))
+    with torch.device("meta"):
+        try:
+            sized = deepcopy({**model, "scale": scale})
+            return importlib.import_module(_TASKS).parse_model(sized, ch=model.get("channels", 3), verbose=False)[0]
+        except OSError as error:
+            raise YoloAttnError(f"this model cannot be built here, it needs a download: {error}") from error
+
+
+def split_name(name: str) -> tuple[str, str, str | None] | None:
+    """Take a row's module such as ``C3k2_ELA@inner`` apart: host block, attention block, place; ``None`` if it is none.
+
+    Raises:
+        YoloAttnError: If it is of this form, but one of its parts is unknown.
+    """
+    return rows.split_name(name, importlib.import_module(_TASKS))
+
+
+def host_scale(path: str | Path) -> str:
+    """Return the scale that Ultralytics reads from a file's name, or an empty string."""
+    return importlib.import_module(_TASKS).guess_model_scale(path)
 
 
 def host_model_names() -> list[str]:
@@ -209,9 +251,16 @@ def _patch(tasks: ModuleType) -> None:
             owner = f"{held.__module__}.{held.__qualname__}"
             raise YoloAttnError(f"this version of Ultralytics has a module named '{name}' of its own ({owner})")
         _publish(tasks, name, cls)
-    _wrap(tasks, "parse_model", lambda host, d, *args, **kwargs: host(prepare_rows(d, tasks), *args, **kwargs))
+    setattr(tasks, INSIDE_KEY, inside_class())
+    _wrap(tasks, "parse_model", functools.partial(_parse_model, tasks))
     _wrap(tasks, "yaml_model_load", _yaml_model_load)
     tasks.BaseModel.load = _warn_before(tasks.BaseModel.load, tasks.LOGGER)
+
+
+def _parse_model(tasks: ModuleType, host: Callable[..., Any], d: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+    prepared, has_extra_row = prepare_rows(d, tasks)
+    layers, saved = host(prepared, *args, **kwargs)
+    return (layers[:-1] if has_extra_row else layers), saved
 
 
 def _publish(tasks: ModuleType, name: str, cls: type[nn.Module]) -> None:

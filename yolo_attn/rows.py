@@ -1,17 +1,21 @@
-"""Check the rows of a model YAML and put those of registered blocks into the form Ultralytics' parser can build.
+"""Check the rows of a model YAML and put those with attention into the form Ultralytics' parser can build.
 
 The parser calls the class it finds under a row's name with the row's arguments; an argument that is the name of one of
 the parser's local variables is replaced by that variable. So a block's row gets the arguments ``"ch"`` (the widths of
 all rows so far), ``"f"`` (the row's ``from``) and its checked hyper-parameters, and its name leads to a *row class*
 that makes the block out of them.
+
+A row such as ``C3k2_ELA`` goes to the parser as the ``C3k2`` row it is, so that the host's own scaling rules apply. One
+row is added at the end, for the parser only: called with its ``"layers"`` and ``"ch"``, it puts the blocks inside them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from yolo_attn.errors import YoloAttnError
+from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.registry import build, is_known, resolve, unknown_block
 from yolo_attn.schema import bind
 
@@ -19,6 +23,29 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from torch import nn
+
+INSIDE_KEY = "yolo_attn.Inside"
+"""The global of the host under which the row stands that puts blocks inside others."""
+
+PLACES = ("inner", "outer")
+_NOT_ONE_MAP = ("CBLinear", "ImagePoolingAttn", "TorchVision", "Index")  # hosts whose result no block could gate
+
+
+@dataclass(frozen=True)
+class _RowSpec:
+    """The checked block of one row, and how to name the row in an error."""
+
+    label: str
+    name: str
+    cls: type[nn.Module]
+    hyper: dict[str, Any]
+    place: str | None = None
+
+    def build(self, channels: int) -> nn.Module:
+        block = build(self.cls, channels, self.hyper, f"{self.label}: {self.name} for {channels} channels")
+        if not self.cls.__module__.startswith("yolo_attn.blocks."):
+            _check_keeps_shape(block, channels, self.label)
+        return block
 
 
 class _RowArguments(list):
@@ -29,11 +56,13 @@ class _RowArguments(list):
         return "[" + ", ".join([str(widths[source]), *(f"{k}={v!r}" for k, v in spec.hyper.items())]) + "]"
 
 
-class _RowSpec:
-    """The checked hyper-parameters of one row, and how to name the row in an error."""
+class _InsideArguments(list):
+    """The arguments of the row that puts blocks inside others: ``"layers"``, ``"ch"`` and what goes where."""
 
-    def __init__(self, label: str, hyper: dict[str, Any]):
-        self.label, self.hyper = label, hyper
+    def __str__(self) -> str:
+        specs = self[2]
+        names = ", ".join(dict.fromkeys(spec.name for spec in specs.values()))
+        return f"[{names} inside rows {', '.join(map(str, specs))}]"
 
 
 def row_class(name: str, cls: type[nn.Module]) -> type:
@@ -41,14 +70,30 @@ def row_class(name: str, cls: type[nn.Module]) -> type:
     from torch import nn
 
     def new(_, widths: list[int], source: int, spec: _RowSpec) -> nn.Module:
-        channels = widths[source]
-        block = build(cls, channels, spec.hyper, f"{spec.label}: {name} for {channels} channels")
-        if not cls.__module__.startswith("yolo_attn.blocks."):
-            _check_keeps_shape(block, channels, spec.label)
-        return block
+        return spec.build(widths[source])
 
     names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__new__": new, "block_class": cls}
     return type(cls.__name__, (nn.Module,), names)
+
+
+def inside_class() -> type:
+    """Return the class the parser calls last, to put blocks inside the layers it has made."""
+    from torch import nn
+
+    from yolo_attn import inside
+
+    def new(_, layers: list[nn.Module], widths: list[int], specs: Mapping[int, _RowSpec]) -> nn.Module:
+        made = []
+        for i, spec in specs.items():
+            try:
+                made += inside.attach(layers[i], spec.place, widths[i], spec.build)
+            except YoloAttnError as error:
+                text = str(error)
+                raise YoloAttnError(text if text.startswith("row ") else f"{spec.label}: {text}") from error
+            layers[i].np = sum(p.numel() for p in layers[i].parameters())  # the parser counted before
+        return nn.ModuleList(made)
+
+    return type("Inside", (nn.Module,), {"__module__": "yolo_attn.rows", "__new__": new})
 
 
 def is_row_class(obj: object) -> bool:
@@ -66,6 +111,8 @@ def _check_keeps_shape(block: nn.Module, channels: int, label: str) -> None:
     import torch
 
     x = torch.zeros(1, channels, 16, 16)
+    if x.is_meta:  # built for its shapes only; a block may look at values
+        return
     training = block.training
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -80,12 +127,45 @@ def _check_keeps_shape(block: nn.Module, channels: int, label: str) -> None:
         )
 
 
-def prepare_rows(model: Mapping[str, Any], host: ModuleType) -> dict[str, Any]:
+def split_name(name: str, host: ModuleType) -> tuple[str, str, str | None] | None:
+    """Take a name such as ``C3k2_ELA@inner`` apart.
+
+    Args:
+        name: A row's module.
+        host: ``ultralytics.nn.tasks``.
+
+    Returns:
+        Host block, attention block (by its YAML name) and place (``None`` where not stated), or ``None`` where the name
+        is not of this form.
+
+    Raises:
+        YoloAttnError: If it is of this form, but one of its parts is unknown.
+    """
+    rest, at, place = name.partition("@")
+    cuts = [(rest[:i], rest[i + 1 :]) for i, letter in enumerate(rest) if letter == "_"]
+    found = [(h, b) for h, b in cuts if _is_module(host, h)]
+    if not found or is_known(name) or hasattr(host, name):
+        return None
+    block = next((b for _, b in found if is_known(b)), None)
+    if block is None:
+        raise YoloAttnError(f"'{name}': {unknown_block(found[0][1])}")
+    outer = next(h for h, b in found if b == block)
+    if at and place not in PLACES:
+        raise YoloAttnError(f"'{name}': {one_of('place', place, PLACES)}")
+    if outer in _NOT_ONE_MAP or getattr(host, outer).__module__.endswith(".head"):
+        raise YoloAttnError(f"'{name}': {outer} does not return one feature map that a block could gate")
+    return outer, resolve(block)[0], place or None
+
+
+def prepare_rows(model: Mapping[str, Any], host: ModuleType) -> tuple[dict[str, Any], bool]:
     """Check a model dict's rows and put those of registered blocks into the form the parser can build.
 
     Args:
         model: A model YAML's content.
         host: ``ultralytics.nn.tasks``, whose globals name every other module.
+
+    Returns:
+        The model dict for the parser, and whether a row was added at the end that is not part of the model.
 
     Raises:
         YoloAttnError: If it is not a model, or a row names an unknown module, a source that does not exist, or
@@ -94,41 +174,86 @@ def prepare_rows(model: Mapping[str, Any], host: ModuleType) -> dict[str, Any]:
     if not isinstance(model, Mapping) or not {"backbone", "head"} <= set(model):
         raise YoloAttnError("not a model: a model YAML has the lists 'backbone' and 'head'")
     prepared, index = {**model}, 0
+    inside: dict[int, _RowSpec] = {}
     for section in ("backbone", "head"):
         rows = []
         for row in model[section] or []:
+            _check_row(index, row)
+            if parts := _split(index, row, host):
+                row, inside[index] = _host_row(index, row, parts)
             rows.append(_prepare_row(index, row, host))
             index += 1
         prepared[section] = rows
-    return prepared
+    if inside:
+        prepared["head"].append([-1, 1, INSIDE_KEY, _InsideArguments(["layers", "ch", inside])])
+    return prepared, bool(inside)
 
 
-def _prepare_row(index: int, row: Any, host: ModuleType) -> list[Any]:
+def _label(index: int, row: Any) -> str:
+    return f"row {index} {row}"
+
+
+def _check_row(index: int, row: Any) -> None:
     if not isinstance(row, (list, tuple)) or len(row) != 4 or not isinstance(row[2], str):
-        raise YoloAttnError(f"row {index} {row}: a row is [from, repeats, module, [arguments]]")
-    source, repeats, name, args = row
-    label = f"row {index} {row}"
-    for f in source if isinstance(source, (list, tuple)) else [source]:
+        raise YoloAttnError(f"{_label(index, row)}: a row is [from, repeats, module, [arguments]]")
+    for f in row[0] if isinstance(row[0], (list, tuple)) else [row[0]]:
         if not isinstance(f, int) or not (-max(index, 1) <= f < max(index, 1)) or (index == 0 and f != -1):
             raise YoloAttnError(
-                f"{label}: 'from' {f} does not exist; rows before it are "
+                f"{_label(index, row)}: 'from' {f} does not exist; rows before it are "
                 + (f"0 to {index - 1}, or -1 to -{index} counted back" if index else "none, so only -1 (the image)")
             )
+
+
+def _split(index: int, row: list[Any], host: ModuleType) -> tuple[str, str, str | None] | None:
+    try:
+        return split_name(row[2], host)
+    except YoloAttnError as error:
+        raise YoloAttnError(f"{_label(index, row)}: {error}") from error
+
+
+def _host_row(index: int, row: list[Any], parts: tuple[str, str, str | None]) -> tuple[list[Any], _RowSpec]:
+    """Return the host's own row, and what is to go inside it: a last argument that is a mapping is the block's."""
+    (source, repeats, _, args), (outer, name, place) = row, parts
+    args, hyper = list(args) if isinstance(args, (list, tuple)) else [args], {}
+    if args and isinstance(args[-1], Mapping):
+        hyper = dict(args.pop())
+    stated = hyper.pop("place", None)
+    if stated not in (None, *PLACES):
+        raise YoloAttnError(f"{_label(index, row)}: {one_of('place', stated, PLACES)}")
+    if stated and place and stated != place:
+        raise YoloAttnError(f"{_label(index, row)}: @{place} in the name, place: {stated} in the arguments")
+    name, cls = resolve(name)
+    spec = _RowSpec(_label(index, row), name, cls, _bind(index, row, cls, [hyper]), place or stated)
+    return [source, repeats, outer, args], spec
+
+
+def _bind(index: int, row: list[Any], cls: type[nn.Module], args: list[Any]) -> dict[str, Any]:
+    try:
+        return bind(cls, args)
+    except YoloAttnError as error:
+        raise YoloAttnError(f"{_label(index, row)}: {error}") from error
+
+
+def _prepare_row(index: int, row: list[Any], host: ModuleType) -> list[Any]:
+    source, repeats, name, args = row
     if not is_known(name):
         if not (name.startswith(("nn.", "torchvision.ops.")) or hasattr(host, name)):
-            raise YoloAttnError(f"{label}: {unknown_block(name, also=_host_modules(host))}")
+            raise YoloAttnError(f"{_label(index, row)}: {unknown_block(name, also=_host_modules(host))}")
         return list(row)
     name, cls = resolve(name)
     if not isinstance(source, int):
-        raise YoloAttnError(f"{label}: {name} reads one row, 'from' is {source}; concatenate first")
-    try:
-        hyper = bind(cls, args if isinstance(args, (list, tuple)) else [args])
-    except YoloAttnError as error:
-        raise YoloAttnError(f"{label}: {error}") from error
-    return [source, repeats, row_key(host, name), _RowArguments(["ch", "f", _RowSpec(label, hyper)])]
+        raise YoloAttnError(f"{_label(index, row)}: {name} reads one row, 'from' is {source}; concatenate first")
+    hyper = _bind(index, row, cls, args if isinstance(args, (list, tuple)) else [args])
+    spec = _RowSpec(_label(index, row), name, cls, hyper)
+    return [source, repeats, row_key(host, name), _RowArguments(["ch", "f", spec])]
 
 
 def _host_modules(host: ModuleType) -> list[str]:
+    return [name for name in vars(host) if _is_module(host, name)]
+
+
+def _is_module(host: ModuleType, name: str) -> bool:
     from torch import nn
 
-    return [n for n, v in vars(host).items() if isinstance(v, type) and issubclass(v, nn.Module)]
+    held = getattr(host, name, None)
+    return isinstance(held, type) and issubclass(held, nn.Module) and not is_row_class(held)

@@ -1,0 +1,222 @@
+"""Find which row of one model plays the part of which row of another.
+
+A row is known by what it is (the host class it is built of), by its role (the section and pyramid level it works at)
+and by its signature (names and shapes of its tensors); never by its number. Attention rows are known by their block and
+by where they stand: whose result they gate, for whom, and behind how many others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.graph import Graph
+from yolo_attn.inside import blocks_inside, host_class
+from yolo_attn.registry import is_attention
+
+State = dict[str, torch.Tensor]
+_ROW_OF_KEY = re.compile(r"^(?:[A-Za-z_]\w*\.)*?(\d+)\.(.+)$")  # model.4.cv1.conv.weight -> 4, cv1.conv.weight
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of a built model, or of a state dict.
+
+    Attributes:
+        state: Its own tensors by name within the row.
+        inside: Tensors of blocks inside it, by name within the row.
+        blocks: Class of each block inside it, by path within the row.
+        kind: Name of its class, repeats counted; ``None`` where only the tensors are known.
+        classes: Names of its class and the classes it derives from.
+        attention: Whether it is a registered block.
+        sources: Rows it reads.
+    """
+
+    state: State
+    inside: State
+    blocks: Mapping[str, str]
+    kind: str | None = None
+    classes: tuple[str, ...] = ()
+    attention: bool = False
+    sources: tuple[int, ...] = ()
+
+    @cached_property
+    def signature(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each tensor of its own."""
+        return {name: tuple(t.shape) for name, t in self.state.items()}
+
+    def in_common(self, other: Layer) -> int:
+        """Count the values in tensors that have the same name and shape in both."""
+        return sum(t.numel() for name, t in self.state.items() if other.signature.get(name) == self.signature[name])
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The rows of a built model, or of a state dict.
+
+    Attributes:
+        rows: The rows; where a state dict has none of a number, an empty one.
+        model: The model; ``None`` for a state dict.
+    """
+
+    rows: tuple[Layer, ...]
+    model: nn.Module | None = None
+
+    @cached_property
+    def roles(self) -> list[tuple[str, str | None]] | None:
+        """Section and level of each row; ``None`` where they cannot be found."""
+        if self.model is None or not getattr(self.model, "yaml", None):
+            return None
+        try:
+            graph = Graph(self.model.yaml)
+            return [(graph.section(i), graph.level(i)) for i in range(len(self.rows))]
+        except YoloAttnError:  # a module class of its own that this Ultralytics does not have
+            return None
+
+    def base(self) -> list[int]:
+        """Return the rows other than attention rows."""
+        return [i for i, row in enumerate(self.rows) if not row.attention]
+
+    def place(self, index: int) -> tuple[int, int, frozenset[int]]:
+        """Return where an attention row stands: the base row it gates, how many blocks between, for which base rows."""
+        origin, depth = self.rows[index].sources[0], 0
+        while origin >= 0 and self.rows[origin].attention:
+            origin, depth = self.rows[origin].sources[0], depth + 1
+        return origin, depth, frozenset(self._readers(index))
+
+    def _readers(self, index: int) -> Iterable[int]:
+        for i, row in enumerate(self.rows):
+            if index in row.sources:
+                yield from self._readers(i) if row.attention else [i]
+
+
+def layers_of(model: nn.Module) -> Layers:
+    """Return the rows of a built model."""
+    return Layers(tuple(_layer(i, row) for i, row in enumerate(model.model)), model)
+
+
+def layers_of_state(state: Mapping[str, Any]) -> Layers:
+    """Return the rows of a state dict, of which only the tensors are known.
+
+    Raises:
+        YoloAttnError: If its keys are not those of a YOLO model.
+    """
+    rows: dict[int, Layer] = {}
+    for key, tensor in state.items():
+        if (found := _ROW_OF_KEY.match(key)) and isinstance(tensor, torch.Tensor):
+            row = rows.setdefault(int(found[1]), Layer({}, {}, {}))
+            (row.inside if "attention" in found[2].split(".") else row.state)[found[2]] = tensor
+    if not rows:
+        raise YoloAttnError("holds no YOLO model built of rows: keys such as 'model.0.conv.weight' are expected")
+    return Layers(tuple(rows.get(i, Layer({}, {}, {})) for i in range(max(rows) + 1)))
+
+
+def align(source: Layers, target: Layers) -> list[int | None]:
+    """Find for each row of the target the row of the source that plays the same part.
+
+    Where both have the same kinds of rows in the same order, attention left out, they correspond one to one. Elsewhere
+    rows of the same kind and role are matched, in order, so that most of the tensors find one of the same name and
+    shape; the heads are matched with each other.
+
+    Returns:
+        Per row of the target a row of the source, or ``None``.
+    """
+    mine, theirs = target.base(), source.base()
+    kinds = [[layers.rows[i].kind for i in rows] for layers, rows in ((target, mine), (source, theirs))]
+    if kinds[0] == kinds[1]:
+        match = dict(zip(mine, theirs, strict=True))
+    else:
+        match = _longest(source, target, theirs[:-1], mine[:-1])
+        if _are_kin(source.rows[theirs[-1]], target.rows[mine[-1]]):
+            match[mine[-1]] = theirs[-1]
+    match.update(_match_attention(source, target, match))
+    return [match.get(i) for i in range(len(target.rows))]
+
+
+def _longest(source: Layers, target: Layers, theirs: Sequence[int], mine: Sequence[int]) -> dict[int, int]:
+    """Match rows in order, so that as many values as possible correspond (a longest common subsequence by weight)."""
+    best = [[(0, 0)] * (len(theirs) + 1) for _ in range(len(mine) + 1)]  # values, rows without tensors
+    weight = {(t, s): _weight(source, target, s, t) for t in mine for s in theirs}
+    for a in range(len(mine) - 1, -1, -1):
+        for b in range(len(theirs) - 1, -1, -1):
+            values, rows = weight[mine[a], theirs[b]]
+            both = (best[a + 1][b + 1][0] + values, best[a + 1][b + 1][1] + rows)
+            best[a][b] = max(both, best[a + 1][b], best[a][b + 1])
+    match, a, b = {}, 0, 0
+    while a < len(mine) and b < len(theirs):
+        if best[a][b] == best[a + 1][b]:
+            a += 1
+        elif best[a][b] == best[a][b + 1]:
+            b += 1
+        else:
+            match[mine[a]] = theirs[b]
+            a, b = a + 1, b + 1
+    return match
+
+
+def _weight(source: Layers, target: Layers, s: int, t: int) -> tuple[int, int]:
+    given, taken = source.rows[s], target.rows[t]
+    known = given.kind is not None and taken.kind is not None
+    if known and given.kind != taken.kind:
+        return 0, 0
+    if source.roles and target.roles and source.roles[s] != target.roles[t]:
+        return 0, 0
+    return taken.in_common(given), int(known and not taken.state)
+
+
+def _are_kin(given: Layer, taken: Layer) -> bool:
+    related = given.kind is None or given.kind in taken.classes or taken.kind in given.classes
+    return related and taken.in_common(given) > 0
+
+
+def _match_attention(source: Layers, target: Layers, match: Mapping[int, int]) -> dict[int, int]:
+    wanted = [i for i, row in enumerate(target.rows) if row.attention]
+    if source.model is None:
+        return _match_attention_by_order(source, target, match, wanted)
+    back = {s: t for t, s in match.items()} | {-1: -1}
+    by_place = {}
+    for s, row in enumerate(source.rows):
+        if row.attention:
+            origin, depth, readers = source.place(s)
+            by_place[back.get(origin), depth, frozenset(back.get(r) for r in readers), row.kind] = s
+    found = {t: by_place.get((*target.place(t), target.rows[t].kind)) for t in wanted}
+    return {t: s for t, s in found.items() if s is not None}
+
+
+def _match_attention_by_order(
+    source: Layers, target: Layers, match: Mapping[int, int], wanted: Iterable[int]
+) -> dict[int, int]:
+    """Match attention rows with rows of a state dict that follow the same row and have the same tensors."""
+    found: dict[int, int] = {}
+    for t in wanted:
+        before = {**match, **found, -1: -1}.get(t - 1)
+        follower = source.rows[before + 1 : before + 2] if before is not None else ()
+        if follower and follower[0].signature == target.rows[t].signature:
+            found[t] = before + 1
+    return found
+
+
+def _layer(index: int, row: nn.Module) -> Layer:
+    inner = blocks_inside(row)
+    state = row.state_dict()
+    inside = {k: v for k, v in state.items() if any(k.startswith(f"{path}.") for path in inner)}
+    source = getattr(row, "f", -1)
+    given = source if isinstance(source, (list, tuple)) else [source]
+    repeated = type(row) is nn.Sequential and len(row)
+    host = host_class(row[0] if repeated else row)
+    return Layer(
+        state={k: v for k, v in state.items() if k not in inside},
+        inside=inside,
+        blocks={path: type(block).__name__ for path, block in inner.items()},
+        kind=f"{len(row)}x{host.__name__}" if repeated else host.__name__,
+        classes=tuple(c.__name__ for c in host.__mro__),
+        attention=is_attention(row),
+        sources=tuple(f if f >= 0 else index + f for f in given),
+    )

@@ -1,0 +1,90 @@
+"""Open what weights, or a model to insert into, may come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from yolo_attn.errors import YoloAttnError
+
+
+def open_weights(source: str | Path | Mapping[str, Any] | nn.Module) -> nn.Module | Mapping[str, torch.Tensor]:
+    """Return the model that holds the weights, or the state dict where there are only weights.
+
+    Args:
+        source: A checkpoint's path, a loaded checkpoint, a model, a state dict or the path of one.
+
+    Raises:
+        YoloAttnError: If the file is missing or unreadable, or holds no YOLO model.
+    """
+    if isinstance(source, Mapping):
+        return source if _is_state_dict(source) else open_weights(_held(source))
+    try:
+        return open_source(source)
+    except YoloAttnError:
+        if (state := _read_state_dict(source)) is None:
+            raise
+        return state
+
+
+def _held(checkpoint: Mapping[str, Any]) -> Any:
+    return next((checkpoint[k] for k in ("ema", "model", "state_dict") if checkpoint.get(k) is not None), None)
+
+
+def _is_state_dict(given: Any) -> bool:
+    return isinstance(given, Mapping) and bool(given) and all(isinstance(v, torch.Tensor) for v in given.values())
+
+
+def _read_state_dict(path: Any) -> Mapping[str, torch.Tensor] | None:
+    if not isinstance(path, (str, Path)) or not Path(path).is_file():
+        return None
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # whatever else the file may be, it is not a state dict
+        return None
+    held = held if _is_state_dict(held) or not isinstance(held, Mapping) else _held(held)
+    return held if _is_state_dict(held) else None
+
+
+def open_source(source: str | Path | Mapping[str, Any] | nn.Module) -> nn.Module:
+    """Return the model that a checkpoint path, a loaded checkpoint or a model stands for.
+
+    Raises:
+        YoloAttnError: If the file is missing or unreadable, or holds no YOLO model.
+    """
+    if isinstance(source, Mapping):
+        source = _held(source)
+    if not isinstance(source, (str, Path)):
+        return yolo_model(source)
+    if not str(source).lower().endswith(".pt"):
+        raise YoloAttnError(f"weights '{source}' are not a .pt checkpoint")
+    from ultralytics import YOLO
+
+    try:
+        return yolo_model(YOLO(str(source)))
+    except FileNotFoundError as error:
+        raise YoloAttnError(f"no weights at '{source}'") from error
+    except (TypeError, RuntimeError, EOFError, KeyError, AttributeError, OSError, ConnectionError) as error:
+        raise YoloAttnError(f"weights '{source}' cannot be read: {_first_line(error)}") from error
+
+
+def yolo_model(given: Any) -> nn.Module:
+    """Return the model that holds the rows, from one of Ultralytics' wrappers or the model itself.
+
+    Raises:
+        YoloAttnError: If there is none.
+    """
+    model = given
+    while not isinstance(getattr(model, "model", None), nn.Sequential):  # YOLO(...) holds a model that holds the rows
+        model = getattr(model, "model", None)
+        if not isinstance(model, nn.Module):
+            raise YoloAttnError(f"{type(given).__name__} holds no YOLO model built of rows")
+    return model
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,99 @@
+"""The rows of a model dict as a graph: who reads whom, at which stride, and in which role.
+
+Roles are found by walking, not by counting: each row's stride is measured, the rows that the head reads are the neck's
+outputs, and the last backbone row of each stride is the backbone's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from yolo_attn.registration import row_strides, split_name
+
+Row = list[Any]
+IMAGE = -1
+"""The number by which the first row's source, the image, goes."""
+
+POOLING = ("SPPF", "SPP", "SPPELAN")
+"""The host blocks that the role ``sppf`` stands for."""
+
+
+def rows_of(model: Mapping[str, Any]) -> list[Row]:
+    """Return all rows of a model dict: backbone, then head."""
+    return [*model["backbone"], *model["head"]]
+
+
+def sources_of(index: int, row: Row) -> list[int]:
+    """Return the absolute row numbers a row reads; the image is row -1."""
+    given = row[0] if isinstance(row[0], (list, tuple)) else [row[0]]
+    return [f if f >= 0 else index + f for f in given]
+
+
+def level_of(stride: float) -> str | None:
+    """Return ``Pk`` for a stride of ``2**k`` pixels, ``k`` at least 1."""
+    level = math.log2(stride) if stride >= 1 else -1
+    return f"P{int(level)}" if level == int(level) and level >= 1 else None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What can be said of a model's rows.
+
+    Attributes:
+        model: The model dict.
+    """
+
+    model: Mapping[str, Any] = field(repr=False)
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """All rows: backbone, then head."""
+        return rows_of(self.model)
+
+    @cached_property
+    def strides(self) -> list[float]:
+        """Stride of each row's result but the last row's; 0 where the result is no feature map."""
+        return row_strides(self.model)
+
+    @property
+    def last(self) -> int:
+        """Number of the last row, which is the model's head."""
+        return len(self.rows) - 1
+
+    def sources(self, index: int) -> list[int]:
+        """Return the rows that a row reads; the image is row -1."""
+        return sources_of(index, self.rows[index])
+
+    def level(self, index: int) -> str | None:
+        """Return the pyramid level of a row's result, e.g. ``P3``."""
+        return level_of(self.strides[index]) if 0 <= index < self.last else None
+
+    def section(self, index: int) -> str:
+        """Return ``backbone`` or ``neck``, the part of the model a row belongs to."""
+        return "backbone" if index < len(self.model["backbone"]) else "neck"
+
+    def host_name(self, index: int) -> str:
+        """Return the name of a row's module, without the block that may sit inside it."""
+        name = self.rows[index][2]
+        parts = split_name(name)
+        return parts[0] if parts else name
+
+    @cached_property
+    def roles(self) -> dict[str, dict[str, int]]:
+        """The row that ends each level: ``{"backbone": {"P1": 0, ...}, "neck": {"P3": 16, ...}}``.
+
+        A model whose last row reads one row only (a classifier) has no neck.
+        """
+        backbone = {level: i for i in range(len(self.model["backbone"])) if (level := self.level(i))}
+        feeding = self.sources(self.last)
+        neck = {level: i for i in feeding if (level := self.level(i))} if len(feeding) > 1 else {}
+        return {"backbone": backbone, "neck": neck}
+
+    @cached_property
+    def pooling(self) -> list[int]:
+        """The rows that pool at several sizes (SPPF and its kin)."""
+        return [i for i in range(len(self.rows)) if self.host_name(i) in POOLING]

@@ -1,0 +1,131 @@
+"""Attention inside a host block: what one of its modules returns goes through a block, and nothing else changes.
+
+The host's own class does all the work. It is built by Ultralytics' parser as ever; then the module whose result is to
+be gated gets a class derived from its own, and holds the attention as its submodule ``attention``. Every other tensor
+keeps its name, ``isinstance`` and ``fuse()`` see what they saw, and one mechanism serves every host and every block.
+
+There are two places. ``outer`` gates what the host block returns. ``inner`` gates every residual branch inside it, just
+before the shortcut is added, as Squeeze-and-Excitation was first placed in ResNet.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+
+from yolo_attn.derived import derive, host_of
+from yolo_attn.errors import YoloAttnError
+
+RESIDUAL_BRANCHES = {
+    "Bottleneck": ("cv2",),
+    "GhostBottleneck": ("conv",),
+    "CIB": ("cv1",),
+    "ResNetBlock": ("cv3",),
+    "PSABlock": ("attn", "ffn"),
+    "PSA": ("attn", "ffn"),
+    "ABlock": ("attn", "mlp"),
+    "HGBlock": ("ec",),
+    "RepC3": ("m",),
+    "C1": ("m",),
+}
+"""Where a host's residual blocks compute what they add to their shortcut: attributes, by class name."""
+
+_FORWARDS = ("forward", "forward_fuse", "forward_split")  # the ways the host runs a module, before or after fuse()
+
+
+class Gated:
+    """Mixin for a host module that holds a block as ``attention`` and passes its result through it."""
+
+    attention: nn.Module
+
+    def _get_name(self) -> str:  # what printing a model shows
+        return f"{type(self).__mro__[2].__name__}_{type(self.attention).__name__}"
+
+
+@functools.cache
+def gated_class(host: type) -> type:
+    """Return ``host`` with its result gated, importable from this module by name."""
+    if issubclass(host, Gated):
+        return host
+    members = {name: _gating(getattr(host, name)) for name in _FORWARDS if hasattr(host, name)}
+    return derive(Gated, host, __name__, members)
+
+
+def _gating(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    @functools.wraps(forward)
+    def gated(self: Gated, *args, **kwargs) -> torch.Tensor:
+        return self.attention(forward(self, *args, **kwargs))
+
+    return gated
+
+
+def __getattr__(name: str) -> type:
+    """Make a gated class by name, as unpickling it in another process asks for it."""
+    return gated_class(host_of(name, __name__))
+
+
+def host_class(module: nn.Module) -> type:
+    """Return the class a module has in the host, gated or not."""
+    return type(module).__mro__[2] if isinstance(module, Gated) else type(module)
+
+
+def blocks_inside(module: nn.Module) -> dict[str, nn.Module]:
+    """Return the attention blocks held inside host modules, by their path from ``module``."""
+    gated = [(path, m) for path, m in module.named_modules() if isinstance(m, Gated)]
+    return {f"{path}.attention" if path else "attention": m.attention for path, m in gated}
+
+
+def attach(row: nn.Module, place: str | None, channels: int, make: Callable[[int], nn.Module]) -> list[nn.Module]:
+    """Put blocks inside a built row.
+
+    Args:
+        row: A host block, or the ``nn.Sequential`` of its repeats.
+        place: ``inner``, ``outer``, or ``None`` for ``inner`` where the host has residual branches, else ``outer``.
+        channels: Channels of the row's result.
+        make: Builds the block for a number of channels.
+
+    Returns:
+        The blocks.
+
+    Raises:
+        YoloAttnError: If the host has no residual branch to gate, or a place already holds a block.
+    """
+    hosts = list(row) if type(row) is nn.Sequential else [row]
+    made = []
+    for host in hosts:
+        branches = list(_branch_ends(host)) if place != "outer" else []
+        if not branches and place == "inner":
+            raise YoloAttnError(
+                f"{type(host).__name__} has no residual branch inside, so only @outer can be gated; hosts of @inner "
+                f"hold one of {', '.join(RESIDUAL_BRANCHES)}"
+            )
+        for module, width in [(m, _width(m)) for m in branches] or [(host, channels)]:
+            module.__class__ = gated_class(type(module))
+            module.attention = make(width)
+            made.append(module.attention)
+    return made
+
+
+def _branch_ends(host: nn.Module) -> Iterator[nn.Module]:
+    """Yield the last module of every residual branch of a host block, itself one or holding several."""
+    for unit in host.modules():
+        names = next((RESIDUAL_BRANCHES[c.__name__] for c in type(unit).__mro__ if c.__name__ in RESIDUAL_BRANCHES), ())
+        for name in names:
+            end = getattr(unit, name)
+            while isinstance(end, nn.Sequential):
+                end = end[-1]
+            yield end
+
+
+def _width(module: nn.Module) -> int:
+    """Return the number of channels of a module's result, by running it on a map of 2 x 2."""
+    first = next(m for m in module.modules() if isinstance(m, nn.Conv2d))
+    modes = {m: m.training for m in module.modules()}
+    with torch.no_grad():
+        width = module.eval()(first.weight.new_zeros(1, first.in_channels, 2, 2)).shape[1]
+    for m, training in modes.items():
+        m.training = training
+    return width
