@@ -72,7 +72,14 @@ def _blocks(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, in
 def _insert(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     from yolo_attn.model_yaml import insert
 
-    made = insert(arguments.base, arguments.block, at=arguments.at, **_key_values(trailing))
+    blocks, places = arguments.block, arguments.at or [None]
+    if len(places) not in (1, len(blocks)):
+        raise YoloAttnError(
+            f"{len(blocks)} --block and {len(places)} --at: give one --at for all blocks or one for each"
+        )
+    places = places * len(blocks) if len(places) == 1 else places
+    pairs = list(zip(blocks, places, strict=True))
+    made = insert(arguments.base, pairs, inside=arguments.inside, **_key_values(trailing))
     if arguments.output:
         print(f"wrote {made.save(arguments.output)}", file=sys.stderr)
     return str(made), 0
@@ -154,13 +161,17 @@ def _parser() -> argparse.ArgumentParser:
     blocks.add_argument("--markdown", action="store_true", help="print a Markdown table, with papers and map shapes")
 
     insert = _verb(
-        verbs, "insert", _insert, "put a block into a model YAML; trailing key=value are its hyper-parameters"
+        verbs, "insert", _insert, "put blocks into a model YAML; trailing key=value are their hyper-parameters"
     )
-    insert.add_argument("base", help="model YAML, e.g. yolo11n.yaml")
-    insert.add_argument("--block", required=True, help="name of the block, e.g. ELA")
+    insert.add_argument("base", help="model YAML or checkpoint, e.g. yolo11n.yaml or best.pt")
+    insert.add_argument("--block", required=True, action="append", help="name of the block, e.g. ELA; may be repeated")
     insert.add_argument(
-        "--at", default="neck:P3,P4,P5", help="neck:P3,P4 | backbone:P5 | after:4 (default: %(default)s)"
+        "--at",
+        action="append",
+        help="neck:P3,P4 | neck:all | backbone:P5 | sppf | pre-detect | after:4 | before:9, several with ';' (default: "
+        "neck:P3,P4,P5); once for all blocks, or once for each",
     )
+    insert.add_argument("--inside", help="put the block inside these host blocks: C3k2 | C3k2@outer | C2f,SPPF")
     insert.add_argument("-o", "--output", help="model YAML to write, e.g. yolo11-mine.yaml")
 
     subset = _verb(verbs, "subset", _subset, "turn a COCO-format set, or a random part of it, into a YOLO set")

@@ -26,12 +26,13 @@ import yaml
 from torch import nn
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
 from ultralytics.engine.results import Results
-from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER
+from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, torch_utils
 from ultralytics.utils.checks import check_yaml
 
 from yolo_attn.checkpoints import open_source
 from yolo_attn.derived import derive, host_of
-from yolo_attn.errors import YoloAttnError
+from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.freezing import base_layers, in_words
 from yolo_attn.weights import TransferReport, check_source, transfer_weights
 
 _DETECTION_LIKE = ("detect", "segment", "pose", "obb")
@@ -61,14 +62,36 @@ def check_data(data: str | Path) -> dict[str, Any]:
 
 # --- trainers ---------------------------------------------------------------------------------------------------------
 class RowTransfer:
-    """Mixin for an Ultralytics trainer: ``pretrained=`` weights are transferred along rows."""
+    """Mixin for an Ultralytics trainer: ``pretrained=`` weights follow their rows, and ``freeze=base`` is known."""
+
+    transferred: TransferReport | None = None
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
         """Build the model as the host's trainer does, then give each row the weights that belong to it."""
         model = super().get_model(cfg=cfg, weights=None, verbose=verbose)
         if weights is not None:
-            _log_transfer(transfer_weights(model, weights), by_row=verbose and bool(self.args.verbose))
+            self.transferred = transfer_weights(model, weights)
+            _log_transfer(self.transferred, by_row=verbose and bool(self.args.verbose))
         return model
+
+    def setup_model(self) -> Any:
+        """Set up the model as the host's trainer does, then turn ``freeze=base`` into the layers it stands for."""
+        checkpoint = super().setup_model()
+        if isinstance(self.args.freeze, str):
+            if self.args.freeze != "base":
+                raise YoloAttnError(one_of("freeze", self.args.freeze, ["base", "a number of layers", "their list"]))
+            self.args.freeze = base_layers(self.model, self.transferred)
+            LOGGER.info(in_words(self.model, self.transferred))
+        return checkpoint
+
+    def _setup_train(self, *args: Any, **kwargs: Any) -> Any:
+        """Set up training as the host does; its ``freeze`` reaches layers, here also parameters named one by one."""
+        done = super()._setup_train(*args, **kwargs)
+        named = {f"model.{layer}" for layer in self.args.freeze} if isinstance(self.args.freeze, list) else set()
+        for name, parameter in _unwrapped(self.model).named_parameters():
+            if name in named:
+                parameter.requires_grad_(False)
+        return done
 
 
 @functools.cache
@@ -82,6 +105,11 @@ def trainer_with_row_transfer(host: type) -> type:
 def __getattr__(name: str) -> type:
     """Rebuild a trainer class by name, as unpickling it in another process asks for it."""
     return trainer_with_row_transfer(host_of(name, __name__))
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    unwrap = getattr(torch_utils, "unwrap_model", None) or torch_utils.de_parallel  # the name before 8.3.200
+    return unwrap(model)
 
 
 def _log_transfer(report: TransferReport, by_row: bool) -> None:
@@ -139,14 +167,20 @@ class KeepsWeights:
 class YOLO(KeepsWeights, ultralytics.YOLO):
     """``ultralytics.YOLO`` whose pretrained weights survive inserted rows, in ``load`` and in training.
 
+    A name with ``rtdetr`` in it opens as ``ultralytics.RTDETR``, as on Ultralytics' command line.
+
     Examples:
         >>> model = YOLO("yolo11n-ela.yaml")
         >>> model.task
         'detect'
     """
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
+    def __init__(self, model: Any = "yolo11n.pt", *args: Any, **kwargs: Any):
+        if "rtdetr" in Path(str(model)).stem.lower():
+            self.__class__ = _keeping(ultralytics.RTDETR)
+            self.__init__(model)
+            return
+        super().__init__(model, *args, **kwargs)
         if not isinstance(self, KeepsWeights):  # the host turned itself into another class, e.g. for an RT-DETR head
             self.__class__ = _keeping(type(self))
 

@@ -11,7 +11,7 @@ before the shortcut is added, as Squeeze-and-Excitation was first placed in ResN
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -96,7 +96,7 @@ def attach(row: nn.Module, place: str | None, channels: int, make: Callable[[int
     hosts = list(row) if type(row) is nn.Sequential else [row]
     made = []
     for host in hosts:
-        branches = list(_branch_ends(host)) if place != "outer" else []
+        branches = residual_branches(host) if place != "outer" else []
         if not branches and place == "inner":
             raise YoloAttnError(
                 f"{type(host).__name__} has no residual branch inside, so only @outer can be gated; hosts of @inner "
@@ -109,15 +109,17 @@ def attach(row: nn.Module, place: str | None, channels: int, make: Callable[[int
     return made
 
 
-def _branch_ends(host: nn.Module) -> Iterator[nn.Module]:
-    """Yield the last module of every residual branch of a host block, itself one or holding several."""
+def residual_branches(host: nn.Module) -> list[nn.Module]:
+    """Return the last module of every residual branch of a host block, itself one or holding several."""
+    ends = []
     for unit in host.modules():
         names = next((RESIDUAL_BRANCHES[c.__name__] for c in type(unit).__mro__ if c.__name__ in RESIDUAL_BRANCHES), ())
         for name in names:
             end = getattr(unit, name)
             while isinstance(end, nn.Sequential):
                 end = end[-1]
-            yield end
+            ends.append(end)
+    return ends
 
 
 def _width(module: nn.Module) -> int:

@@ -28,7 +28,7 @@ INSIDE_KEY = "yolo_attn.Inside"
 """The global of the host under which the row stands that puts blocks inside others."""
 
 PLACES = ("inner", "outer")
-_NOT_ONE_MAP = ("CBLinear", "ImagePoolingAttn", "TorchVision", "Index")  # hosts whose result no block could gate
+NOT_ONE_MAP = ("CBLinear", "ImagePoolingAttn", "TorchVision", "Index")  # hosts whose result no block could gate
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def split_name(name: str, host: ModuleType) -> tuple[str, str, str | None] | Non
     outer = next(h for h, b in found if b == block)
     if at and place not in PLACES:
         raise YoloAttnError(f"'{name}': {one_of('place', place, PLACES)}")
-    if outer in _NOT_ONE_MAP or getattr(host, outer).__module__.endswith(".head"):
+    if outer in NOT_ONE_MAP or getattr(host, outer).__module__.endswith(".head"):
         raise YoloAttnError(f"'{name}': {outer} does not return one feature map that a block could gate")
     return outer, resolve(block)[0], place or None
 

@@ -1,0 +1,78 @@
+"""Find what to freeze so that only attention trains: everything that came with the weights.
+
+Layers which the weights did not fill, such as the class layers of another number of classes, are random; a model with
+those frozen could not learn, so they train too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.inside import blocks_inside
+from yolo_attn.registry import is_attention
+from yolo_attn.transfer_report import TransferReport
+
+
+def attention_parameters(model: nn.Module) -> set[str]:
+    """Return the names of the parameters of all attention blocks of a YOLO model, rows and inside rows."""
+    blocks = [f"model.{path}" for path in blocks_inside(model.model)]
+    blocks += [f"model.{i}" for i, row in enumerate(model.model) if is_attention(row)]
+    return {name for name, _ in model.named_parameters() if name.startswith(tuple(f"{b}." for b in blocks))}
+
+
+def base_layers(model: nn.Module, report: TransferReport | None) -> list[str]:
+    """Return what ``freeze=base`` freezes, as Ultralytics' ``freeze`` takes it: paths such as ``4.cv1``.
+
+    Args:
+        model: A YOLO model that has its weights.
+        report: How it got them.
+
+    Raises:
+        YoloAttnError: If the model has no attention, or got no weights.
+    """
+    attention = attention_parameters(model)
+    if not attention:
+        raise YoloAttnError("freeze=base trains the attention only, and this model has none: every row is its base's")
+    if report is None:
+        raise YoloAttnError("freeze=base keeps the base as its weights made it, so it needs some: give pretrained=...")
+    return list(_all_but(model.model, attention | unfilled_parameters(report), "model."))
+
+
+def unfilled_parameters(report: TransferReport) -> set[str]:
+    """Return the names of tensors outside attention which the weights did not fill."""
+    left = {f"model.{r.row}.{name}" for r in report.missing if not r.attention for name in r.left}
+    return left | {f"model.{r.row}" for r in report.new if not r.attention}
+
+
+def in_words(model: nn.Module, report: TransferReport) -> str:
+    """Say in one line what trains and what is frozen."""
+    sizes = {name: p.numel() for name, p in model.named_parameters()}
+    attention = attention_parameters(model)
+    unfilled = [name for name in sizes if _is_below(name, unfilled_parameters(report))]
+    trained = sum(sizes[name] for name in attention)
+    others = sum(sizes[name] for name in unfilled)
+    text = f"freeze=base: {trained:,} parameters of attention train"
+    if unfilled:
+        text += f", with {others:,} of layers that the weights did not fill ({unfilled[0]} and others)"
+    return f"{text}; {sum(sizes.values()) - trained - others:,} are frozen"
+
+
+def _all_but(module: nn.Module, kept: set[str], prefix: str) -> Iterator[str]:
+    """Yield the largest parts of a module that hold parameters, none of them to be kept, by path after ``model.``."""
+    for name, child in module.named_children():
+        path = f"{prefix}{name}"
+        below = [f"{path}.{p}" for p, _ in child.named_parameters()]
+        if any(_is_below(p, kept) for p in below):
+            yield from _all_but(child, kept, f"{path}.")
+        elif below:
+            yield path.removeprefix("model.")
+    for name, _ in module.named_parameters(recurse=False):
+        if not _is_below(f"{prefix}{name}", kept):
+            yield f"{prefix}{name}".removeprefix("model.")
+
+
+def _is_below(name: str, kept: set[str]) -> bool:
+    return any(name == k or name.startswith(f"{k}.") for k in kept)

@@ -1,0 +1,251 @@
+"""Prove on stock models that insertion changes nothing: build, transfer strictly, and compare outputs with the base's.
+
+Weights and batch statistics are random, so that equal outputs cannot come about by chance.
+"""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from yolo_attn.graph import Graph
+from yolo_attn.model_yaml import insert
+from yolo_attn.registration import host_model_names, load_model_dict
+from yolo_attn.registry import registered
+
+SITES = ("backbone", "neck", "sppf", "pre-detect", "inner", "outer")
+FEW_BLOCKS = ("SE", "CA", "ELA")
+ALL_BLOCKS_ON = ("yolov5", "yolov8", "yolo11", "yolo12", "yolo26")
+SCALES = ("n", "x")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One block at one site of one model.
+
+    Attributes:
+        model: Name of the stock model YAML, with the scale.
+        site: One of ``SITES``.
+        block: YAML name of the block.
+        result: ``ok``, ``no such site``, ``host cannot build``, or what went wrong.
+        blocks: How many blocks were inserted.
+        transferred: Share of the base's parameters that came over.
+        difference: Largest absolute difference of any output to the base's in evaluation mode.
+        difference_train: The same in training mode, with batch statistics.
+    """
+
+    model: str
+    site: str
+    block: str
+    result: str
+    blocks: int = 0
+    transferred: float = 0.0
+    difference: float = float("nan")
+    difference_train: float = float("nan")
+
+
+def check(
+    names: Iterable[str] = (), say: Callable[[str], None] = lambda line: None, save_to: str | Path | None = None
+) -> list[Case]:
+    """Check stock models at several scales, sites and blocks.
+
+    Args:
+        names: File names of stock model YAMLs without scale; all of the installed Ultralytics by default.
+        say: Told the progress, a line per model.
+        save_to: CSV file that gets each case as it comes.
+
+    Returns:
+        One case per model, scale, site and block.
+    """
+    cases: list[Case] = []
+    for name in names or host_model_names():
+        blocks = list(registered()) if Path(name).stem in ALL_BLOCKS_ON else list(FEW_BLOCKS)
+        for model in _at_scales(name):
+            done = list(_check_model(model, blocks))
+            cases += done
+            failed = [c for c in done if c.result not in ("ok", "no such site", "host cannot build")]
+            say(f"{model}: {sum(c.result == 'ok' for c in done)} ok, {len(failed)} failed")
+            if save_to:
+                write_csv(cases, save_to)
+    return cases
+
+
+def _at_scales(name: str) -> Iterator[str]:
+    """Yield a stock YAML's name at the scales to check: the smallest and the largest it has."""
+    scales = list(load_model_dict(name).get("scales") or [])
+    family, dash, rest = name.partition("-") if not name.startswith(("yoloe-", "rtdetr")) else (name, "", "")
+    if len(scales) < 2:
+        yield name
+    elif name.startswith("yoloe-"):  # yoloe-11-seg.yaml -> yoloe-11n-seg.yaml
+        stem, *tail = name.removesuffix(".yaml").split("-")[1:]
+        yield from ("-".join(["yoloe", stem + s, *tail]) + ".yaml" for s in SCALES)
+    else:
+        yield from (f"{family.removesuffix('.yaml')}{s}{dash}{rest}" + ("" if dash else ".yaml") for s in SCALES)
+
+
+def _check_model(name: str, blocks: Sequence[str]) -> Iterator[Case]:
+    import torch
+
+    from yolo_attn.engine import YOLO
+
+    torch.manual_seed(0)
+    try:
+        base = YOLO(name).model
+    except Exception as error:
+        reason = " ".join(str(error).split())[:100]
+        yield from (Case(name, site, block, "host cannot build") for site in SITES for block in blocks)
+        print(f"{name}: {reason}")
+        return
+    size = 2 * int(max(32, float(max(getattr(base, "stride", torch.tensor([32.0]))))))
+    image = torch.rand(2, 3, size, size)
+    _randomise(base, image)
+    expected = _outputs(base, image)
+    places = _places(name, base)
+    for site in SITES:
+        for block in blocks:
+            if site not in places:
+                yield Case(name, site, block, "no such site")
+                continue
+            try:
+                yield _check_case(name, site, block, places[site], base, image, expected)
+            except Exception as error:
+                yield Case(name, site, block, f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _check_case(
+    name: str, site: str, block: str, place: dict[str, str], base: Any, image: Any, expected: tuple[Any, Any]
+) -> Case:
+    from yolo_attn.engine import YOLO
+    from yolo_attn.weights import transfer_weights
+
+    made = insert(name, block, init="identity", **place)
+    with tempfile.TemporaryDirectory() as scratch:
+        model = YOLO(str(made.save(Path(scratch) / name))).model
+    report = transfer_weights(model, base, strict=True)
+    if hasattr(base, "txt_feats"):  # the classes in words, which are no weights
+        model.txt_feats = base.txt_feats
+    base_rows = [r for r in report.rows if not r.attention]
+    differences = [_difference(a, b) for a, b in zip(_outputs(model, image), expected, strict=True)]
+    return Case(
+        name,
+        site,
+        block,
+        "ok" if max(differences) == 0 else "outputs differ",
+        blocks=len(made.new_rows) or len(made.inside),
+        transferred=sum(r.loaded for r in base_rows) / sum(p.numel() for p in base.parameters()),
+        difference=differences[0],
+        difference_train=differences[1],
+    )
+
+
+def _places(name: str, base: Any) -> dict[str, dict[str, str]]:
+    """Return how ``insert`` is told each site that a model has."""
+    from yolo_attn.inside import host_class, residual_branches
+    from yolo_attn.rows import NOT_ONE_MAP
+
+    graph = Graph(load_model_dict(name))
+    places = {site: {"at": f"{site}:all"} for site in ("backbone", "neck") if graph.roles[site]}
+    places |= {"sppf": {"at": "sppf"}} if graph.pooling else {}
+    places |= {"pre-detect": {"at": "pre-detect"}}
+    rows = [(i, row[0] if type(row).__name__ == "Sequential" else row) for i, row in enumerate(base.model)][:-1]
+    blocks = [(i, row) for i, row in rows if graph.strides[i] and host_class(row).__module__.endswith(".block")]
+    convolutions = [(i, row) for i, row in rows if graph.host_name(i) == "Conv"]
+    inner = [i for i, row in blocks if residual_branches(row)]
+    outer = [i for i, row in blocks or convolutions if graph.host_name(i) not in NOT_ONE_MAP]
+    for site, chosen in (("inner", inner), ("outer", outer)):
+        if chosen:
+            hosts = dict.fromkeys(graph.host_name(i) for i in chosen)
+            places[site] = {"inside": f"{','.join(hosts)}@{site}", "at": f"after:{','.join(map(str, chosen))}"}
+    return places
+
+
+def _randomise(model: Any, image: Any) -> None:
+    """Give a model batch statistics and biases that are not the defaults."""
+    import torch
+
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.ndim == 1 and p.requires_grad:
+                p.add_(torch.randn_like(p) * 0.1)
+        for norm in [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]:
+            norm.running_mean.normal_(0, 0.1)
+            norm.running_var.uniform_(0.5, 1.5)
+
+
+def _outputs(model: Any, image: Any) -> tuple[Any, Any]:
+    """Return a model's outputs in evaluation and in training mode, leaving its batch statistics as they were."""
+    import torch
+
+    norms = {k: v.clone() for k, v in model.state_dict().items() if "running" in k or "num_batches" in k}
+    with torch.no_grad():
+        torch.manual_seed(1)
+        evaluated = model.eval()(image)
+        torch.manual_seed(1)
+        trained = model.train()(image)
+    model.load_state_dict(norms, strict=False)
+    return evaluated, trained
+
+
+def _difference(mine: Any, theirs: Any) -> float:
+    """Return the largest absolute difference between two outputs of any structure; infinite where structures differ."""
+    import torch
+
+    if isinstance(theirs, torch.Tensor):
+        same = isinstance(mine, torch.Tensor) and mine.shape == theirs.shape
+        if not same or not torch.equal(mine.isfinite(), theirs.isfinite()):
+            return float("inf")
+        gap = (mine.float() - theirs.float()).abs().nan_to_num(0.0)
+        return float(gap.max()) if gap.numel() else 0.0
+    if isinstance(theirs, dict):
+        return max((_difference(mine[k], v) for k, v in theirs.items()), default=0.0)
+    if isinstance(theirs, (list, tuple)):
+        return max((_difference(a, b) for a, b in zip(mine, theirs, strict=True)), default=0.0)
+    return 0.0 if type(mine) is type(theirs) else float("inf")
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+def write_csv(cases: Sequence[Case], path: str | Path) -> None:
+    """Write the cases, one line each."""
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Case)])
+        writer.writeheader()
+        writer.writerows(asdict(case) for case in cases)
+
+
+def to_markdown(cases: Sequence[Case]) -> str:
+    """Return a table of a row per model and a column per site, and the counts.
+
+    A cell says how many blocks were tried and the largest difference in either mode; all parameters came over unless it
+    says otherwise.
+    """
+    tried = [c for c in cases if c.result not in ("no such site", "host cannot build")]
+    failed = [c for c in tried if c.result != "ok"]
+    unbuilt = sorted({c.model for c in cases if c.result == "host cannot build"})
+    lines = [
+        f"{len(tried)} combinations of {len({c.model for c in tried})} models, {len({c.site for c in tried})} sites "
+        f"and {len({c.block for c in tried})} blocks; {len(failed)} failed.",
+        f"Not buildable by Ultralytics itself here: {', '.join(unbuilt) or 'none'}.",
+        "",
+        "| model | " + " | ".join(SITES) + " |",
+        "| --- " * (len(SITES) + 1) + "|",
+    ]
+    for model in dict.fromkeys(c.model for c in tried):
+        cells = [_cell([c for c in tried if c.model == model and c.site == site]) for site in SITES]
+        lines.append(f"| {model} | " + " | ".join(cells) + " |")
+    lines += ["", *(f"- {c.model}, {c.block}, {c.site}: {c.result}" for c in failed)]
+    return "\n".join(lines).rstrip()
+
+
+def _cell(cases: Sequence[Case]) -> str:
+    if not cases:
+        return "-"
+    good = [c for c in cases if c.result == "ok"]
+    text = f"{len(good)}/{len(cases)}"
+    if good:
+        text += f", {min(c.transferred for c in good):.4%}"[: -len("0000%")].rstrip(".") + " %"
+        text += f", {max(max(c.difference, c.difference_train) for c in good):g}"
+    return text
