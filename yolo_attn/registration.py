@@ -252,6 +252,7 @@ def _patch(tasks: ModuleType) -> None:
             raise YoloAttnError(f"this version of Ultralytics has a module named '{name}' of its own ({owner})")
         _publish(tasks, name, cls)
     setattr(tasks, INSIDE_KEY, inside_class())
+    _allow_in_restricted_loads(*_gated_classes())
     _wrap(tasks, "parse_model", functools.partial(_parse_model, tasks))
     _wrap(tasks, "yaml_model_load", _yaml_model_load)
     tasks.BaseModel.load = _warn_before(tasks.BaseModel.load, tasks.LOGGER)
@@ -322,8 +323,21 @@ def _nearest_model(name: str) -> str:
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
-def _allow_in_restricted_loads(cls: type) -> None:
+def _allow_in_restricted_loads(*classes: type) -> None:
     from torch import serialization
 
     if hasattr(serialization, "add_safe_globals"):
-        serialization.add_safe_globals([cls])
+        serialization.add_safe_globals(list(classes))
+
+
+def _gated_classes() -> list[type]:
+    """Return the gated form of every module class of the host that may hold a block."""
+    from torch import nn
+
+    from yolo_attn.inside import gated_class
+
+    found = []
+    for name in ("block", "conv", "transformer"):
+        module = sys.modules[f"ultralytics.nn.modules.{name}"]
+        found += [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
+    return [gated_class(c) for c in found if issubclass(c, nn.Module)]
