@@ -1,18 +1,22 @@
 """Insertion: every other row reads what it read, checked by following values through the built graph."""
 
+import re
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import torch
+import ultralytics
 import yaml
 from ultralytics.nn import tasks
 
 import yolo_attn as ya
-from yolo_attn.graph import rows_of
+from yolo_attn.graph import Graph, rows_of
+from yolo_attn.inside import blocks_inside
 from yolo_attn.model_files import shipped_models
 from yolo_attn.model_yaml import check_roles, find_roles
 from yolo_attn.ready_models import BACKBONE_BLOCKS, FAMILIES, ready_models, write_ready_models
-from yolo_attn.registration import load_model_dict
+from yolo_attn.registration import host_model_names, load_model_dict
 from yolo_attn.registry import SHIPPED_ALIASES, is_attention
 
 
@@ -26,8 +30,10 @@ def provenance(layers, saved):
     kept, reads, stock, x = {}, [], 0, "image"
     for layer in layers:
         if layer.f != -1:
-            assert all(f == -1 or f in saved for f in ([layer.f] if isinstance(layer.f, int) else layer.f))
-            x = kept[layer.f] if isinstance(layer.f, int) else [x if f == -1 else kept[f] for f in layer.f]
+            given = [f % layer.i if f < -1 else f for f in ([layer.f] if isinstance(layer.f, int) else layer.f)]
+            assert all(f == -1 or f in saved for f in given)
+            x = [x if f == -1 else kept[f] for f in given]
+            x = x[0] if isinstance(layer.f, int) else x
         if is_attention(layer):
             assert isinstance(x, str)
         else:
@@ -74,6 +80,66 @@ def test_comments_state_rows_and_roles():
         assert line in text
 
 
+# --- every stock model ------------------------------------------------------------------------------------------------
+NEEDS_DOWNLOAD = {"yolo11-cls-resnet18.yaml"}
+STOCK = sorted(set(host_model_names()) - NEEDS_DOWNLOAD)
+
+
+def first_scale(name):
+    model = load_model_dict(name)
+    return {**model, "scale": next(iter(model.get("scales") or [""]))}
+
+
+@pytest.mark.parametrize("name", STOCK)
+def test_every_stock_model_takes_blocks_at_every_role(name):
+    """All roles at once: each stock row reads what it read, and there is a block behind every role."""
+    stock = first_scale(name)
+    graph = Graph(stock)
+    places = [f"{place}:all" for place, levels in graph.roles.items() if levels]
+    places += ["pre-detect", *(["sppf"] if graph.pooling else [])]
+    made = ya.insert(stock, "ECA", at=";".join(places))
+    layers, saved = build(made.yaml, stock["scale"])
+    base_layers, base_saved = build(stock, stock["scale"])
+    assert provenance(layers, saved) == provenance(base_layers, base_saved), name
+    assert [m.np for m in layers if not is_attention(m)] == [m.np for m in base_layers], name
+    gated = {i for levels in graph.roles.values() for i in levels.values()} | set(graph.pooling)
+    assert len(made.new_rows) == len(gated) + len(graph.sources(graph.last)), name
+
+
+@pytest.mark.parametrize("name", STOCK)
+def test_every_stock_model_takes_blocks_inside_its_hosts(name):
+    stock = first_scale(name)
+    hosts = {r[2] for r in rows_of(stock)} & {"C2f", "C3", "C3k2", "A2C2f", "C2PSA", "RepC3", "RepNCSPELAN4", "SPPF"}
+    hosts |= {r[2] for r in rows_of(stock)} & {"Conv", "C3Ghost", "ResNetLayer"}
+    made = ya.insert(stock, "ECA", inside=",".join(sorted(hosts)))
+    layers, saved = build(made.yaml, stock["scale"])
+    base_layers, base_saved = build(stock, stock["scale"])
+    assert (made.new_rows, saved) == ((), base_saved), name
+    held = [i for i, layer in enumerate(layers) if blocks_inside(layer)]
+    assert held == [i for i, r in enumerate(rows_of(stock)) if r[2] in hosts], name
+    ours = {k: v.shape for k, v in layers.state_dict().items() if "attention" not in k.split(".")}
+    assert ours == {k: v.shape for k, v in base_layers.state_dict().items()}, name
+
+
+@pytest.mark.parametrize("name", STOCK)
+def test_roles_are_where_ultralytics_says_they_are(name):
+    """Against the comments in the stock YAMLs, which people have written by hand."""
+    text = next(Path(ultralytics.__file__).parent.rglob(name)).read_text()
+    commented = re.findall(r"(\w+), \[.*# (\d+) \((P\d)/\d+-", text)
+    outputs = {level: int(row) for module, row, level in commented if module != "ImagePoolingAttn"}
+    neck = find_roles(first_scale(name))["neck"]
+    assert outputs.items() <= neck.items(), name
+    detect = re.search(r"# \w+\((P\d(?:, P\d)+)\)", text)
+    if detect:
+        assert set(neck) == set(detect[1].split(", ")), name
+    if "resnet" in name:  # its comments count the stem's pooling as no stride
+        return
+    stages = {level: int(row) for row, level in re.findall(r"# (\d+)-(P\d)/\d+", text)}
+    graph = Graph(first_scale(name))
+    for level, row in stages.items():
+        assert graph.level(row) == level, f"{name}: row {row}"
+
+
 @pytest.mark.parametrize(
     ("name", "backbone", "neck"),
     [
@@ -104,6 +170,150 @@ def test_inserting_shifts_exactly_what_it_must():
     assert "+   5  [-1, 1, SE, [{reduction: 8}]]" in str(made)
 
 
+def test_before_a_row_gates_what_that_row_alone_reads():
+    made = ya.insert("yolov8n.yaml", "SE", at="before:11")  # a Concat that reads 10 and 6
+    rows = rows_of(made.yaml)
+    assert made.new_rows == (11, 12)
+    assert rows[11:14] == [[-1, 1, "SE", []], [6, 1, "SE", []], [[11, 12], 1, "Concat", [1]]]
+    assert rows[7] == rows_of(made.base)[7]
+    single = rows_of(ya.insert("yolov8n.yaml", "SE", at="before:7").yaml)
+    assert single[7:9] == [[-1, 1, "SE", []], [-1, 1, "Conv", [1024, 3, 2]]]
+    assert single[12] == [[-1, 6], 1, "Concat", [1]]  # still reads row 6 itself
+
+
+def test_before_the_first_row_gates_the_image():
+    made = ya.insert("yolov8n.yaml", "sSE", at="before:0")
+    assert rows_of(made.yaml)[:2] == [[-1, 1, "sSE", []], [-1, 1, "Conv", [64, 3, 2]]]
+    layers, _ = build(made.yaml, "n")
+    assert layers[0].channels == 3
+
+
+def test_pre_detect_leaves_the_neck_alone():
+    made = ya.insert("yolov8n.yaml", "SE", at="pre-detect")
+    rows = rows_of(made.yaml)
+    assert rows[:22] == rows_of(made.base)[:22]
+    assert [r[0] for r in rows[22:]] == [15, 18, 21, [22, 23, 24]]
+
+
+def test_a_relative_from_stays_where_it_still_holds():
+    rows = rows_of(ya.insert("rtdetr-l.yaml", "SE", at="pre-detect").yaml)
+    assert rows[15][0] == [-2, -1]
+    tiny = rows_of(ya.insert("yolov3-tiny.yaml", "SE", at="after:15").yaml)
+    assert tiny[17][0] == 14  # row 16 read -2, row 14; a block now stands between
+
+
+def test_several_blocks_and_places_at_once():
+    made = ya.insert(
+        "yolo11n.yaml", [("SE", "neck:P3;sppf"), ("ELA", ["neck:P3", "backbone:P3"], {"variant": "L"})], init="identity"
+    )
+    rows = rows_of(made.yaml)
+    assert [(i, rows[i][2]) for i in made.new_rows] == [(5, "ELA"), (11, "SE"), (19, "SE"), (20, "ELA")]
+    assert rows[20] == [-1, 1, "ELA", [{"init": "identity", "variant": "L"}]]
+    assert rows[19][3] == [{"init": "identity"}]
+    assert provenance(*build(made.yaml, "n")) == provenance(*build(made.base, "n"))
+
+
+def test_the_same_block_twice_at_one_place_is_refused():
+    with pytest.raises(ya.YoloAttnError, match="SE is to go to the same place, after row 16, twice"):
+        ya.insert("yolo11n.yaml", [("SE", "neck:P3"), ("SE", "after:16")])
+    assert len(ya.insert("yolo11n.yaml", "SE", at="neck:P3;after:16").new_rows) == 1  # one site, named twice
+
+
+def test_a_place_that_has_a_block_gets_another_behind_it_and_says_so():
+    once = ya.insert("yolo11n.yaml", "SE", at="neck:P3")
+    twice = ya.insert(once.yaml, "ELA", at="neck:P3")
+    assert [rows_of(twice.yaml)[i][2] for i in (16, 17, 18)] == ["C3k2", "SE", "ELA"]
+    assert "behind row 17, SE, which the base has already" in str(twice)
+    assert "behind" not in str(once)
+
+
+def test_inside_writes_rows_of_the_host_block():
+    made = ya.insert("yolo11n.yaml", "ELA", inside="C3k2,C2PSA@outer", at="backbone", variant="L")
+    rows, stock = rows_of(made.yaml), rows_of(made.base)
+    assert made.inside == (2, 4, 6, 8, 10)
+    assert rows[4] == [-1, 2, "C3k2_ELA@outer", [512, False, 0.25, {"variant": "L"}]]
+    assert rows[10] == [-1, 2, "C2PSA_ELA@outer", [1024, {"variant": "L"}]]
+    assert [r for i, r in enumerate(rows) if i not in made.inside] == [
+        r for i, r in enumerate(stock) if i not in made.inside
+    ]
+    assert "*   4  [-1, 2, C3k2_ELA@outer" in str(made)
+    assert ya.insert("yolo11n.yaml", "ELA", inside="C3k2", at="neck:P3,P5;neck").inside == (13, 16, 19, 22)
+    with pytest.raises(ya.YoloAttnError, match=r"row 4 has a block inside already \(C3k2_ELA@outer\)"):
+        ya.insert(made.yaml, "SE", inside="C3k2", at="after:4")
+
+
+@pytest.mark.parametrize(
+    ("inside", "at", "says"),
+    [
+        ("C3k", None, "unknown host block 'C3k'. Did you mean 'C3k2'.*C2PSA"),
+        ("C3k2", "sppf", "'sppf' is row 9, a SPPF; rows of C3k2: 2, 4"),
+        ("C2PSA", "neck", "no row of C2PSA at 'neck'; they are rows 10"),
+        ("C3k2@middle", None, "unknown place 'middle'"),
+        ("SPPF@inner", None, "SPPF has no residual branch inside"),
+        ("Detect", None, "unknown host block 'Detect'"),
+        ("nn.Upsample", None, "cannot hold a block"),
+    ],
+)
+def test_a_host_block_that_cannot(inside, at, says):
+    with pytest.raises(ya.YoloAttnError, match=says):
+        ya.insert("yolo11n.yaml", "ELA", inside=inside, at=at)
+
+
+def test_rows_without_a_feature_map_are_refused():
+    with pytest.raises(ya.YoloAttnError, match=r"row 10 \(CBLinear\) gives no feature map"):
+        ya.insert("yolov9e.yaml", "SE", at="after:10")
+    with pytest.raises(ya.YoloAttnError, match=r"row 16 \(ImagePoolingAttn\) gives no feature map"):
+        ya.insert("yolov8n-world.yaml", "SE", at="after:16")
+
+
+def test_a_model_without_the_role_says_which_it_has():
+    with pytest.raises(ya.YoloAttnError, match=r"no SPPF row; it has backbone:P1,.*, neck:P3,P4,P5, pre-"):
+        ya.insert("yolo12n.yaml", "SE", at="sppf")
+
+
+def test_a_width_no_block_can_take_is_found_at_every_scale():
+    with pytest.raises(ya.YoloAttnError, match=r"row 17 .*groups=48 does not divide channels=64"):
+        ya.insert("yolo11.yaml", "SGE", at="neck:P3", groups=48)
+    with pytest.raises(ya.YoloAttnError, match=r"row 2 .*groups=128 does not divide channels=32"):
+        ya.insert("yolo11s.yaml", "SGE", inside="C3k2", groups=128)
+    assert ya.insert("yolo11x.yaml", "SGE", at="neck:P3", groups=48).new_rows == (17,)
+
+
+def test_a_checkpoint_as_base(tmp_path):
+    source = tasks.DetectionModel({**load_model_dict("yolo11s.yaml"), "nc": 7}, verbose=False)
+    torch.save({"model": source, "train_args": {}}, tmp_path / "best.pt")
+    made = ya.insert(tmp_path / "best.pt", "SE", at="neck:P4")
+    assert (made.yaml["nc"], made.yaml["scale"]) == (7, "s")
+    read = load_model_dict(made.save(tmp_path / "mine.yaml"))
+    assert read["nc"] == 7
+    assert next(iter(read["scales"])) == "s"  # which Ultralytics takes where a name states no scale
+    with pytest.raises(ya.YoloAttnError, match=r"no weights at .*none\.pt"):
+        ya.insert("none.pt", "SE")
+
+
+def test_the_name_of_a_file_must_not_state_another_scale(tmp_path):
+    made = ya.insert("yolo11s.yaml", "SE")
+    for name in ("yolo11n-mine.yaml", "yolo11mine.yaml"):
+        with pytest.raises(ya.YoloAttnError, match=f"{name}.*the base is of scale 's'"):
+            made.save(tmp_path / name)
+    with pytest.raises(ya.YoloAttnError, match=r"must end in \.yaml"):
+        made.save(tmp_path / "yolo11s-mine")
+    for name in ("yolo11s-mine.yaml", "plain.yaml"):
+        model = ya.YOLO(made.save(tmp_path / name)).model
+        assert model.model[17].channels == 128, name
+
+
+@pytest.mark.parametrize("model", [{}, {"backbone": [], "head": []}, {"backbone": [[-1, 1]], "head": []}, {"nc": 3}])
+def test_what_is_not_a_model(model):
+    with pytest.raises(ya.YoloAttnError, match=r"not a model|a row is"):
+        ya.insert(model, "SE")
+
+
+def test_a_malformed_list_of_blocks():
+    with pytest.raises(ya.YoloAttnError, match=r"give \(name, at\)"):
+        ya.insert("yolo11n.yaml", ["SE", "ELA"])
+
+
 def test_a_model_dict_is_not_changed():
     base = load_model_dict("yolo11n.yaml")
     before = deepcopy(base)
@@ -111,17 +321,14 @@ def test_a_model_dict_is_not_changed():
     assert base == before
 
 
-def test_a_second_block_goes_behind_the_first():
-    once = ya.insert("yolo11n.yaml", "SE", at="neck:P3")
-    twice = ya.insert(once.yaml, "ELA", at=f"after:{once.new_rows[0]}")
-    assert [rows_of(twice.yaml)[i][2] for i in (16, 17, 18)] == ["C3k2", "SE", "ELA"]
-    assert provenance(*build(twice.yaml, "n")) == provenance(*build(load_model_dict("yolo11n.yaml"), "n"))
-
-
 def test_the_role_check_finds_an_index_that_was_not_shifted():
     made = ya.insert("yolo11n.yaml", "SE", at="neck:P3")
     made.yaml["head"][-1][0][1] -= 1
-    with pytest.raises(ya.YoloAttnError, match="Detect"):
+    with pytest.raises(ya.YoloAttnError, match=r"row 24 \(Detect\) would read base rows \[16, 18, 22\]"):
+        check_roles(made)
+    made = ya.insert("yolo11n.yaml", "SE", inside="C3k2")
+    made.yaml["backbone"][4][3][0] = 256
+    with pytest.raises(ya.YoloAttnError, match=r"row 4 is .* in the base model it is"):
         check_roles(made)
 
 
@@ -141,6 +348,8 @@ def test_saving_and_reading_gives_the_same_rows(tmp_path):
         ("neck:P2", "neck has no P2: .*Allowed: P3, P4, P5"),
         ("nek:P3", "Did you mean 'neck'"),
         ("neck", "cannot insert at 'neck'"),
+        ("pre-detect:P3", "cannot insert at 'pre-detect:P3'"),
+        ("sppf; before:24", "cannot insert before row 24: rows 0 to 23"),
         ("after:99", "cannot insert after row 99: rows 0 to 22"),
         ("after:23", "rows 0 to 22"),
         ("after:-1", "rows 0 to 22"),

@@ -11,7 +11,7 @@ from typing import Any
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.graph import IMAGE, Graph, Row, rows_of, sources_of
 from yolo_attn.model_text import flow, to_text
-from yolo_attn.registration import build_shapes, host_scale, load_model_dict, split_name
+from yolo_attn.registration import build_shapes, check_rows, host_scale, load_model_dict, split_name
 from yolo_attn.registry import is_known, resolve
 from yolo_attn.rows import PLACES
 from yolo_attn.schema import bind
@@ -88,8 +88,13 @@ class _Block:
 
 
 def read_model(base: str | Path | Mapping[str, Any]) -> dict[str, Any]:
-    """Return a model dict of its own, from a name, a path, a checkpoint or another model dict."""
+    """Return a model dict of its own, from a name, a path, a checkpoint or another model dict.
+
+    Raises:
+        YoloAttnError: If there is no such model, or it is not one that could be built.
+    """
     if isinstance(base, Mapping):
+        check_rows(base)
         return deepcopy(dict(base))
     if str(base).lower().endswith(".pt"):
         from yolo_attn.checkpoints import open_source
@@ -220,6 +225,8 @@ def _insert_inside(graph: Graph, blocks: Sequence[_Block], inside: str) -> Inser
             if held := changed.get(i) or (name if split_name(name) else None):
                 raise YoloAttnError(f"row {i} has a block inside already ({held}); a host block holds one")
             changed[i] = f"{name}_{block.name}" + (f"@{place}" if place else "")
+            if not split_name(changed[i]):
+                raise YoloAttnError(f"row {i} is {name}, which cannot hold a block; put one after it, at='after:{i}'")
             rows[i] = [source, repeats, changed[i], [*args, *deepcopy(block.arguments)]]
     split, model = len(graph.model["backbone"]), dict(graph.model)
     new = {**model, "backbone": rows[:split], "head": rows[split:]}

@@ -139,6 +139,17 @@ def load_model_dict(path: str | Path) -> dict[str, Any]:
     return importlib.import_module(_TASKS).yaml_model_load(path)
 
 
+def check_rows(model: Mapping[str, Any]) -> None:
+    """Make sure that a model dict has rows, and that their modules, sources and hyper-parameters exist.
+
+    Raises:
+        YoloAttnError: If not; the message names the row.
+    """
+    rows.prepare_rows(model, importlib.import_module(_TASKS))
+    if not model["head"]:
+        raise YoloAttnError("not a model: 'head' has no rows")
+
+
 def row_strides(model: Mapping[str, Any], size: int = 256) -> list[float]:
     """Return the stride of each row's result but the head's, found by running the model's shapes.
 
@@ -158,6 +169,8 @@ def row_strides(model: Mapping[str, Any], size: int = 256) -> list[float]:
     strides: list[float] = []
     results: list[Any] = []
     layers = build_shapes(model)
+    for norm in [m for m in layers.modules() if isinstance(m, torch.nn.BatchNorm2d)]:
+        norm.forward = lambda x: x  # keeps the shape, and is slow on a device without values
     with torch.no_grad(), torch.device("meta"):
         x = torch.zeros(1, model.get("channels", 3), size, size)
         text = torch.zeros(1, 1, 512)

@@ -23,6 +23,9 @@ from yolo_attn.transfer_report import RowReport, TransferReport
 MIN_BACKBONE_SHARE = 0.5
 """Below this share of the backbone's parameters a source is taken for another architecture."""
 
+MIN_BACKBONE_SHARE_OF_STATE = 0.8
+"""The same for a state dict, whose rows show neither their kind nor their level and could be mistaken for others."""
+
 Source = str | Path | Mapping[str, Any] | nn.Module
 
 
@@ -32,7 +35,8 @@ def transfer_weights(model: nn.Module, source: Source, strict: bool = False) -> 
     Args:
         model: A built YOLO model (``YOLO(...)`` or its ``.model``), with or without attention. Changed in place.
         source: A checkpoint's path, a loaded checkpoint, a model, or a state dict; with or without attention, of the
-            same or another task or number of classes.
+            same or another task or number of classes. A state dict does not say which rows are what, so it has to be of
+            the same backbone.
         strict: Refuse, unless every tensor of the model comes over and every tensor of the source is used, other than
             those of attention that only one of the two has.
 
@@ -41,8 +45,8 @@ def transfer_weights(model: nn.Module, source: Source, strict: bool = False) -> 
 
     Raises:
         YoloAttnError: If the source cannot be read, or is of another architecture or scale: less than half of the
-            backbone's parameters would find a layer of the same kind and shape; or for the reasons of ``strict``.
-            Nothing is changed then.
+            backbone's parameters stand in rows that find one of the same kind and shapes; or for the reasons of
+            ``strict``. Nothing is changed then.
 
     Examples:
         >>> import yolo_attn as ya
@@ -94,12 +98,14 @@ class _Plan:
         for i in range(len(self.model.yaml["backbone"])):
             taken, given = self.target.rows[i], self.given(i)
             if not taken.attention:
-                wanted += sum(t.numel() for t in taken.state.values())
-                fitting += taken.in_common(given) if given else 0
-        if wanted and fitting < MIN_BACKBONE_SHARE * wanted:
+                size = sum(t.numel() for t in taken.state.values())
+                wanted += size
+                fitting += size if given and taken.in_common(given) == size else 0
+        least = MIN_BACKBONE_SHARE if self.source.model is not None else MIN_BACKBONE_SHARE_OF_STATE
+        if wanted and fitting < least * wanted:
             raise YoloAttnError(
                 f"weights '{self.label}' belong to another architecture or scale: only {fitting / wanted:.0%} of this "
-                f"model's backbone would find a layer of the same kind and shape. Give weights of the same family and "
+                f"model's backbone would find rows of the same kind and shapes. Give weights of the same family and "
                 f"scale, e.g. yolo11n.pt for yolo11n-ela.yaml"
             )
 
@@ -142,7 +148,7 @@ class _Renamed:
         given = plan.source.model
         self.tensors = plan.tensors()
         self.model = [None] if given is None else [given.model[-1]]
-        self.names = getattr(given, "names", None)
+        self.names = getattr(given, "names", {})
         self.pt_path = getattr(given, "pt_path", None)
         self.is_fused = getattr(given, "is_fused", lambda: False)
 
