@@ -10,8 +10,10 @@ import torch
 
 import yolo_attn as ya
 from yolo_attn import cli
-from yolo_attn.registry import SHIPPED_ALIASES
+from yolo_attn.inside import blocks_inside
+from yolo_attn.registry import SHIPPED_ALIASES, is_attention
 
+INSERT = "insert yolo11n.yaml --block ELA"
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -58,6 +60,19 @@ def test_insert_writes_a_model_that_builds(here, capsys):
     assert cli.main(words.split()) == 0
     assert "[-1, 1, GC, [{fusion: mul}]]" in capsys.readouterr().out
     assert ya.YOLO("yolo11s-gc.yaml").model.model[20].fusion == "mul"
+
+
+def test_insert_several_blocks_and_inside_others(here, capsys):
+    words = f"{INSERT} --at neck:P3 --block SE --at sppf;pre-detect -o yolo11-two.yaml init=identity"
+    assert cli.main(words.split()) == 0
+    assert "+  10  [-1, 1, SE, [{init: identity}]]" in capsys.readouterr().out
+    assert [type(m).__name__ for m in ya.YOLO("yolo11n-two.yaml").model.model if is_attention(m)] == [
+        *("SE", "ELA", "SE", "SE", "SE")
+    ]
+    words = "insert yolo11n-two.yaml --block CA --inside C3k2@outer --at neck -o yolo11n-in.yaml"
+    assert cli.main(words.split()) == 0
+    assert "C3k2_CA@outer" in capsys.readouterr().out
+    assert len(blocks_inside(ya.YOLO("yolo11n-in.yaml").model)) == 4
 
 
 def test_train_val_predict_and_export_take_what_yolo_takes(here, scenes, caplog):
@@ -107,6 +122,14 @@ def test_train_val_predict_and_export_take_what_yolo_takes(here, scenes, caplog)
         (["export", "model=base.pt", "format=paper"], "Invalid export format='paper'"),
         (["insert", "yolo11n.yaml", "--block", "ELA", "--at", "neck:P7"], "neck has no P7"),
         (["insert", "yolo11n.yaml"], "--block"),
+        (f"{INSERT} --block SE --block CA --at sppf --at neck:P3".split(), "3 --block and 2 --at"),
+        (f"{INSERT} --inside C3k".split(), "unknown host block 'C3k'. Did you mean 'C3k2'"),
+        (f"{INSERT} --at before:99".split(), "rows 0 to 23 can have a block before them"),
+        (f"{INSERT} -o yolo11s-x.yaml".split(), "the base is of scale 'n'"),
+        (["insert", "yolo12n.yaml", "--block", "ELA", "--at", "sppf"], "no SPPF row; it has backbone:"),
+        (["insert", "yolo11n-cls.yaml", "--block", "ELA"], "this model has no neck; it has backbone:"),
+        (["insert", "none.pt", "--block", "ELA"], "no weights at 'none.pt'"),
+        (["insert", "a-file", "--block", "ELA"], "'a-file' is neither a model YAML"),
         (["insert", "yolo11n.yaml", "--block", "ELA", "L"], "'L' is not understood here"),
         (["insert", "yolo11n.yaml", "--block", "ELA", "-o", "a-file/x.yaml"], "a-file"),
         (["subset", "--coco", "none", "-o", "out"], "none"),

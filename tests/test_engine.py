@@ -1,5 +1,6 @@
 """Training with the commands people know: weights kept, resumed, checkpoints that open anywhere."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,111 @@ def test_loading_then_training_starts_from_what_was_loaded(scenes, base_weights,
     model.train(data=str(scenes), project=str(tmp_path), **TINY)
     stem = ultralytics.YOLO(base_weights).model.model[0].conv.weight
     assert torch.equal(found["model.0.conv.weight"], stem)
+
+
+# --- only the attention trains ----------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def frozen(scenes, base_weights, tmp_path_factory):
+    """Blocks after rows and inside others, trained for an epoch with the base frozen; the state before and after."""
+    folder = tmp_path_factory.mktemp("frozen")
+    made = ya.insert("yolo11n.yaml", "CA", at="neck:P3", init="identity")
+    made = ya.insert(made.yaml, "SE", inside="C3k2", at="backbone", init="identity")
+    seen = {}
+
+    def remember(trainer):
+        seen["before"] = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+        seen["trains"] = {k for k, p in trainer.model.named_parameters() if p.requires_grad}
+
+    model = ya.YOLO(made.save(folder / "yolo11n-both.yaml"))
+    model.add_callback("on_train_start", remember)
+    settings = {
+        **TINY,
+        "epochs": 2,
+        "lr0": 0.1,
+        "warmup_epochs": 0,
+        "nbs": 8,
+        "data": str(scenes),
+        "project": str(folder),
+    }
+    model.train(pretrained=str(base_weights), freeze="base", **settings)
+    seen["trainer"] = model.trainer
+    seen["after"] = {k: v.clone() for k, v in model.trainer.model.state_dict().items()}
+    return seen
+
+
+def test_freezing_the_base_trains_the_attention_only(frozen):
+    """And the class layers, whose number of classes differs from the weights'; the base keeps its batch statistics."""
+    new = {k for k in frozen["before"] if k.startswith("model.17.") or "attention" in k.split(".")}
+    unfilled = {k for k in frozen["before"] if re.match(r"model\.24\.cv3\.\d\.2\.", k)}
+    parameters = {k for k, _ in frozen["trainer"].model.named_parameters()}
+    assert frozen["trains"] == (new | unfilled) & parameters
+    changed = {k for k, v in frozen["after"].items() if not torch.equal(v, frozen["before"][k])}
+    assert changed <= new | unfilled, sorted(changed - new - unfilled)[:5]
+    assert unfilled <= changed
+    blocks = {re.match(r"model\.17|.*\.attention", k)[0] for k in new}
+    assert len(blocks) == 7
+    still = [b for b in blocks if not any(k.startswith(f"{b}.") for k in changed & parameters)]
+    assert not still
+
+
+def test_what_is_frozen_is_stored_for_resuming(frozen):
+    stored = torch.load(frozen["trainer"].last, weights_only=False)["train_args"]["freeze"]
+    assert isinstance(stored, list)
+    assert {"0", "2.cv1", "2.m.0.cv2.conv"} <= set(stored)
+    assert not any(layer.startswith("17") for layer in stored)
+
+
+def test_every_single_parameter_can_be_frozen(base_weights):
+    """A2C2f has a parameter of its own, which Ultralytics' list of layers cannot name."""
+    from yolo_attn.freezing import attention_parameters, base_layers
+
+    stock = ya.YOLO("yolo12x.yaml").model
+    model = ya.YOLO("yolo12x.yaml").model.__class__(ya.insert("yolo12x.yaml", "SE", inside="A2C2f").yaml, verbose=False)
+    layers = base_layers(model, transfer_weights(model, stock))
+    frozen = {k for k, _ in model.named_parameters() if any(f"{k}.".startswith(f"model.{x}.") for x in layers)}
+    assert "model.6.gamma" in frozen
+    assert frozen == {k for k, _ in model.named_parameters()} - attention_parameters(model)
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "says"),
+    [
+        ("yolo11n.yaml", {"freeze": "base"}, "this model has none"),
+        ("yolo11n-ela.yaml", {"freeze": "base", "pretrained": False}, "give pretrained="),
+        ("yolo11n-ela.yaml", {"freeze": "bass"}, "unknown freeze 'bass'. Did you mean 'base'"),
+    ],
+)
+def test_a_freeze_that_makes_no_sense(model, settings, says, scenes, base_weights, tmp_path):
+    settings = {"pretrained": str(base_weights), **TINY, **settings}
+    with pytest.raises(ya.YoloAttnError, match=says):
+        ya.YOLO(model).train(data=str(scenes), project=str(tmp_path), **settings)
+
+
+def test_blocks_inside_survive_training_and_resuming(frozen, scenes, tmp_path):
+    """Train on from the checkpoint with everything free: attention and base start from what was trained."""
+    found = {}
+    model = ya.YOLO(frozen["trainer"].last)
+    saved = {k: v.clone().float() for k, v in model.model.state_dict().items()}
+    model.add_callback(
+        "on_train_start", lambda t: found.update({k: v.clone() for k, v in t.model.state_dict().items()})
+    )
+    model.add_callback("on_train_start", lambda t: found.update(free=all(p.requires_grad for p in _learnable(t.model))))
+    model.train(data=str(scenes), project=str(tmp_path), **TINY)
+    assert found.pop("free")
+    different = [k for k, v in saved.items() if not torch.equal(found[k].float(), v)]
+    assert not different
+
+
+def _learnable(model):
+    return [p for k, p in model.named_parameters() if ".dfl" not in k]
+
+
+def test_a_name_with_rtdetr_opens_as_one(tmp_path):
+    made = ya.insert("rtdetr-l.yaml", "SE", at="neck:all")
+    model = ya.YOLO(made.save(tmp_path / "rtdetr-l-se.yaml"))
+    assert type(model.model).__name__ == "RTDETRDetectionModel"
+    assert isinstance(model, engine.KeepsWeights)
+    assert model.task_map["detect"]["trainer"].__mro__[2].__name__ == "RTDETRTrainer"
 
 
 def test_a_trainer_class_is_found_by_its_name():

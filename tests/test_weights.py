@@ -1,5 +1,7 @@
 """Weights follow their rows: outputs equal the base model's, and the report says what came over."""
 
+import re
+
 import pytest
 import torch
 from ultralytics import YOLO
@@ -166,6 +168,202 @@ def test_the_table_of_what_insertion_does(bases, scenes, tmp_path):
     assert len(identity) == 2
     assert all(c["mAP50-95"] == base["mAP50-95"] for c in identity)
     assert "| yolo11n + ELA in the neck | stock loading | 288 of 499 | " in to_markdown(cases)
+
+
+# --- inside host blocks -----------------------------------------------------------------------------------------------
+def built(made, tmp_path, name="yolo11n-made.yaml"):
+    return ya.YOLO(made.save(tmp_path / name)).model
+
+
+def shaken(model):
+    """Give a model weights that are not its initial ones."""
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(torch.randn_like(p) * 0.05)
+    return model
+
+
+@pytest.mark.parametrize("inside", ["C3k2@inner", "C3k2@outer", "SPPF,C2PSA"])
+def test_blocks_inside_start_as_the_base_and_leave_it_again(inside, bases, tmp_path):
+    base = bases["yolo11"]
+    model = built(ya.insert("yolo11n.yaml", "CA", inside=inside, init="identity"), tmp_path)
+    report = ya.transfer_weights(model, base, strict=True)
+    assert torch.equal(outputs(model), outputs(base))
+    assert sum(r.loaded for r in report.rows) == sum(p.numel() for p in base.parameters())
+    assert sum(r.inside for r in report.rows) == sum(p.numel() for p in model.parameters()) - sum(
+        p.numel() for p in base.parameters()
+    )
+    assert not any(r.inside_loaded for r in report.rows)
+    assert "blocks inside" in report.summary()
+    plain = ya.YOLO("yolo11n.yaml").model
+    back = ya.transfer_weights(plain, model, strict=True)
+    assert torch.equal(outputs(plain), outputs(base))
+    assert all(d.startswith("CA inside row") for d in back.dropped)
+    assert back.dropped
+
+
+def test_blocks_inside_are_transferred_to_the_same_places(bases, tmp_path):
+    made = ya.insert("yolo11n.yaml", "CA", inside="C3k2")
+    trained, again = shaken(built(made, tmp_path)), built(made, tmp_path)
+    report = ya.transfer_weights(again, trained, strict=True)
+    assert torch.equal(outputs(again), outputs(trained))
+    assert all(r.inside_loaded == r.inside for r in report.rows)
+    again = built(made, tmp_path)
+    ya.transfer_weights(again, trained.state_dict(), strict=True)
+    assert torch.equal(outputs(again), outputs(trained))
+
+
+def test_another_block_inside_takes_nothing_from_the_one_before(bases, tmp_path):
+    """SE and cSE have layers of the same names; of equal shapes with these settings."""
+    trained = shaken(built(ya.insert("yolo11n.yaml", "SE", inside="C3k2", reduction=2), tmp_path))
+    other = built(ya.insert("yolo11n.yaml", "cSE", inside="C3k2", reduction=2), tmp_path)
+    before = {k: v.clone() for k, v in other.state_dict().items() if "attention" in k}
+    assert {k: v.shape for k, v in before.items()} == {
+        k: v.shape for k, v in trained.state_dict().items() if "attention" in k
+    }
+    report = ya.transfer_weights(other, trained, strict=True)
+    assert all(torch.equal(other.state_dict()[k], v) for k, v in before.items())
+    assert not any(r.inside_loaded for r in report.rows)
+    assert "SE inside row 2 C3k2" in report.dropped
+
+
+# --- rows by role -----------------------------------------------------------------------------------------------------
+def sources(report):
+    return {r.row: r.source for r in report.rows if r.tensors}
+
+
+def test_attention_finds_its_own_place_among_others_of_its_kind(tmp_path):
+    """A block for the head's P4 alone goes to that of P4 where every level has one, and not to the first."""
+    only = shaken(built(ya.insert("yolo11n.yaml", "SE", at="pre-detect"), tmp_path))
+    some = ya.insert("yolo11n.yaml", [("SE", "pre-detect"), ("SE", "neck:P4"), ("ECA", "neck:P4")])
+    model = built(some, tmp_path)
+    report = ya.transfer_weights(model, only)
+    source = sources(report)
+    rows = [r for r in report.rows if r.name == "SE"]
+    assert [(r.row, source[r.row]) for r in rows] == [(20, None), (25, 23), (26, 24), (27, 25)]
+    assert torch.equal(model.model[26].squeeze.weight, only.model[24].squeeze.weight)
+    assert source[21] is None  # the ECA
+
+
+def test_the_same_block_elsewhere_is_not_the_same_block(tmp_path):
+    source = built(ya.insert("yolo11n.yaml", "SE", at="neck:P4"), tmp_path)
+    for at in ("neck:P5", "before:23", "before:20"):  # another row; for the head alone; for the next row alone
+        report = ya.transfer_weights(built(ya.insert("yolo11n.yaml", "SE", at=at), tmp_path), source)
+        assert [d for d in report.dropped if "SE" in d] == ["row 20 SE"], at
+        assert all(r.source is None for r in report.rows if r.attention), at
+
+
+def test_rows_are_matched_by_role_where_models_differ():
+    """yolov8 to its P2 variant: three rows are new, the later ones are those of the same level."""
+    source, target = YOLO("yolov8n.yaml").model, YOLO("yolov8n-p2.yaml").model
+    found = sources(ya.transfer_weights(target, source))
+    neck = {22: 16, 24: 18, 25: 19, 27: 21, 28: 22}
+    assert found == {i: i for i in (*range(10), 12, 15)} | {18: None, 19: None, 21: None} | neck
+
+
+def test_a_row_of_the_same_shape_at_another_level_is_not_its_counterpart():
+    """yolov8n's C2f of P5 and the one of P6 in the P6 variant have the same tensors, and different work."""
+    from yolo_attn.alignment import align, layers_of
+
+    source, target = layers_of(YOLO("yolov8n.yaml").model), layers_of(YOLO("yolov8n-p6.yaml").model)
+    assert source.rows[8].signature == target.rows[10].signature
+    assert align(source, target)[10] is None
+
+
+@pytest.mark.parametrize(
+    ("given", "taken", "whole"),
+    [
+        ("yolo11n.yaml", "yolo11n-cls.yaml", {0, 4, 9}),
+        ("yolo11n-cls.yaml", "yolo11n-ela.yaml", {0, 4, 10}),
+        ("yolo26n.yaml", "yolo26n-sem.yaml", {0, 10, 16}),
+        ("yolo11n-ela.yaml", "yolo11n-pose.yaml", {0, 10, 22}),
+        ("yolo26n-p2.yaml", "yolo26n.yaml", {0, 10, 16}),
+    ],
+)
+def test_other_tasks_give_what_they_share(given, taken, whole):
+    report = ya.transfer_weights(ya.YOLO(taken), ya.YOLO(given))
+    loaded = {r.row for r in report.loaded}
+    assert whole <= loaded
+    assert all(not r.loaded for r in report.new)
+
+
+def test_world_models_come_over_whole(tmp_path):
+    made = ya.insert("yolov8n-world.yaml", "SE", at="neck:all", init="identity")
+    model = ya.YOLO(made.save(tmp_path / "yolov8n-world-se.yaml")).model
+    base = YOLO("yolov8n-world.yaml").model
+    assert type(model).__name__ == "WorldModel"
+    ya.transfer_weights(model, base, strict=True)
+    model.txt_feats = base.txt_feats
+    assert torch.equal(outputs(model), outputs(base))
+
+
+# --- state dicts ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("prefix", ["", "model.", "module.", "model.model."])
+def test_a_state_dict_is_enough(prefix, bases, tmp_path):
+    state = {f"{prefix}{k}": v for k, v in bases["yolo11"].state_dict().items()}
+    given = {"dict": state, "checkpoint": {"model": state}, "file": tmp_path / "weights.pt", "pth": tmp_path / "w.pth"}
+    torch.save(state, given["file"])
+    torch.save({"state_dict": state}, given["pth"])
+    for what, source in given.items():
+        model = ya.YOLO("yolo11n-ela-backbone.yaml").model
+        report = ya.transfer_weights(model, source, strict=True)
+        assert torch.equal(outputs(model), outputs(bases["yolo11"])), what
+        assert [r.name for r in report.new] == ["ELA"] * 3
+
+
+def test_a_state_dict_with_attention(tmp_path):
+    trained = shaken(ya.YOLO("yolo11n-ca.yaml").model)
+    again = ya.YOLO("yolo11n-ca.yaml").model
+    ya.transfer_weights(again, trained.state_dict(), strict=True)
+    assert torch.equal(outputs(again), outputs(trained))
+    plain = ya.YOLO("yolo11n.yaml").model
+    report = ya.transfer_weights(plain, trained.state_dict())
+    assert len(report.dropped) == 3
+    assert all(r.status == "loaded" for r in report.rows if r.tensors)
+
+
+@pytest.mark.parametrize("other", ["yolov8n.yaml", "yolo11s.yaml", "yolov8n-p6.yaml"])
+def test_the_state_dict_of_another_architecture_is_refused(other):
+    with pytest.raises(ya.YoloAttnError, match="another architecture or scale"):
+        ya.transfer_weights(ya.YOLO("yolo11n-ela.yaml"), YOLO(other).model.state_dict())
+
+
+@pytest.mark.parametrize("given", [{"a": torch.zeros(1)}, {"conv.weight": torch.zeros(1)}, {}, {"model": None}])
+def test_what_is_no_state_dict(given):
+    with pytest.raises(ya.YoloAttnError, match="holds no YOLO model"):
+        ya.transfer_weights(ya.YOLO("yolo11n.yaml"), given)
+
+
+# --- strict -----------------------------------------------------------------------------------------------------------
+def test_strict_refuses_what_does_not_fit_and_changes_nothing(bases):
+    base = bases["yolo11"]
+    without_psa = load_model_dict("yolo11n.yaml")
+    without_psa["backbone"][10] = [-1, 1, "nn.Identity", []]
+    cases = {
+        r"row 26 Detect: cv3\.0\.0\.1\.conv\.weight: \(80, .*\) in the source, \(64, .*\) here": (
+            base.__class__({**load_model_dict("yolo11n-ela.yaml"), "nc": 3}, verbose=False),
+            base,
+        ),
+        r"row 23 Segment: .* not in the source": (ya.YOLO("yolo11n-seg.yaml").model, base),
+        r"row 9 SPPF: not in the source": (ya.YOLO("yolo11n.yaml").model, YOLO("yolo11n-cls.yaml").model),
+        r"row 10 Classify: not in the source and 8 more": (ya.YOLO("yolo11n-cls.yaml").model, base),
+        r"strictly: not used: row 10 C2PSA$": (base.__class__(without_psa, verbose=False), base),
+    }
+    for says, (model, source) in cases.items():
+        before = {k: v.clone() for k, v in model.state_dict().items()}
+        for attempt in (check_source, ya.transfer_weights):
+            with pytest.raises(ya.YoloAttnError, match="do not fit strictly: ") as caught:
+                attempt(model, source, strict=True)
+            assert re.search(says, str(caught.value)), str(caught.value)
+        assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_strict_refuses_attention_of_the_same_place_that_does_not_fit(tmp_path):
+    made = [ya.insert("yolo11n.yaml", "SE", at="neck:P3", reduction=r) for r in (8, 4)]
+    source, model = (built(m, tmp_path) for m in made)
+    with pytest.raises(ya.YoloAttnError, match=r"row 17 SE: squeeze.weight: \(8, 64\) in the source, \(16, 64\) here"):
+        ya.transfer_weights(model, source, strict=True)
 
 
 # --- what cannot be used ----------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 A row is known by what it is (the host class it is built of), by its role (the section and pyramid level it works at)
 and by its signature (names and shapes of its tensors); never by its number. Attention rows are known by their block and
-by where they stand: whose result they gate, for whom, and behind how many others.
+by where they stand: whose result they gate, for whom, and behind how many of their kind.
 """
 
 from __future__ import annotations
@@ -85,11 +85,13 @@ class Layers:
         return [i for i, row in enumerate(self.rows) if not row.attention]
 
     def place(self, index: int) -> tuple[int, int, frozenset[int]]:
-        """Return where an attention row stands: the base row it gates, how many blocks between, for which base rows."""
-        origin, depth = self.rows[index].sources[0], 0
+        """Return where an attention row stands: the base row it gates, how many of its kind do so before, for whom."""
+        row, readers = self.rows[index], frozenset(self._readers(index))
+        origin, before = row.sources[0], 0
         while origin >= 0 and self.rows[origin].attention:
-            origin, depth = self.rows[origin].sources[0], depth + 1
-        return origin, depth, frozenset(self._readers(index))
+            alike = self.rows[origin].kind == row.kind and frozenset(self._readers(origin)) == readers
+            origin, before = self.rows[origin].sources[0], before + alike
+        return origin, before, readers
 
     def _readers(self, index: int) -> Iterable[int]:
         for i, row in enumerate(self.rows):
@@ -184,8 +186,8 @@ def _match_attention(source: Layers, target: Layers, match: Mapping[int, int]) -
     by_place = {}
     for s, row in enumerate(source.rows):
         if row.attention:
-            origin, depth, readers = source.place(s)
-            by_place[back.get(origin), depth, frozenset(back.get(r) for r in readers), row.kind] = s
+            origin, before, readers = source.place(s)
+            by_place[back.get(origin), before, frozenset(back.get(r) for r in readers), row.kind] = s
     found = {t: by_place.get((*target.place(t), target.rows[t].kind)) for t in wanted}
     return {t: s for t, s in found.items() if s is not None}
 

@@ -85,13 +85,25 @@ class RowTransfer:
         return checkpoint
 
     def _setup_train(self, *args: Any, **kwargs: Any) -> Any:
-        """Set up training as the host does; its ``freeze`` reaches layers, here also parameters named one by one."""
+        """Set up training as the host does; its ``freeze`` reaches what lies below a layer, here also the layer itself.
+
+        That is a parameter or a normalisation named on its own, as where attention sits beside it.
+        """
         done = super()._setup_train(*args, **kwargs)
-        named = {f"model.{layer}" for layer in self.args.freeze} if isinstance(self.args.freeze, list) else set()
         for name, parameter in _unwrapped(self.model).named_parameters():
-            if name in named:
+            if name in self._frozen_by_name():
                 parameter.requires_grad_(False)
         return done
+
+    def _model_train(self) -> None:
+        """Put the model into training mode as the host does, frozen normalisations left out."""
+        super()._model_train()
+        for name, module in _unwrapped(self.model).named_modules():
+            if name in self._frozen_by_name() and isinstance(module, nn.BatchNorm2d):
+                module.eval()
+
+    def _frozen_by_name(self) -> set[str]:
+        return {f"model.{layer}" for layer in self.args.freeze} if isinstance(self.args.freeze, list) else set()
 
 
 @functools.cache

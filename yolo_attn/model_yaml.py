@@ -100,6 +100,8 @@ def read_model(base: str | Path | Mapping[str, Any]) -> dict[str, Any]:
         from yolo_attn.checkpoints import open_source
 
         return deepcopy(dict(open_source(base).yaml))
+    if Path(base).suffix not in (".yaml", ".yml"):
+        raise YoloAttnError(f"'{base}' is neither a model YAML (.yaml) nor a checkpoint (.pt)")
     return load_model_dict(base)
 
 
