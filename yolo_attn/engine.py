@@ -154,8 +154,16 @@ class KeepsWeights:
             if self.task in _DETECTION_LIKE and isinstance(kwargs.get("data"), (str, Path)):
                 check_data(kwargs["data"])
             if isinstance(kwargs.get("pretrained"), (str, Path)):
-                check_source(self.model, kwargs["pretrained"])
+                self._start_from(kwargs["pretrained"])
         return super().train(trainer, **kwargs)
+
+    def _start_from(self, weights: str | Path) -> None:
+        """Take the weights now, as Ultralytics before 8.4 did not when asked from Python for a model YAML."""
+        if self.ckpt:
+            check_source(self.model, weights)
+        else:
+            transfer_weights(self.model, weights)
+            self.ckpt = {"model": self.model}  # with a checkpoint set, train() starts from self.model
 
     def load(self, weights: Any = "yolo11n.pt", verbose: bool = False) -> Any:
         """Transfer weights into this model along rows.
@@ -171,7 +179,7 @@ class KeepsWeights:
         report = transfer_weights(self.model, weights)
         _log_transfer(report, by_row=verbose)
         self.overrides.pop("pretrained", None)
-        self.ckpt, self.ckpt_path = {"model": self.model}, None  # with a checkpoint set, train() starts from self.model
+        self.ckpt, self.ckpt_path = {"model": self.model}, None  # see _start_from
         self.predictor = None
         return self
 

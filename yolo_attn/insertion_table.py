@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from yolo_attn.graph import Graph
 from yolo_attn.model_yaml import insert
+from yolo_attn.registration import load_model_dict
 
-SITES = ("neck", "backbone")
 WAYS = ("stock loading", "transferred, paper init", "transferred, identity init")
 
 
@@ -22,7 +24,7 @@ def measure(
         base: Model YAML of the weights, e.g. ``yolo11n.yaml``.
         weights: Checkpoint.
         data: Data YAML.
-        block: Block inserted after P3, P4 and P5.
+        block: Block inserted after P3, P4 and P5, and inside the model's most frequent host block.
         say: Told the progress, a line at a time.
         **val: Arguments of Ultralytics' validation, e.g. ``imgsz=320``.
 
@@ -44,19 +46,32 @@ def measure(
     known = ultralytics.YOLO(weights)
     total = len(known.model.state_dict())
     cases = [case(Path(base).stem, "checkpoint", known, total)]
-    for site in SITES:
+    for site, place in _places(base).items():
         for way in WAYS:
             init = "identity" if "identity" in way else "paper"
             torch.manual_seed(0)  # what is not loaded is random
             with tempfile.TemporaryDirectory() as scratch:
-                file = insert(base, block, at=f"{site}:P3,P4,P5", init=init).save(Path(scratch) / Path(base).name)
+                file = insert(base, block, init=init, **place).save(Path(scratch) / Path(base).name)
                 yolo = engine.YOLO(str(file))
             if way == "stock loading":
                 loaded = _load_by_name(yolo, known)
             else:
                 loaded = sum(r.loaded_tensors for r in transfer_weights(yolo, weights).rows)
-            cases.append(case(f"{Path(base).stem} + {block} in the {site}", way, yolo, loaded))
+            cases.append(case(f"{Path(base).stem} + {block} {site}", way, yolo, loaded))
     return cases
+
+
+def _places(base: str) -> dict[str, dict[str, str]]:
+    """Return how ``insert`` is told each site, by its name in words."""
+    graph = Graph(load_model_dict(base))
+    hosts = Counter(graph.host_name(i) for i in range(graph.last))
+    host = max((h for h in hosts if h not in ("Conv", "Concat", "nn.Upsample")), key=lambda h: hosts[h])
+    return {
+        "in the neck": {"at": "neck:P3,P4,P5"},
+        "in the backbone": {"at": "backbone:P3,P4,P5"},
+        f"inside {host}, inner": {"inside": f"{host}@inner"},
+        f"inside {host}, outer": {"inside": f"{host}@outer"},
+    }
 
 
 def to_markdown(cases: list[dict[str, Any]]) -> str:
