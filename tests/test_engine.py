@@ -154,6 +154,20 @@ def test_what_is_frozen_is_stored_for_resuming(frozen):
     assert not any(layer.startswith("17") for layer in stored)
 
 
+def test_workers_of_a_multi_gpu_training_freeze_the_same(base_weights, scenes, tmp_path):
+    """They get the arguments of the parent's trainer, and a model: what is frozen has to stand in the arguments."""
+    model = ya.YOLO("yolo11n-ela.yaml")
+    settings = {**TINY, "data": str(scenes), "project": str(tmp_path), "freeze": "base", "model": "yolo11n-ela.yaml"}
+    parent = model.task_map["detect"]["trainer"](overrides=settings)
+    parent.model = parent.get_model(cfg=model.model.yaml, weights=ultralytics.YOLO(base_weights).model)
+    worker = type(parent)(overrides={**vars(parent.args), "save_dir": ""})
+    worker.model = parent.model
+    worker._setup_train()
+    frozen = {k for k, p in worker.model.named_parameters() if not p.requires_grad}
+    assert "model.0.conv.weight" in frozen
+    assert not [k for k in frozen if re.match(r"model\.(17|21|25)\.|.*cv3\.\d\.2\.", k)]
+
+
 def test_every_single_parameter_can_be_frozen(base_weights):
     """A2C2f has a parameter of its own, which Ultralytics' list of layers cannot name."""
     from yolo_attn.freezing import attention_parameters, base_layers

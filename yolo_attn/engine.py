@@ -64,25 +64,20 @@ def check_data(data: str | Path) -> dict[str, Any]:
 class RowTransfer:
     """Mixin for an Ultralytics trainer: ``pretrained=`` weights follow their rows, and ``freeze=base`` is known."""
 
-    transferred: TransferReport | None = None
-
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
-        """Build the model as the host's trainer does, then give each row the weights that belong to it."""
-        model = super().get_model(cfg=cfg, weights=None, verbose=verbose)
-        if weights is not None:
-            self.transferred = transfer_weights(model, weights)
-            _log_transfer(self.transferred, by_row=verbose and bool(self.args.verbose))
-        return model
+        """Build the model as the host's trainer does, then give each row the weights that belong to it.
 
-    def setup_model(self) -> Any:
-        """Set up the model as the host's trainer does, then turn ``freeze=base`` into the layers it stands for."""
-        checkpoint = super().setup_model()
+        ``freeze=base`` turns into the layers it stands for here, because a multi-GPU training hands model and arguments
+        to its workers after this.
+        """
+        model = super().get_model(cfg=cfg, weights=None, verbose=verbose)
+        report = None
+        if weights is not None:
+            report = transfer_weights(model, weights)
+            _log_transfer(report, by_row=verbose and bool(self.args.verbose))
         if isinstance(self.args.freeze, str):
-            if self.args.freeze != "base":
-                raise YoloAttnError(one_of("freeze", self.args.freeze, ["base", "a number of layers", "their list"]))
-            self.args.freeze = base_layers(self.model, self.transferred)
-            LOGGER.info(in_words(self.model, self.transferred))
-        return checkpoint
+            self.args.freeze = _layers_to_freeze(self.args.freeze, model, report)
+        return model
 
     def _setup_train(self, *args: Any, **kwargs: Any) -> Any:
         """Set up training as the host does; its ``freeze`` reaches what lies below a layer, here also the layer itself.
@@ -117,6 +112,14 @@ def trainer_with_row_transfer(host: type) -> type:
 def __getattr__(name: str) -> type:
     """Rebuild a trainer class by name, as unpickling it in another process asks for it."""
     return trainer_with_row_transfer(host_of(name, __name__))
+
+
+def _layers_to_freeze(wanted: str, model: nn.Module, report: TransferReport | None) -> list[str]:
+    if wanted != "base":
+        raise YoloAttnError(one_of("freeze", wanted, ["base", "a number of layers", "their list"]))
+    layers = base_layers(model, report)
+    LOGGER.info(in_words(model, report))
+    return layers
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
