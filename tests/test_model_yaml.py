@@ -309,6 +309,17 @@ def test_what_is_not_a_model(model):
         ya.insert(model, "SE")
 
 
+def test_a_model_that_cannot_be_built_or_run_says_where():
+    model = load_model_dict("yolo11n.yaml")
+    model["head"][1][0] = [-1, 4]  # joins maps of different size
+    with pytest.raises(ya.YoloAttnError, match=r"row 12 \(.*Concat\) cannot run on what row \[-1, 4\] gives"):
+        ya.insert(model, "SE")
+    model = load_model_dict("yolo11n.yaml")
+    model["backbone"][1][3] = []
+    with pytest.raises(ya.YoloAttnError, match="this model cannot be built: IndexError"):
+        ya.insert(model, "SE")
+
+
 def test_a_malformed_list_of_blocks():
     with pytest.raises(ya.YoloAttnError, match=r"give \(name, at\)"):
         ya.insert("yolo11n.yaml", ["SE", "ELA"])

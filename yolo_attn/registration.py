@@ -177,15 +177,21 @@ def row_strides(model: Mapping[str, Any], size: int = 256) -> list[float]:
         for layer in list(layers.eval())[:-1]:
             if layer.f != -1:
                 x = results[layer.f] if isinstance(layer.f, int) else [x if f == -1 else results[f] for f in layer.f]
-            if isinstance(layer, tasks.ImagePoolingAttn):  # changes the text that goes along, not the map
-                results.append(None)
-                strides.append(0.0)
-                continue
-            if not registry.is_attention(layer):  # a block keeps its input's shape
-                x = layer(x, text) if isinstance(layer, tasks.C2fAttn) else layer(x)
+            x = _result_of(layer, x, text, tasks)
             results.append(x)
             strides.append(size / x.shape[2] if isinstance(x, torch.Tensor) and x.ndim == 4 else 0.0)
     return strides
+
+
+def _result_of(layer: nn.Module, x: Any, text: Any, tasks: ModuleType) -> Any:
+    if isinstance(layer, tasks.ImagePoolingAttn):  # changes the text that goes along, not the map
+        return None
+    if registry.is_attention(layer):  # a block keeps its input's shape
+        return x
+    try:
+        return layer(x, text) if isinstance(layer, tasks.C2fAttn) else layer(x)
+    except Exception as error:
+        raise YoloAttnError(f"row {layer.i} ({layer.type}) cannot run on what row {layer.f} gives: {error}") from error
 
 
 def build_shapes(model: Mapping[str, Any], scale: str | None = None) -> nn.Sequential:
@@ -205,8 +211,12 @@ def build_shapes(model: Mapping[str, Any], scale: str | None = None) -> nn.Seque
         try:
             sized = deepcopy({**model, "scale": scale})
             return importlib.import_module(_TASKS).parse_model(sized, ch=model.get("channels", 3), verbose=False)[0]
+        except YoloAttnError:
+            raise
         except OSError as error:
             raise YoloAttnError(f"this model cannot be built here, it needs a download: {error}") from error
+        except Exception as error:
+            raise YoloAttnError(f"this model cannot be built: {type(error).__name__}: {error}") from error
 
 
 def split_name(name: str) -> tuple[str, str, str | None] | None:
