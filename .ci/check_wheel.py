@@ -7,5 +7,5 @@ names = zipfile.ZipFile(sys.argv[1]).namelist()
 foreign = [n for n in names if not n.startswith(("yolo_attn/", "yolo_attn-"))]
 assert not foreign, f"not the package's: {foreign}"
 models = [n for n in names if n.startswith("yolo_attn/cfg/models/")]
-assert len(models) == 48, f"{len(models)} model YAMLs instead of 48"
+assert len(models) == 60, f"{len(models)} model YAMLs instead of 60"
 print(f"wheel: {len(names)} files, {len(models)} model YAMLs")

@@ -12,10 +12,10 @@ from ultralytics.nn import tasks
 
 import yolo_attn as ya
 from yolo_attn.graph import Graph, rows_of
-from yolo_attn.inside import blocks_inside
+from yolo_attn.inside import blocks_inside, host_class
 from yolo_attn.model_files import shipped_models
 from yolo_attn.model_yaml import check_roles, find_roles
-from yolo_attn.ready_models import BACKBONE_BLOCKS, FAMILIES, ready_models, write_ready_models
+from yolo_attn.ready_models import FAMILIES, FEW_BLOCKS, ready_models, write_ready_models
 from yolo_attn.registration import host_model_names, load_model_dict
 from yolo_attn.registry import SHIPPED_ALIASES, is_attention
 
@@ -37,7 +37,7 @@ def provenance(layers, saved):
         if is_attention(layer):
             assert isinstance(x, str)
         else:
-            reads.append((type(layer).__name__, x))
+            reads.append((host_class(layer).__name__, x))
             x, stock = f"row {stock}", stock + 1
         kept[layer.i] = x
     return reads
@@ -52,14 +52,16 @@ def test_shipped_models_read_the_same_roles_as_stock(name):
         base_layers, base_saved = build(stock, scale)
         assert provenance(layers, saved) == provenance(base_layers, base_saved), f"{name} at scale {scale}"
         base = [m for m in layers if not is_attention(m)]
-        assert [m.np for m in base] == [m.np for m in base_layers], f"{name} at scale {scale}"
-        assert sum(map(is_attention, layers)) == 3
+        own = [sum(p.numel() for k, p in m.named_parameters() if "attention" not in k.split(".")) for m in base]
+        assert own == [m.np for m in base_layers], f"{name} at scale {scale}"
+        assert sum(map(is_attention, layers)) == (0 if "inside" in name else 3)
+        assert bool(blocks_inside(layers)) == ("inside" in name)
 
 
 def test_every_block_ships_for_every_family():
     expected = {f"{f}-{b.lower()}.yaml" for f in FAMILIES for b in SHIPPED_ALIASES}
-    expected |= {f"{f}-{b.lower()}-backbone.yaml" for f in FAMILIES for b in BACKBONE_BLOCKS}
-    assert set(shipped_models()) == expected == {name for name, *_ in ready_models()}
+    expected |= {f"{f}-{b.lower()}-{p}.yaml" for f in FAMILIES for b in FEW_BLOCKS for p in ("backbone", "inside")}
+    assert set(shipped_models()) == expected == {model.name for model in ready_models()}
 
 
 def test_shipped_files_are_what_the_generator_writes(tmp_path):

@@ -1,34 +1,57 @@
-"""The model YAMLs that ship in ``cfg/models``: every block in the neck of each family, some in the backbone too."""
+"""The model YAMLs that ship in ``cfg/models``: every block in the neck of each family, some elsewhere too."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from yolo_attn.model_yaml import insert
+from yolo_attn.model_yaml import Insertion, insert
 from yolo_attn.registry import SHIPPED_ALIASES
 
-FAMILIES = ("yolov8", "yolo11", "yolo26")
-BACKBONE_BLOCKS = ("SE", "ECA", "CA", "ELA")
+FAMILIES = {"yolov8": "C2f", "yolo11": "C3k2", "yolo26": "C3k2"}
+"""The families, and the host block that most of their rows are built of."""
+
+FEW_BLOCKS = ("SE", "ECA", "CA", "ELA")
 LEVELS = "P3,P4,P5"
 
 
-def ready_models() -> Iterator[tuple[str, str, str, str]]:
-    """Yield file name, family, block and place of every shipped model YAML."""
+@dataclass(frozen=True)
+class ReadyModel:
+    """A model YAML that ships.
+
+    Attributes:
+        name: File name.
+        family: Stock model it is made of.
+        block: YAML name of the block.
+        place: ``neck``, ``backbone`` or ``inside``.
+    """
+
+    name: str
+    family: str
+    block: str
+    place: str
+
+    def make(self) -> Insertion:
+        """Insert the block.
+
+        It starts as the identity, so that pretrained weights give at first what they gave without attention; a row's
+        ``init: paper`` restores the initialisation of the block's paper.
+        """
+        if self.place == "inside":
+            return insert(f"{self.family}.yaml", self.block, inside=f"{FAMILIES[self.family]}@inner", init="identity")
+        return insert(f"{self.family}.yaml", self.block, at=f"{self.place}:{LEVELS}", init="identity")
+
+
+def ready_models() -> list[ReadyModel]:
+    """Return every shipped model YAML: all blocks in the neck, some in the backbone and inside host blocks too."""
+    models = []
     for family in FAMILIES:
-        for block in SHIPPED_ALIASES:
-            yield f"{family}-{block.lower()}.yaml", family, block, "neck"
-        for block in BACKBONE_BLOCKS:
-            yield f"{family}-{block.lower()}-backbone.yaml", family, block, "backbone"
+        models += [ReadyModel(f"{family}-{b.lower()}.yaml", family, b, "neck") for b in SHIPPED_ALIASES]
+        for place in ("backbone", "inside"):
+            models += [ReadyModel(f"{family}-{b.lower()}-{place}.yaml", family, b, place) for b in FEW_BLOCKS]
+    return models
 
 
 def write_ready_models(folder: str | Path) -> list[Path]:
-    """Write every shipped model YAML into a folder, and return the paths.
-
-    Blocks start as the identity, so that pretrained weights give at first what they gave without attention; a row's
-    ``init: paper`` restores the initialisation of the block's paper.
-    """
-    return [
-        insert(f"{family}.yaml", block, at=f"{place}:{LEVELS}", init="identity").save(Path(folder) / name)
-        for name, family, block, place in ready_models()
-    ]
+    """Write every shipped model YAML into a folder, and return the paths."""
+    return [model.make().save(Path(folder) / model.name) for model in ready_models()]
