@@ -85,16 +85,18 @@ class RowTransfer:
         That is a parameter or a normalisation named on its own, as where attention sits beside it.
         """
         done = super()._setup_train(*args, **kwargs)
+        frozen = self._frozen_by_name()
         for name, parameter in _unwrapped(self.model).named_parameters():
-            if name in self._frozen_by_name():
+            if name in frozen:
                 parameter.requires_grad_(False)
         return done
 
     def _model_train(self) -> None:
         """Put the model into training mode as the host does, frozen normalisations left out."""
         super()._model_train()
+        frozen = self._frozen_by_name()
         for name, module in _unwrapped(self.model).named_modules():
-            if name in self._frozen_by_name() and isinstance(module, nn.BatchNorm2d):
+            if name in frozen and isinstance(module, nn.BatchNorm2d):
                 module.eval()
 
     def _frozen_by_name(self) -> set[str]:
