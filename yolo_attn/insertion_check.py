@@ -6,6 +6,7 @@ Weights and batch statistics are random, so that equal outputs cannot come about
 from __future__ import annotations
 
 import csv
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -75,16 +76,12 @@ def check(
 
 
 def _at_scales(name: str) -> Iterator[str]:
-    """Yield a stock YAML's name at the scales to check: the smallest and the largest it has."""
+    """Yield a stock YAML's name at the scales to check: ``yoloe-v8-seg.yaml`` -> ``yoloe-v8n-seg.yaml``, ..."""
     scales = list(load_model_dict(name).get("scales") or [])
-    family, dash, rest = name.partition("-") if not name.startswith(("yoloe-", "rtdetr")) else (name, "", "")
     if len(scales) < 2:
         yield name
-    elif name.startswith("yoloe-"):  # yoloe-11-seg.yaml -> yoloe-11n-seg.yaml
-        stem, *tail = name.removesuffix(".yaml").split("-")[1:]
-        yield from ("-".join(["yoloe", stem + s, *tail]) + ".yaml" for s in SCALES)
     else:
-        yield from (f"{family.removesuffix('.yaml')}{s}{dash}{rest}" + ("" if dash else ".yaml") for s in SCALES)
+        yield from (re.sub(r"^(yolo(?:e-)?v?\d+)", rf"\g<1>{scale}", name) for scale in SCALES)
 
 
 def _check_model(name: str, blocks: Sequence[str]) -> Iterator[Case]:

@@ -1,0 +1,85 @@
+"""The check of insertion on stock models finds what it is there to find."""
+
+import csv
+
+import pytest
+
+from yolo_attn import insertion_check
+from yolo_attn.insertion_check import SITES, check, to_markdown
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    path = tmp_path_factory.mktemp("check") / "cases.csv"
+    found = check(["yolov9t.yaml"], save_to=path)
+    with path.open(newline="") as file:
+        assert [row["site"] for row in csv.DictReader(file)] == [case.site for case in found]
+    return found
+
+
+def test_a_stock_model_passes_at_every_site(cases):
+    assert [c for c in cases if c.result != "ok"] == []
+    assert {c.site for c in cases} == set(SITES)
+    assert all((c.transferred, c.difference, c.difference_train) == (1.0, 0.0, 0.0) for c in cases)
+    assert {c.blocks for c in cases if c.site == "pre-detect"} == {3}
+    text = to_markdown(cases)
+    assert "18 combinations of 1 models, 6 sites and 3 blocks; 0 failed." in text
+    assert "| yolov9t.yaml | 3/3, 100 %, 0 |" in text
+
+
+def test_blocks_that_are_no_identity_are_found(monkeypatch):
+    def insert_as_in_the_paper(*args, **kwargs):
+        return insertion_check_insert(*args, **{**kwargs, "init": "paper"})
+
+    insertion_check_insert = insertion_check.insert
+    monkeypatch.setattr(insertion_check, "insert", insert_as_in_the_paper)
+    monkeypatch.setattr(insertion_check, "SITES", ("neck", "inner"))
+    found = check(["yolov9t.yaml"])
+    assert {c.result for c in found} == {"outputs differ"}
+    assert all(c.difference > 0 and c.difference_train > 0 for c in found)
+    assert "6 failed" in to_markdown(found)
+    assert "- yolov9t.yaml, SE, neck: outputs differ" in to_markdown(found)
+
+
+def test_weights_that_do_not_come_over_are_found(monkeypatch):
+    from yolo_attn import weights
+
+    monkeypatch.setattr(insertion_check, "SITES", ("neck", "inner"))
+    monkeypatch.setattr(weights, "align", lambda source, target: [None] * len(target.rows))
+    found = check(["yolov9t.yaml"])
+    assert all("another architecture" in c.result for c in found)
+
+
+def test_sites_and_models_that_are_not_there_are_listed(monkeypatch):
+    from yolo_attn import engine
+
+    found = check(["yolo12-cls.yaml"])
+    assert {c.model for c in found} == {"yolo12n-cls.yaml", "yolo12x-cls.yaml"}
+    assert {c.site for c in found if c.result == "no such site"} == {"neck", "sppf"}
+    assert {c.result for c in found} == {"ok", "no such site"}
+
+    def cannot(name):
+        raise OSError("needs a download")
+
+    monkeypatch.setattr(engine, "YOLO", cannot)
+    found = check(["yolov9t.yaml"])
+    assert {c.result for c in found} == {"host cannot build"}
+    assert "Not buildable by Ultralytics itself here: yolov9t.yaml." in to_markdown(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "at_scales"),
+    [
+        ("yolo11.yaml", ["yolo11n.yaml", "yolo11x.yaml"]),
+        ("yolov8-seg-p6.yaml", ["yolov8n-seg-p6.yaml", "yolov8x-seg-p6.yaml"]),
+        ("yoloe-v8-seg.yaml", ["yoloe-v8n-seg.yaml", "yoloe-v8x-seg.yaml"]),
+        ("yoloe-11.yaml", ["yoloe-11n.yaml", "yoloe-11x.yaml"]),
+        ("rtdetr-l.yaml", ["rtdetr-l.yaml"]),
+        ("yolov9c.yaml", ["yolov9c.yaml"]),
+        ("yolov10b.yaml", ["yolov10b.yaml"]),
+    ],
+)
+def test_models_are_named_with_their_scales(name, at_scales):
+    assert list(insertion_check._at_scales(name)) == at_scales
