@@ -378,6 +378,11 @@ def test_another_architecture_or_scale_is_refused_and_changes_nothing(other):
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
+def test_a_model_fused_for_inference_is_refused():
+    with pytest.raises(ya.YoloAttnError, match="fused for inference"):
+        ya.transfer_weights(ya.YOLO("yolo11n-ela.yaml"), YOLO("yolo11n.yaml").model.fuse(verbose=False))
+
+
 def test_files_that_cannot_be_read(bases, tmp_path):
     whole = save(bases["yolo11"], tmp_path / "whole.pt").read_bytes()
     (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])

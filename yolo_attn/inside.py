@@ -91,7 +91,7 @@ def attach(row: nn.Module, place: str | None, channels: int, make: Callable[[int
         The blocks.
 
     Raises:
-        YoloAttnError: If the host has no residual branch to gate, or a place already holds a block.
+        YoloAttnError: If ``inner`` is asked for and the host has no residual branch.
     """
     hosts = list(row) if type(row) is nn.Sequential else [row]
     made = []

@@ -83,6 +83,7 @@ class _Plan:
         return None if self.pairs[row] is None else self.source.rows[self.pairs[row]]
 
     def check(self, strict: bool) -> None:
+        self._refuse_fused()
         self._refuse_other_architecture()
         if not strict:
             return
@@ -92,6 +93,13 @@ class _Plan:
             reasons += [f"not used: {dropped}" for dropped in expected.dropped_base]
             more = f" and {len(reasons) - 1} more" if len(reasons) > 1 else ""
             raise YoloAttnError(f"weights '{self.label}' do not fit strictly: {reasons[0]}{more}")
+
+    def _refuse_fused(self) -> None:
+        if _is_fused(self.source.model) and not _is_fused(self.model):
+            raise YoloAttnError(
+                f"weights '{self.label}' are fused for inference: their normalisations are folded into the "
+                f"convolutions and cannot be taken apart. Give the checkpoint, or the model before fuse()"
+            )
 
     def _refuse_other_architecture(self) -> None:
         wanted = fitting = 0
@@ -150,13 +158,17 @@ class _Renamed:
         self.model = [None] if given is None else [given.model[-1]]
         self.names = getattr(given, "names", {})
         self.pt_path = getattr(given, "pt_path", None)
-        self.is_fused = getattr(given, "is_fused", lambda: False)
+        self.is_fused = lambda: _is_fused(given)
 
     def float(self) -> _Renamed:
         return self
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         return self.tensors
+
+
+def _is_fused(model: nn.Module | None) -> bool:
+    return hasattr(model, "is_fused") and model.is_fused()
 
 
 def _same_blocks(given: Layer, taken: Layer) -> dict[str, torch.Tensor]:
