@@ -58,14 +58,18 @@ def test_blocks_lists_every_block_and_alias(capsys):
 def test_insert_writes_a_model_that_builds(here, capsys):
     words = "insert yolo11n.yaml --block GC --at neck:P4 -o yolo11-gc.yaml fusion=mul"
     assert cli.main(words.split()) == 0
-    assert "[-1, 1, GC, [{fusion: mul}]]" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "[-1, 1, GC, [{fusion: mul}]]" in said.out
+    assert "with init=identity they start as y = x" in said.err
     assert ya.YOLO("yolo11s-gc.yaml").model.model[20].fusion == "mul"
 
 
 def test_insert_several_blocks_and_inside_others(here, capsys):
     words = f"{INSERT} --at neck:P3 --block SE --at sppf;pre-detect -o yolo11-two.yaml init=identity"
     assert cli.main(words.split()) == 0
-    assert "+  10  [-1, 1, SE, [{init: identity}]]" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "+  10  [-1, 1, SE, [{init: identity}]]" in said.out
+    assert "note:" not in said.err
     assert [type(m).__name__ for m in ya.YOLO("yolo11n-two.yaml").model.model if is_attention(m)] == [
         *("SE", "ELA", "SE", "SE", "SE")
     ]

@@ -79,7 +79,14 @@ def _insert(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, in
         )
     places = places * len(blocks) if len(places) == 1 else places
     pairs = list(zip(blocks, places, strict=True))
-    made = insert(arguments.base, pairs, inside=arguments.inside, **_key_values(trailing))
+    hyper = _key_values(trailing)
+    made = insert(arguments.base, pairs, inside=arguments.inside, **hyper)
+    if "init" not in hyper:
+        print(
+            "note: the blocks start as in their papers, which changes what pretrained weights give; with init=identity "
+            "they start as y = x",
+            file=sys.stderr,
+        )
     if arguments.output:
         print(f"wrote {made.save(arguments.output)}", file=sys.stderr)
     return str(made), 0
