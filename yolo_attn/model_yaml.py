@@ -227,8 +227,6 @@ def _insert_inside(graph: Graph, blocks: Sequence[_Block], inside: str) -> Inser
             if held := changed.get(i) or (name if split_name(name) else None):
                 raise YoloAttnError(f"row {i} has a block inside already ({held}); a host block holds one")
             changed[i] = f"{name}_{block.name}" + (f"@{place}" if place else "")
-            if not split_name(changed[i]):
-                raise YoloAttnError(f"row {i} is {name}, which cannot hold a block; put one after it, at='after:{i}'")
             rows[i] = [source, repeats, changed[i], [*args, *deepcopy(block.arguments)]]
     split, model = len(graph.model["backbone"]), dict(graph.model)
     new = {**model, "backbone": rows[:split], "head": rows[split:]}

@@ -58,9 +58,10 @@ def find_rows_inside(graph: Graph, hosts: Sequence[str], at: str | Iterable[str]
         YoloAttnError: If there is no such row, or ``at`` names one that is built of something else.
     """
     names = [graph.host_name(i) for i in range(graph.last)]
+    known = [name for name in dict.fromkeys(names) if "." not in name]
     for host in hosts:
-        if host not in names:
-            raise YoloAttnError(f"no row to put a block inside: {one_of('host block', host, dict.fromkeys(names))}")
+        if host not in known:
+            raise YoloAttnError(f"no row to put a block inside: {one_of('host block', host, known)}")
     fitting = [i for i, name in enumerate(names) if name in hosts]
     if at is None:
         return fitting
@@ -121,7 +122,7 @@ def _by_role(graph: Graph, place: str, names: Sequence[str]) -> list[int]:
         return list(roles.values())
     for name in names:
         if name not in roles:
-            raise YoloAttnError(f"this model's {place} has no {name}: {one_of('level', name, roles)}")
+            raise YoloAttnError(f"this model's {place} has no {name}; it has {', '.join(roles)}")
     return [roles[n] for n in names]
 
 
