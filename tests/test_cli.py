@@ -73,6 +73,8 @@ def test_insert_several_blocks_and_inside_others(here, capsys):
     assert [type(m).__name__ for m in ya.YOLO("yolo11n-two.yaml").model.model if is_attention(m)] == [
         *("SE", "ELA", "SE", "SE", "SE")
     ]
+    assert cli.main(f"{INSERT} --at sppf --json".split()) == 0
+    assert json.loads(capsys.readouterr().out)["new_rows"] == [{"row": 10, "is": [-1, 1, "ELA", []]}]
     words = "insert yolo11n-two.yaml --block CA --inside C3k2@outer --at neck -o yolo11n-in.yaml"
     assert cli.main(words.split()) == 0
     assert "C3k2_CA@outer" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """Insertion: every other row reads what it read, checked by following values through the built graph."""
 
+import json
 import re
 from copy import deepcopy
 from pathlib import Path
@@ -345,6 +346,30 @@ def test_the_role_check_finds_an_index_that_was_not_shifted():
         check_roles(made)
 
 
+def test_what_a_machine_reads_of_an_insertion():
+    made = ya.insert("yolo11n.yaml", [("SE", "neck:P5")], reduction=8)
+    told = json.loads(json.dumps(made.as_dict()))
+    assert told["new_rows"] == [{"row": 23, "is": [-1, 1, "SE", [{"reduction": 8}]]}]
+    assert told["inside"] == []
+    assert told["row_map"]["22"] == 22
+    assert told["row_map"]["23"] == 24
+    told = ya.insert("yolo11n.yaml", "SE", inside="C2PSA").as_dict()
+    assert told["inside"] == [{"row": 10, "is": [-1, 2, "C2PSA_SE", [1024]], "was": [-1, 2, "C2PSA", [1024]]}]
+
+
+def test_a_file_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    path = ya.insert("yolo11n.yaml", "SE").save(tmp_path / "yolo11n-mine.yaml")
+    before = path.read_text()
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("yolo_attn.files.os.replace", full)
+    with pytest.raises(OSError, match="No space"):
+        ya.insert("yolo11n.yaml", "ELA").save(path)
+    assert path.read_text() == before
+
+
 def test_saving_and_reading_gives_the_same_rows(tmp_path):
     made = ya.insert("yolo26s.yaml", "scSE", at="backbone:P5", combine="max")
     path = made.save(tmp_path / "new folder" / "yolo26-mine.yaml")
@@ -360,8 +385,9 @@ def test_saving_and_reading_gives_the_same_rows(tmp_path):
     [
         ("neck:P2", "neck has no P2; it has P3, P4, P5"),
         ("nek:P3", "Did you mean 'neck'"),
-        ("neck", "cannot insert at 'neck'"),
-        ("pre-detect:P3", "cannot insert at 'pre-detect:P3'"),
+        ("neck", "cannot insert at 'neck': 'neck' needs levels or rows .as in neck:P3,P4,P5"),
+        ("after:", "'after' needs levels or rows"),
+        ("pre-detect:P3", "cannot insert at 'pre-detect:P3': 'pre-detect' stands alone"),
         ("sppf; before:24", "cannot insert before row 24: rows 0 to 23"),
         ("after:99", "cannot insert after row 99: rows 0 to 22"),
         ("after:23", "rows 0 to 22"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import sys
@@ -89,7 +90,7 @@ def _insert(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, in
         )
     if arguments.output:
         print(f"wrote {made.save(arguments.output)}", file=sys.stderr)
-    return str(made), 0
+    return (json.dumps(made.as_dict()) if arguments.json else str(made)), 0
 
 
 def _subset(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
@@ -180,6 +181,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     insert.add_argument("--inside", help="put the block inside these host blocks: C3k2 | C3k2@outer | C2f,SPPF")
     insert.add_argument("-o", "--output", help="model YAML to write, e.g. yolo11-mine.yaml")
+    insert.add_argument(
+        "--json", action="store_true", help="print JSON: new rows, changed rows, and where each row is now"
+    )
 
     subset = _verb(verbs, "subset", _subset, "turn a COCO-format set, or a random part of it, into a YOLO set")
     subset.add_argument("--coco", required=True, type=Path, help="folder with annotations/ and images")

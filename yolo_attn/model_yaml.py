@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.files import write_whole
 from yolo_attn.graph import IMAGE, Graph, Row, rows_of, sources_of
 from yolo_attn.model_text import flow, to_text
 from yolo_attn.registration import build_shapes, check_rows, host_scale, load_model_dict, split_name
@@ -59,8 +60,17 @@ class Insertion:
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = rows_of(self.yaml)
         names = {rows[i][2] for i in self.new_rows} | {split_name(rows[i][2])[1] for i in self.inside}
-        path.write_text(to_text(self.yaml, title=f"{_base_name(self.base)} with {', '.join(sorted(names))}"), "utf-8")
-        return path
+        return write_whole(path, to_text(self.yaml, title=f"{_base_name(self.base)} with {', '.join(sorted(names))}"))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what was added and changed, and where each row of the base is now, for JSON."""
+        old, new = rows_of(self.base), rows_of(self.yaml)
+        back = {j: i for i, j in self.row_map.items()}
+        return {
+            "new_rows": [{"row": i, "is": new[i]} for i in self.new_rows],
+            "inside": [{"row": i, "is": new[i], "was": old[back[i]]} for i in self.inside],
+            "row_map": dict(self.row_map),
+        }
 
     def __str__(self) -> str:
         old, new = rows_of(self.base), rows_of(self.yaml)

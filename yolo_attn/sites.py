@@ -87,8 +87,11 @@ def _sites_of(graph: Graph, part: str) -> list[Site]:
     names = [w.strip() for w in wanted.split(",") if w.strip()]
     if place in ("sppf", "pre-detect") and not wanted:
         return _after_pooling(graph) if place == "sppf" else _before(graph, graph.last)
-    if place not in PLACES or not names or place in ("sppf", "pre-detect"):
+    if place not in PLACES:
         raise YoloAttnError(f"cannot insert at '{part}': {one_of('place', place, PLACES)} ({_EXAMPLES})")
+    if not names or place in ("sppf", "pre-detect"):
+        wrong = "stands alone" if wanted else "needs levels or rows"
+        raise YoloAttnError(f"cannot insert at '{part}': '{place}' {wrong} ({_EXAMPLES})")
     if place == "after":
         return [Site(i) for i in _row_numbers(names, graph.last - 1, "after", "be followed by a block")]
     if place == "before":
