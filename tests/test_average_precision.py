@@ -1,0 +1,99 @@
+"""AP of resampled images against the plain way: repeat the images that were drawn, and evaluate again."""
+
+import numpy as np
+import pytest
+from ultralytics.utils.metrics import ap_per_class, compute_ap
+
+from yolo_attn.average_precision import Matches, average_precision, mean_average_precision
+
+
+def drawn(seed, images, classes, detections, targets, thresholds=4):
+    """Random matches: a target is found once at most at each threshold; confident detections are right more often."""
+    rng = np.random.default_rng(seed)
+    image, cls = rng.integers(0, images, detections), rng.integers(0, classes, detections)
+    target_image, target_cls = rng.integers(0, images, targets), rng.integers(0, classes, targets)
+    confidence = rng.integers(0, 200, detections) / 200 if seed % 2 else rng.random(detections)  # with and without ties
+    quality = rng.random(detections) * confidence**0.3
+    correct = np.zeros((detections, thresholds), bool)
+    for t in range(thresholds):
+        left = {}
+        for key in zip(target_image, target_cls, strict=True):
+            left[key] = left.get(key, 0) + 1
+        for d in np.argsort(-confidence, kind="stable"):
+            if quality[d] > 0.1 + 0.15 * t and left.get((image[d], cls[d]), 0):
+                left[image[d], cls[d]] -= 1
+                correct[d, t] = True
+    return Matches(images, image, cls, confidence, correct, target_image, target_cls)
+
+
+def evaluated_again(matches, weights):
+    """Ultralytics' own evaluation of the drawn images, each repeated as often as it was drawn."""
+    order = np.argsort(-matches.confidence, kind="stable")
+    kept = np.repeat(order, weights[matches.image[order]])
+    falling = -np.arange(len(kept), dtype=float)  # the order of ties is settled, as it decides which is counted first
+    targets = np.repeat(matches.target_cls, weights[matches.target_image])
+    found = np.full((len(matches.classes), matches.correct.shape[1]), np.nan)
+    ap, classes = ap_per_class(matches.correct[kept].astype(float), falling, matches.cls[kept], targets)[5:7]
+    found[np.searchsorted(matches.classes, classes)] = ap
+    return found
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_equals_ultralytics_on_resampled_images(seed):
+    rng = np.random.default_rng(1000 + seed)
+    images = int(rng.integers(1, 40))
+    matches = drawn(seed, images, int(rng.integers(1, 6)), int(rng.integers(0, 400)), int(rng.integers(1, 220)))
+    weights = rng.multinomial(images, [1 / images] * images, size=6)
+    weights[0] = 1
+    ours = average_precision(matches, weights)
+    for replicate, w in zip(ours, weights, strict=True):
+        np.testing.assert_allclose(replicate, evaluated_again(matches, w), rtol=0, atol=1e-12)
+
+
+def test_the_set_itself_is_the_replicate_of_ones():
+    matches = drawn(3, 50, 4, 800, 300)
+    np.testing.assert_array_equal(average_precision(matches)[0], evaluated_again(matches, np.ones(50, int)))
+    assert 0.05 < mean_average_precision(average_precision(matches))[0] < 0.95
+
+
+def test_multiplicity_counts():
+    """Two images that are drawn twice each are the same set; one that is drawn twice is another."""
+    matches = drawn(5, 2, 1, 60, 30)
+    once, twice, uneven = average_precision(matches, np.array([[1, 1], [2, 2], [2, 1]]))
+    assert not np.allclose(once, uneven)
+    np.testing.assert_allclose(once, twice, atol=0.02)  # the curve bends in finer steps, no more
+
+
+def test_a_class_that_was_not_drawn_is_no_class():
+    matches = Matches(
+        images=2,
+        image=np.array([0, 1]),
+        cls=np.array([0, 1]),
+        confidence=np.array([0.9, 0.8]),
+        correct=np.array([[True], [True]]),
+        target_image=np.array([0, 1, 1]),
+        target_cls=np.array([0, 1, 1]),
+    )
+    ap = average_precision(matches, np.array([[1, 1], [2, 0], [0, 2]]))
+    assert np.isnan(ap[1, 1, 0])
+    assert np.isnan(ap[2, 0, 0])
+    assert ap[1, 0, 0] == pytest.approx(0.995)  # precision 1 up to recall 1, where Ultralytics' curve falls to 0
+    np.testing.assert_allclose(mean_average_precision(ap), [ap[0].mean(), ap[1, 0, 0], ap[2, 1, 0]])
+
+
+def test_the_tail_of_earlier_versions():
+    """Before 8.4 a line led from the last point to precision 0 at recall 1."""
+    for seed in range(20):
+        matches = drawn(seed, 12, 1, 120, 60, thresholds=1)
+        order = np.argsort(-matches.confidence, kind="stable")
+        hits = matches.correct[order, 0].cumsum()
+        recall, precision = hits / len(matches.target_cls), hits / np.arange(1, len(hits) + 1)
+        envelope = np.maximum.accumulate(np.concatenate(([1.0], precision, [0.0]))[::-1])[::-1]
+        x = np.linspace(0, 1, 101)
+        expected = np.trapezoid(np.interp(x, np.concatenate(([0.0], recall, [1.0])), envelope), x)
+        assert average_precision(matches, tail="ramp")[0, 0, 0] == pytest.approx(expected, abs=1e-12), seed
+
+
+def test_the_installed_version_drops():
+    ap, *_ = compute_ap(np.array([0.5]), np.array([1.0]))
+    assert ap == pytest.approx(0.5, abs=0.01)
