@@ -307,9 +307,12 @@ def test_the_name_of_a_file_must_not_state_another_scale(tmp_path):
 
 
 @pytest.mark.parametrize("model", [{}, {"backbone": [], "head": []}, {"backbone": [[-1, 1]], "head": []}, {"nc": 3}])
-def test_what_is_not_a_model(model):
-    with pytest.raises(ya.YoloAttnError, match=r"not a model|a row is"):
-        ya.insert(model, "SE")
+def test_what_is_not_a_model(model, tmp_path):
+    path = tmp_path / "yolo11n-wrong.yaml"
+    path.write_text(yaml.safe_dump(model))
+    for base in (model, path):
+        with pytest.raises(ya.YoloAttnError, match=r"not a model|a row is"):
+            ya.insert(base, "SE", at="sppf")
 
 
 def test_a_model_that_cannot_be_built_or_run_says_where():

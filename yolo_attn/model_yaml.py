@@ -104,15 +104,17 @@ def read_model(base: str | Path | Mapping[str, Any]) -> dict[str, Any]:
         YoloAttnError: If there is no such model, or it is not one that could be built.
     """
     if isinstance(base, Mapping):
-        check_rows(base)
-        return deepcopy(dict(base))
-    if str(base).lower().endswith(".pt"):
+        model = deepcopy(dict(base))
+    elif str(base).lower().endswith(".pt"):
         from yolo_attn.checkpoints import open_source
 
-        return deepcopy(dict(open_source(base).yaml))
-    if Path(base).suffix not in (".yaml", ".yml"):
+        model = deepcopy(dict(open_source(base).yaml))
+    elif Path(base).suffix in (".yaml", ".yml"):
+        model = load_model_dict(base)
+    else:
         raise YoloAttnError(f"'{base}' is neither a model YAML (.yaml) nor a checkpoint (.pt)")
-    return load_model_dict(base)
+    check_rows(model)
+    return model
 
 
 def find_roles(model: Mapping[str, Any]) -> dict[str, dict[str, int]]:
