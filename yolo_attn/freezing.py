@@ -51,12 +51,13 @@ def in_words(model: nn.Module, report: TransferReport) -> str:
     """Say in one line what trains and what is frozen."""
     sizes = {name: p.numel() for name, p in model.named_parameters()}
     attention = attention_parameters(model)
-    unfilled = [name for name in sizes if _is_below(name, unfilled_parameters(report))]
+    left = unfilled_parameters(report)
+    unfilled = [name for name in sizes if _is_below(name, left)]
     trained = sum(sizes[name] for name in attention)
     others = sum(sizes[name] for name in unfilled)
     text = f"freeze=base: {trained:,} parameters of attention train"
     if unfilled:
-        text += f", with {others:,} of layers that the weights did not fill ({unfilled[0]} and others)"
+        text += f", with {others:,} of layers that the weights did not fill ({unfilled[0]}, {len(unfilled)} tensors)"
     return f"{text}; {sum(sizes.values()) - trained - others:,} are frozen"
 
 
