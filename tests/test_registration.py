@@ -311,9 +311,9 @@ def test_the_parsers_table_shows_width_and_hyper_parameters(caplog, monkeypatch)
     assert any("yolo_attn.blocks.ela.ELA" in line and "[64, variant='L']" in line for line in lines)
 
 
-def test_no_file_but_two_touches_ultralytics():
+def test_only_registration_and_engine_touch_ultralytics():
     """Only registration and engine may import the host's modules; others may use its public class."""
-    allowed = {"registration.py", "engine.py"}
+    allowed = {"registration.py", "engine.py", "engine_runs.py"}
     package = Path(ya.__file__).parent
     culprits = [
         f"{path.name}: {line.strip()}"

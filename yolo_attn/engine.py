@@ -86,7 +86,7 @@ class RowTransfer:
         """
         done = super()._setup_train(*args, **kwargs)
         frozen = self._frozen_by_name()
-        for name, parameter in _unwrapped(self.model).named_parameters():
+        for name, parameter in unwrapped(self.model).named_parameters():
             if name in frozen:
                 parameter.requires_grad_(False)
         return done
@@ -95,7 +95,7 @@ class RowTransfer:
         """Put the model into training mode as the host does, frozen normalisations left out."""
         super()._model_train()
         frozen = self._frozen_by_name()
-        for name, module in _unwrapped(self.model).named_modules():
+        for name, module in unwrapped(self.model).named_modules():
             if name in frozen and isinstance(module, nn.BatchNorm2d):
                 module.eval()
 
@@ -124,7 +124,8 @@ def _layers_to_freeze(wanted: str, model: nn.Module, report: TransferReport | No
     return layers
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return a model without what torch.compile or a multi-GPU training put around it."""
     unwrap = getattr(torch_utils, "unwrap_model", None) or torch_utils.de_parallel  # the name before 8.3.200
     return unwrap(model)
 
@@ -233,70 +234,7 @@ def _models_of_this_module() -> Iterator[None]:
         yield
 
 
-# --- training and validation for a comparison -------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Trained:
-    """What a training left.
-
-    Attributes:
-        last: Checkpoint of the last epoch.
-        imgsz: Side of the training images, in pixels.
-        device: Torch device it ran on.
-        epochs: Ultralytics' record, one mapping per epoch.
-    """
-
-    last: Path
-    imgsz: int
-    device: str
-    epochs: list[dict[str, float]]
-
-
-def train(
-    model: Path, data: str, weights: str | None, seed: int, save_dir: Path, overrides: Mapping[str, Any]
-) -> Trained:
-    """Train a model YAML and return what came out.
-
-    Args:
-        model: Model YAML; its name states the scale.
-        data: Data YAML.
-        weights: Checkpoint to start from, or ``None`` to start from scratch.
-        seed: Ultralytics' seed.
-        save_dir: Folder for Ultralytics' files.
-        overrides: Further training arguments.
-    """
-    yolo = YOLO(str(model))
-    yolo.train(
-        **overrides,
-        data=data,
-        pretrained=weights or False,
-        seed=seed,
-        project=str(save_dir.parent),
-        name=save_dir.name,
-        exist_ok=True,
-    )
-    trainer = yolo.trainer
-    with (save_dir / "results.csv").open(newline="", encoding="utf-8") as file:
-        epochs = [{k.strip(): float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-    return Trained(trainer.last, int(trainer.args.imgsz), str(trainer.device), epochs)
-
-
-def evaluate(checkpoint: Path, data: str, imgsz: int, overrides: Mapping[str, Any]) -> dict[str, float]:
-    """Validate a checkpoint and return ``mAP50`` and ``mAP50-95`` (of boxes), and precision and recall.
-
-    Args:
-        checkpoint: What to validate.
-        data: Data YAML.
-        imgsz: Side of the images, in pixels.
-        overrides: Training arguments; those that validation shares are used.
-    """
-    shared = {
-        k: overrides[k] for k in ("batch", "device", "workers", "split", "single_cls", "classes") if k in overrides
-    }
-    with tempfile.TemporaryDirectory() as scratch:
-        box = YOLO(str(checkpoint)).val(data=data, imgsz=imgsz, plots=False, project=scratch, **shared).box
-    return {"mAP50": float(box.map50), "mAP50-95": float(box.map), "precision": float(box.mp), "recall": float(box.mr)}
-
-
+# --- what others ask of a model ---------------------------------------------------------------------------------------
 def open_model(checkpoint: Path, fuse: bool = True) -> nn.Module:
     """Return a checkpoint's model in evaluation mode, fused for inference unless asked otherwise."""
     model = YOLO(str(checkpoint)).model.eval()
@@ -337,34 +275,6 @@ def resolve_weights(name: str) -> Path:
     return Path(open_source(name).pt_path).resolve()
 
 
-def resolve_data(data: str) -> tuple[Path, str]:
-    """Return a data YAML's path and a checksum of what it names: images by name, labels by content.
-
-    Raises:
-        YoloAttnError: If it, or images it names, are missing.
-    """
-    found = check_data(data)
-    if not found:
-        raise YoloAttnError(f"data '{data}' is not a data YAML with its images in place")
-    digest = hashlib.sha256()
-    for split in ("train", "val"):
-        for image in _images(found[split]):
-            label = Path(img2label_paths([str(image)])[0])
-            digest.update(f"{split}/{image.name}\n".encode())
-            digest.update(label.read_bytes() if label.is_file() else b"no label\n")
-    return Path(found["yaml_file"]).resolve(), digest.hexdigest()
-
-
 def training_arguments() -> list[str]:
     """Return the names of the arguments that Ultralytics' training takes."""
     return list(DEFAULT_CFG_DICT)
-
-
-def _images(places: str | Sequence[str]) -> list[Path]:
-    images: list[Path] = []
-    for place in map(Path, [places] if isinstance(places, str) else places):
-        if place.is_dir():
-            images += sorted(p for p in place.rglob("*") if p.suffix[1:].lower() in IMG_FORMATS)
-        else:
-            images += [place.parent / line for line in place.read_text(encoding="utf-8").split("\n") if line.strip()]
-    return images

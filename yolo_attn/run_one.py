@@ -1,52 +1,94 @@
-"""Carry out one run in a process of its own: ``python -m yolo_attn.run_one FOLDER``; FOLDER holds ``spec.json``."""
+"""Carry out one run in a process of its own: ``python -m yolo_attn.run_one FOLDER``; FOLDER holds ``spec.json``.
+
+The process stops when the one that started it does, and two never work in one folder.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import yaml
+from filelock import FileLock, Timeout
 
 from yolo_attn import runs
 from yolo_attn.env import environment
 from yolo_attn.errors import YoloAttnError
 
+LOCK_SECONDS = 60.0
+
 
 def run(folder: Path) -> None:
-    """Train and evaluate what a folder's spec says and write its result there."""
-    from yolo_attn import engine, speed
+    """Train and evaluate what a folder's spec says, from where an earlier try stopped, and write its result there.
 
+    Raises:
+        YoloAttnError: If another process works in the folder, or what is installed is not what the spec names.
+    """
     spec = runs.read_spec(folder)
+    _check_versions(spec)
+    try:
+        with FileLock(folder / runs.LOCK, timeout=LOCK_SECONDS):
+            if runs.read_result(spec, folder.parent) is None:
+                _run(folder, spec)
+    except Timeout:
+        raise YoloAttnError(f"another process is still at work in '{folder}'") from None
+
+
+def _run(folder: Path, spec: runs.RunSpec) -> None:
+    from yolo_attn import engine, engine_runs, speed
+
     file = folder / f"{spec.arm}.yaml"
     file.write_text(yaml.safe_dump(dict(spec.model), sort_keys=False), encoding="utf-8")
     began = time.perf_counter()
-    trained = engine.train(
-        file, data=spec.data, weights=spec.weights, seed=spec.seed, save_dir=folder / "train", overrides=spec.overrides
+    overrides = {**spec.overrides, "device": "cpu" if spec.device == "cpu" else "0"}
+    trained = engine_runs.train(
+        file, spec.data, spec.weights, spec.seed, folder / runs.TRAINING, overrides, threads=spec.threads
     )
-    seconds = time.perf_counter() - began
-    imgsz = trained.imgsz
-    metrics = engine.evaluate(trained.last, spec.data, imgsz=imgsz, overrides=spec.overrides)
-    model = engine.open_model(trained.last, fuse=False)
-    runs.write_json(
-        folder / runs.RESULT,
-        {
-            "key": spec.key,
-            "arm": spec.arm,
-            "seed": spec.seed,
-            "metrics": metrics,
-            "epochs": trained.epochs,
-            "imgsz": imgsz,
-            "train_seconds": round(seconds, 1),
-            "parameters": speed.count_parameters(model),
-            "gflops": round(speed.count_gflops(model, imgsz), 6),
-            "checkpoint": str(trained.last.relative_to(folder)),
-            "environment": environment(trained.device),
-        },
-    )
+    checkpoint = engine_runs.strip(trained.last, folder / runs.CHECKPOINT)
+    history = trained.history
+    metrics, matches = engine_runs.evaluate(checkpoint, spec.data, history["imgsz"], overrides, threads=spec.threads)
+    matches.save(folder / runs.MATCHES)
+    model = engine.open_model(checkpoint, fuse=False)
+    result = {
+        "key": spec.key,
+        "arm": spec.arm,
+        "seed": spec.seed,
+        "metrics": metrics,
+        "ap_tail": engine_runs.ap_tail(),
+        "epochs": trained.epochs,
+        **history,
+        "seconds_of_last_try": round(time.perf_counter() - began, 1),
+        "parameters": speed.count_parameters(model),
+        "gflops": round(speed.count_gflops(model, history["imgsz"]), 6),
+        "environment": environment(history["device"]),
+    }
+    runs.finish(folder, result)
+
+
+def _check_versions(spec: runs.RunSpec) -> None:
+    for name, wanted in spec.versions.items():
+        if version(name) != wanted:
+            raise YoloAttnError(f"this run is for {name} {wanted}, {version(name)} is installed where it was started")
+
+
+def stop_with_parent(seconds: float = 0.5) -> None:
+    """Let this process end soon after the one that started it, however that ended."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(seconds)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":
+    stop_with_parent()
     try:
         run(Path(sys.argv[1]).resolve())  # Ultralytics puts relative folders under its own
     except YoloAttnError as error:

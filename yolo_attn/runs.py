@@ -1,4 +1,8 @@
-"""One training run as a value: a spec that names everything that decides its result, and the folder that holds it."""
+"""One training run as a value: a spec that names everything that decides its result, and the folder that holds it.
+
+A run's folder holds ``spec.json``; ``train/`` while it is trained; ``log.txt``; and, once it is complete,
+``matches.npz``, ``last.pt`` and ``result.json``, which is written last. A run that failed leaves ``failure.json``.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.files import write_whole
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.files import write_json
 
-SPEC, RESULT, LOG = "spec.json", "result.json", "log.txt"
+SPEC, RESULT, FAILURE, LOG, LOCK = "spec.json", "result.json", "failure.json", "log.txt", "run.lock"
+MATCHES, CHECKPOINT, TRAINING = "matches.npz", "last.pt", "train"
+_WHERE = ("data", "weights")
 
 
 @dataclass(frozen=True)
@@ -23,12 +30,14 @@ class RunSpec:
         arm: Name of the model, with its scale, e.g. ``yolo11n-ela``.
         model: The model YAML's content.
         data: Path of the data YAML.
-        data_checksum: Checksum of the images' names and the labels' contents.
+        data_checksum: Checksum of the images' names and sizes and of the labels' contents.
         weights: Path of the pretrained checkpoint, or ``None``.
         weights_checksum: Checksum of that file, or ``None``.
         seed: Seed of initialisation, shuffling and augmentation.
-        overrides: Ultralytics' training arguments, defaults of the comparison included.
+        overrides: Ultralytics' training arguments, defaults of the comparison included; ``device`` is left out.
         versions: Versions of the packages that train.
+        device: Kind of device, ``cpu`` or ``cuda``.
+        threads: Threads to train with where that can change a sum's last digits, on the CPU; else ``None``.
     """
 
     arm: str
@@ -40,11 +49,13 @@ class RunSpec:
     seed: int
     overrides: Mapping[str, Any]
     versions: Mapping[str, str]
+    device: str = "cpu"
+    threads: int | None = None
 
     @property
     def key(self) -> str:
         """A short checksum of the spec; where files lie does not count, what is in them does."""
-        decisive = {k: v for k, v in asdict(self).items() if k not in ("data", "weights")}
+        decisive = {k: v for k, v in asdict(self).items() if k not in _WHERE}
         decisive["model"] = {k: v for k, v in self.model.items() if k != "yaml_file"}
         return checksum(json.dumps(decisive, sort_keys=True).encode())[:10]
 
@@ -53,18 +64,23 @@ class RunSpec:
         """Name of the run's folder."""
         return f"{self.arm}-seed{self.seed}-{self.key}"
 
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """What all runs of a comparison have to have in common."""
+        own = ("arm", "model", "seed", *_WHERE)
+        return {k: v for k, v in asdict(self).items() if k not in own}
+
 
 def checksum(content: bytes) -> str:
     """Return the SHA-256 of some bytes, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
-def start(spec: RunSpec, root: Path) -> Path:
-    """Make an empty folder for a run, dropping what an earlier, unfinished try left, and return it."""
+def prepare(spec: RunSpec, root: Path) -> Path:
+    """Make a run's folder, unless it is there, and return it; what an earlier try completed stays."""
     folder = root / spec.folder_name
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FAILURE).unlink(missing_ok=True)
     write_json(folder / SPEC, asdict(spec))
     return folder
 
@@ -77,13 +93,45 @@ def read_spec(folder: Path) -> RunSpec:
 def read_result(spec: RunSpec, root: Path) -> dict[str, Any] | None:
     """Return a run's stored result, or ``None`` where it is not complete."""
     folder = root / spec.folder_name
+    result = _read(folder / RESULT)
+    complete = result is not None and result.get("key") == spec.key and (folder / MATCHES).is_file()
+    return result if complete else None
+
+
+def read_failure(folder: Path) -> str | None:
+    """Return why a run failed when it was last tried, or ``None``."""
+    return (_read(folder / FAILURE) or {}).get("reason")
+
+
+def finish(folder: Path, result: Mapping[str, Any]) -> None:
+    """Store a run's result, which completes it, and drop what was needed to go on with its training."""
+    write_json(folder / RESULT, dict(result))
+    shutil.rmtree(folder / TRAINING, ignore_errors=True)
+
+
+def check_alike(specs: Mapping[str, RunSpec]) -> None:
+    """See that runs can be compared: that nothing but model and seed tells them apart.
+
+    Raises:
+        YoloAttnError: If not; the message names two of them and what differs.
+    """
+    (first, reference), *others = specs.items()
+    for name, spec in others:
+        for what, value in spec.protocol.items():
+            if value != reference.protocol[what]:
+                raise YoloAttnError(
+                    f"results of different {what} cannot be compared: {first} has {_short(reference.protocol[what])}, "
+                    f"{name} has {_short(value)}"
+                )
+
+
+def _short(value: Any) -> str:
+    text = ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, Mapping) else str(value)
+    return text if len(text) < 200 else text[:197] + "..."
+
+
+def _read(file: Path) -> dict[str, Any] | None:
     try:
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    return result if result.get("key") == spec.key else None
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    write_whole(path, json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,222 @@
+"""The engine's part in a comparison: data checked and prepared once, one training, one validation with its records."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import functools
+import hashlib
+import inspect
+import io
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from ultralytics.cfg import get_cfg
+from ultralytics.data.build import build_yolo_dataset
+from ultralytics.data.utils import IMG_FORMATS, img2label_paths
+from ultralytics.utils import metrics as host_metrics
+from ultralytics.utils import torch_utils
+
+from yolo_attn.average_precision import Matches, average_precision, mean_average_precision
+from yolo_attn.engine import YOLO, check_data
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.files import replace_whole
+from yolo_attn.recording import Recording
+from yolo_attn.resuming import Resumable, read_state
+
+SPLITS = ("train", "val")
+_SHARED = ("batch", "workers", "split", "single_cls", "classes", "conf", "iou", "max_det", "rect")
+"""Training arguments that validation takes as well."""
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+def resolve_data(data: str) -> tuple[Path, str]:
+    """Return a data YAML's path and a checksum of what it names: images by name and size, labels by content.
+
+    Raises:
+        YoloAttnError: If it, or images it names, are missing.
+    """
+    found = check_data(data)
+    if not found:
+        raise YoloAttnError(f"data '{data}' is not a data YAML with its images in place")
+    digest = hashlib.sha256(repr(sorted(found["names"].items())).encode())
+    for split in SPLITS:
+        for image in _images(found[split]):
+            label = Path(img2label_paths([str(image)])[0])
+            digest.update(f"{split}/{image.name} {image.stat().st_size}\n".encode())
+            digest.update(label.read_bytes() if label.is_file() else b"no label\n")
+    return Path(found["yaml_file"]).resolve(), digest.hexdigest()
+
+
+def prepare_data(data: str, overrides: Mapping[str, Any]) -> None:
+    """Do once what every run would do first: read all labels and, where asked for, cache the images on disk.
+
+    Raises:
+        YoloAttnError: If images cannot be read, or there is nothing to find in a split.
+    """
+    found = check_data(data)
+    cfg = get_cfg(overrides={**overrides, "data": data, "task": "detect"})
+    cfg.cache = cfg.cache if cfg.cache == "disk" else False
+    for split in SPLITS:
+        dataset = build_yolo_dataset(cfg, found[split], 16, found, mode=split, stride=32)
+        if unread := sorted({str(image) for image in _images(found[split])} - set(map(str, dataset.im_files))):
+            raise YoloAttnError(
+                f"data '{data}': {len(unread)} {split} images cannot be read or have wrong labels, the first being "
+                f"{unread[0]}; remove them, so that every run sees the same set"
+            )
+        if not any(len(label["cls"]) for label in dataset.labels):
+            raise YoloAttnError(f"data '{data}': there is not one object in its {split} labels")
+
+
+def _images(places: str | Sequence[str]) -> list[Path]:
+    images: list[Path] = []
+    for place in map(Path, [places] if isinstance(places, str) else places):
+        if place.is_dir():
+            images += sorted(p for p in place.rglob("*") if p.suffix[1:].lower() in IMG_FORMATS)
+        else:
+            images += [place.parent / line for line in place.read_text(encoding="utf-8").split("\n") if line.strip()]
+    return images
+
+
+# --- one training -----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Trained:
+    """What a training left.
+
+    Attributes:
+        last: Checkpoint of the last epoch.
+        epochs: Ultralytics' record, one mapping per epoch.
+        history: What :class:`yolo_attn.resuming.Resumable` noted: device, image size, seconds, checksum of batches.
+    """
+
+    last: Path
+    epochs: list[dict[str, float]]
+    history: dict[str, Any]
+
+
+def train(
+    model: Path,
+    data: str,
+    weights: str | None,
+    seed: int,
+    save_dir: Path,
+    overrides: Mapping[str, Any],
+    threads: int | None = None,
+) -> Trained:
+    """Train a model YAML, from the last complete epoch if it was begun before, and return what came out.
+
+    Args:
+        model: Model YAML; its name states the scale.
+        data: Data YAML.
+        weights: Checkpoint to start from, or ``None`` to start from scratch.
+        seed: Ultralytics' seed.
+        save_dir: Folder for Ultralytics' files.
+        overrides: Further training arguments.
+        threads: Threads to train with on the CPU; Ultralytics' choice by default.
+
+    Raises:
+        YoloAttnError: If memory was too small for the batch.
+    """
+    state = read_state(save_dir)
+    if state is None or state["epoch"] + 1 < state["epochs"]:
+        with cpu_threads(threads):
+            yolo = YOLO(str(model))
+            yolo.train(
+                trainer=_resumable(yolo._smart_load("trainer")),
+                **overrides,
+                data=data,
+                pretrained=weights or False,
+                seed=seed,
+                project=str(save_dir.parent),
+                name=save_dir.name,
+                exist_ok=True,
+            )
+        state = read_state(save_dir)
+    if state["history"]["batch"] != overrides.get("batch", state["history"]["batch"]):
+        raise YoloAttnError(
+            f"out of memory: Ultralytics went from batch={overrides['batch']} to {state['history']['batch']}, which "
+            f"would not be the recipe of the other runs; choose a smaller batch for all"
+        )
+    rows = csv.DictReader(io.StringIO(state["csv"]))
+    epochs = [{k.strip(): float(v) for k, v in row.items()} for row in rows]
+    return Trained(save_dir / "weights" / "last.pt", epochs, state["history"])
+
+
+def strip(checkpoint: Path, to: Path) -> Path:
+    """Write a checkpoint without what only training needs."""
+    return replace_whole(to, lambda part: torch_utils.strip_optimizer(checkpoint, str(part)))
+
+
+@contextlib.contextmanager
+def cpu_threads(threads: int | None) -> Iterator[None]:
+    """Let Ultralytics use so many threads on the CPU; it sets their number itself whenever it selects a device."""
+    if threads is None:
+        yield
+        return
+    with mock.patch.object(torch_utils, "NUM_THREADS", threads):
+        yield
+
+
+@functools.cache
+def _resumable(host: type) -> type:
+    return type(f"Resumable{host.__name__}", (Resumable, host), {"__module__": __name__})
+
+
+# --- one validation ---------------------------------------------------------------------------------------------------
+def evaluate(
+    checkpoint: Path, data: str, imgsz: int, overrides: Mapping[str, Any], threads: int | None = None
+) -> tuple[dict[str, float], Matches]:
+    """Validate a checkpoint.
+
+    Args:
+        checkpoint: What to validate.
+        data: Data YAML.
+        imgsz: Side of the images, in pixels.
+        overrides: Training arguments; those that validation shares are used.
+        threads: Threads to use on the CPU; Ultralytics' choice by default.
+
+    Returns:
+        ``mAP50`` and ``mAP50-95`` of boxes, precision and recall, as Ultralytics has them; and the record of matches,
+        image by image, which gives the same mAP.
+    """
+    shared = {k: overrides[k] for k in (*_SHARED, "device") if overrides.get(k) is not None}
+    made = []
+
+    def validator(**kwargs: Any) -> Any:
+        made.append(_recording(host)(**kwargs))
+        return made[0]
+
+    yolo = YOLO(str(checkpoint))
+    host = yolo._smart_load("validator")
+    with tempfile.TemporaryDirectory() as scratch, cpu_threads(threads):
+        box = yolo.val(validator=validator, data=data, imgsz=imgsz, plots=False, project=scratch, **shared).box
+    matches = made[0].records()
+    ours = float(mean_average_precision(average_precision(matches, tail=ap_tail()))[0])
+    if abs(ours - float(box.map)) > 1e-9:
+        raise RuntimeError(f"the records of {checkpoint} give an mAP50-95 of {ours}, Ultralytics has {float(box.map)}")
+    return {
+        "mAP50": float(box.map50),
+        "mAP50-95": float(box.map),
+        "precision": float(box.mp),
+        "recall": float(box.mr),
+    }, matches
+
+
+def ap_tail() -> str:
+    """Return how the installed Ultralytics continues a precision curve beyond its last recall: ``drop`` or ``ramp``."""
+    return "drop" if host_metrics.compute_ap([0.5], [1.0])[0] < 0.6 else "ramp"
+
+
+@functools.cache
+def _recording(host: type) -> type:
+    process = getattr(host, "_process_batch", None)
+    if process is None or list(inspect.signature(process).parameters) != ["self", "preds", "batch"]:
+        raise YoloAttnError(
+            f"{host.__name__} of this Ultralytics has no per-image matches to record; a comparison needs a model that "
+            f"detects boxes, and Ultralytics 8.3.200 or later"
+        )
+    return type(f"Recording{host.__name__}", (Recording, host), {"__module__": __name__})
