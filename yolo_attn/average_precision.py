@@ -4,70 +4,52 @@ A bootstrap draws images with replacement: image ``i`` occurs ``w_i`` times. Wha
 set, with every drawn image's detections and targets repeated, follows from the matches of the original set alone:
 counts are weighted, and a true positive that occurs ``w`` times raises the recall in ``w`` steps, of which only the
 first bends the curve between two of its points.
+
+The area under the curve is therefore a sum over true positives: each adds its interpolated precision, times the weight
+of the recalls that are reached with it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
+from yolo_attn.matches import Matches
+
 RECALLS = np.linspace(0, 1, 101)
 """The recalls at which precision is read off, as in COCO and Ultralytics."""
 
-Tail = Literal["drop", "ramp"]
-_integral = getattr(np, "trapezoid", None) or np.trapz  # the name before numpy 2
+Curve = Literal["drop", "ramp", "coco"]
+
+_TRAPEZOID = np.full(101, 0.01)
+_TRAPEZOID[[0, -1]] = 0.005
+_BLOCK = 2_000_000  # detections times replicates that are worked on at once
 
 
-@dataclass(frozen=True)
-class Matches:
-    """What a model found in a set of images, matched with what is there.
-
-    Attributes:
-        images: Number of images.
-        image: Image of each detection, as an index.
-        cls: Class of each detection.
-        confidence: Confidence of each detection.
-        correct: Whether each detection is a true positive, at each IoU threshold. Shape ``(D, T)``.
-        target_image: Image of each target.
-        target_cls: Class of each target.
-    """
-
-    images: int
-    image: np.ndarray
-    cls: np.ndarray
-    confidence: np.ndarray
-    correct: np.ndarray
-    target_image: np.ndarray
-    target_cls: np.ndarray
-
-    @cached_property
-    def classes(self) -> np.ndarray:
-        """The classes that have targets, in order."""
-        return np.unique(self.target_cls)
-
-
-def average_precision(matches: Matches, weights: np.ndarray | None = None, tail: Tail = "drop") -> np.ndarray:
+def average_precision(matches: Matches, weights: np.ndarray | None = None, tail: Curve = "drop") -> np.ndarray:
     """Return the average precision by replicate, class and IoU threshold.
 
     Args:
         matches: What was found.
         weights: How often each image occurs in each replicate, integers. Shape ``(R, images)``. Each once by default.
         tail: What lies beyond the last recall: nothing (``drop``, Ultralytics since 8.4), or a line down to precision 0
-            at recall 1 (``ramp``, before).
+            at recall 1 (``ramp``, before). ``coco`` is COCO's curve: nothing beyond, and no lines between its points.
 
     Returns:
         Shape ``(R, classes with targets, T)``; NaN where a replicate has no target of a class.
     """
-    weights = np.ones((1, matches.images), np.int64) if weights is None else np.asarray(weights, np.int64)
+    weights = np.ones((1, matches.images), np.uint8) if weights is None else np.asarray(weights)
+    weights = weights.astype(np.min_scalar_type(int(weights.max(initial=0))))
     found = np.full((len(weights), len(matches.classes), matches.correct.shape[1]), np.nan)
     for c, cls in enumerate(matches.classes):
-        targets = weights[:, matches.target_image[matches.target_cls == cls]].sum(1)
+        targets = weights[:, matches.target_image[matches.target_cls == cls]].sum(1, dtype=np.int64)
         present = np.flatnonzero(targets)
         if len(present):
-            found[present, c] = _of_class(matches, cls, weights[present], targets[present], tail)
+            detections = _ranked_detections(matches, cls)
+            found[present, c] = _of_class(detections, weights[present], targets[present], tail)
     return found
 
 
@@ -76,61 +58,131 @@ def mean_average_precision(ap: np.ndarray) -> np.ndarray:
     return np.nanmean(ap.mean(2), axis=1)
 
 
-def _of_class(matches: Matches, cls: int, weights: np.ndarray, targets: np.ndarray, tail: Tail) -> np.ndarray:
+@dataclass(frozen=True)
+class _Detections:
+    """One class's detections, by falling confidence.
+
+    Attributes:
+        image: Image of each. Shape ``(D,)``.
+        pivots: Those whose kind (right, wrong, ignored) matters one by one. Shape ``(P,)``.
+        correct: Whether each pivot is a true positive, at each threshold. Shape ``(P, T)``.
+        ignored: Whether each pivot is ignored, or ``None`` for none.
+    """
+
+    image: np.ndarray
+    pivots: np.ndarray
+    correct: np.ndarray
+    ignored: np.ndarray | None
+
+
+def _ranked_detections(matches: Matches, cls: int) -> _Detections:
     own = np.flatnonzero(matches.cls == cls)
     own = own[np.argsort(-matches.confidence[own], kind="stable")]
-    ap = np.zeros((len(weights), matches.correct.shape[1]))
-    if not len(own):
+    if matches.ignored is None:
+        pivots = np.flatnonzero(matches.correct[own].any(1))
+        return _Detections(matches.image[own], pivots, matches.correct[own[pivots]], None)
+    own = own[~matches.ignored[own].all(1)]
+    pivots = np.flatnonzero((matches.correct[own] | matches.ignored[own]).any(1))
+    ignored = matches.ignored[own[pivots]]
+    return _Detections(matches.image[own], pivots, matches.correct[own[pivots]] & ~ignored, ignored)
+
+
+def _of_class(detections: _Detections, weights: np.ndarray, targets: np.ndarray, tail: Curve) -> np.ndarray:
+    """Return the average precision of one class by replicate and threshold."""
+    ap = np.zeros((len(weights), detections.correct.shape[1]))
+    if not len(detections.pivots):
         return ap
-    occurs = weights[:, matches.image[own]]  # (R, D)
-    ranked = occurs.cumsum(1)  # detections down to and with each
-    steps = _first_count_beyond(RECALLS, targets)
-    for t in range(ap.shape[1]):
-        hits = np.flatnonzero(matches.correct[own, t])
-        if len(hits):
-            curve = _Curve(occurs[:, hits], ranked[:, hits], ranked[:, -1], targets)
-            ap[:, t] = _integral(curve.precision_at(steps, tail), RECALLS, axis=1)
+    readout = _Readout(targets, tail)
+    for rows in _blocks(len(weights), len(detections.image)):
+        occurs, ranked = _counts(detections, weights[rows])
+        everything = _total(detections.image, weights[rows]) if tail == "ramp" else ranked[:, -1]
+        for t in range(ap.shape[1]):
+            hits = np.flatnonzero(detections.correct[:, t])
+            if not len(hits):
+                continue
+            counted, total = ranked, everything
+            if detections.ignored is not None:
+                skipped = (occurs * detections.ignored[:, t]).cumsum(1)
+                counted, total = ranked - skipped, everything - skipped[:, -1]
+            ap[rows, t] = readout.area(rows, occurs[:, hits], counted[:, hits], total)
     return ap
 
 
-def _first_count_beyond(recalls: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Return the smallest count of true positives whose recall, in floating point, exceeds each one: ``(R, X)``."""
-    total = targets[:, None]
-    count = np.floor(recalls * total)
-    count = np.where(count / total > recalls, count, count + 1)
-    return np.where(count / total > recalls, count, count + 1).astype(np.int64)
+def _blocks(rows: int, columns: int) -> Iterator[slice]:
+    size = max(1, _BLOCK // columns)
+    return (slice(start, start + size) for start in range(0, rows, size))
 
 
-class _Curve:
-    """Precision over recall of each replicate, by its true positives: ``w`` of them after ``before`` detections."""
+def _counts(detections: _Detections, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how often each pivot occurs, and how many detections there are down to and with it: ``(R, P)`` each."""
+    ends = detections.pivots
+    drawn = weights.take(detections.image[: ends[-1] + 1], axis=1)
+    between = np.add.reduceat(drawn, np.append(0, ends[:-1] + 1), axis=1, dtype=np.int64)
+    return drawn[:, ends].astype(np.int64), between.cumsum(1)
 
-    def __init__(self, occurs: np.ndarray, ranked: np.ndarray, detections: np.ndarray, targets: np.ndarray):
-        self.targets, self.detections = targets[:, None], detections[:, None]
-        self.found = occurs.cumsum(1)  # true positives down to and with each: (R, K)
-        self.found_before = self.found - occurs
-        self.before = ranked - occurs  # detections before each
-        precision = np.divide(self.found, ranked, out=np.zeros(ranked.shape), where=ranked > 0)
-        self.envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
 
-    def precision_at(self, steps: np.ndarray, tail: Tail) -> np.ndarray:
-        """Return the interpolated precision where the next true positive to come is the ``steps``-th: ``(R, X)``."""
-        rows, hits = self.found.shape
-        span = np.int64(max(self.found[:, -1].max(), steps.max()) + 1)
-        shift = np.arange(rows)[:, None] * span  # makes all rows one ascending sequence
-        index = np.searchsorted((self.found + shift).ravel(), (steps + shift).ravel()).reshape(steps.shape)
-        index -= np.arange(rows)[:, None] * hits
-        inside = index < hits
-        k = np.minimum(index, hits - 1)
-        reached, before, envelope = (
-            np.take_along_axis(a, k, 1) for a in (self.found_before, self.before, self.envelope)
-        )
-        level = np.divide(reached, before, out=np.ones(k.shape), where=before > 0)
-        start = np.where(before > 0, np.maximum(level, envelope), 1.0)
-        low, high = reached / self.targets, (reached + 1) / self.targets
-        along = np.clip((RECALLS - low) / (high - low), 0.0, 1.0)
-        return np.where(inside, start + (envelope - start) * along, self._beyond() if tail == "ramp" else 0.0)
+def _total(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the number of detections of each replicate: ``(R,)``."""
+    return weights @ np.bincount(image, minlength=weights.shape[1])
 
-    def _beyond(self) -> np.ndarray:
-        last = self.found[:, -1:] / self.targets
-        level = np.divide(self.found[:, -1:], self.detections, out=np.zeros(last.shape), where=self.detections > 0)
-        return np.where(last < 1, level * (1 - RECALLS) / np.where(last < 1, 1 - last, 1.0), 0.0)
+
+class _Readout:
+    """What a curve's heights count for: how much weight of the recalls falls where, by the number of targets.
+
+    Attributes:
+        reached: Weight of the recalls that ``n`` true positives reach, by distinct number of targets and ``n``.
+        bend: Weight of the recalls at which the curve still has the height from before the ``n + 1``-th true positive.
+        beyond: Weight of the recalls at which a line down from ``n`` true positives still has its first height.
+    """
+
+    def __init__(self, targets: np.ndarray, tail: Curve):
+        self.tail = tail
+        totals, self.row = np.unique(targets, return_inverse=True)
+        self.width = int(totals[-1]) + 2
+        weight = np.full(len(RECALLS), 1 / len(RECALLS)) if tail == "coco" else _TRAPEZOID
+        before = _first_count_to(totals[:, None], np.greater_equal if tail == "coco" else np.greater) - 1
+        falls = self._table(before, weight)
+        self.reached = falls.cumsum(1) - falls
+        self.bend = self._table(before, weight * (1 - np.clip(RECALLS * totals[:, None] - before, 0.0, 1.0)))
+        left = 1 - np.arange(self.width) / totals[:, None]
+        beyond = self._table(before, weight * (1 - RECALLS))[:, ::-1].cumsum(1)[:, ::-1]
+        self.beyond = np.divide(beyond, left, out=np.zeros(left.shape), where=left > 0)
+
+    def _table(self, counts: np.ndarray, values: np.ndarray) -> np.ndarray:
+        table = np.zeros((len(counts), self.width))
+        np.add.at(table, (np.arange(len(counts))[:, None], counts), values)
+        return table
+
+    def area(self, rows: slice, occurs: np.ndarray, ranked: np.ndarray, total: np.ndarray) -> np.ndarray:
+        """Return the area under the curve by replicate.
+
+        Args:
+            rows: Which replicates.
+            occurs: How often each true positive occurs. Shape ``(R, K)``.
+            ranked: Number of detections down to and with it. Shape ``(R, K)``.
+            total: Number of detections. Shape ``(R,)``.
+        """
+        first = self.row[rows, None] * self.width
+        found = occurs.cumsum(1)  # true positives down to and with each
+        precision = found / np.maximum(ranked, 1)
+        envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        gained = np.diff(self.reached.take(found + first), axis=1, prepend=0.0)
+        area = np.einsum("rk,rk->r", envelope, gained)
+        if self.tail != "coco":
+            found_before, ranked_before = found - occurs, ranked - occurs
+            height = np.maximum(found_before / np.maximum(ranked_before, 1), envelope)
+            height[ranked_before == 0] = 1.0
+            bend = self.bend.take(found_before + first) * (occurs > 0)
+            area += np.einsum("rk,rk->r", height - envelope, bend)
+        if self.tail == "ramp":
+            last = found[:, -1]
+            area += last / np.maximum(total, 1) * self.beyond.take(last + first[:, 0])
+        return area
+
+
+def _first_count_to(totals: np.ndarray, reaches: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return the smallest count, 1 at least, whose recall, in floating point, reaches each of ``RECALLS``: ``(U, X)``."""
+    count = np.maximum(np.floor(RECALLS * totals), 1)
+    for _ in range(2):  # rounding may have gone down twice
+        count = np.where(reaches(count / totals, RECALLS), count, count + 1)
+    return count.astype(np.int64)

@@ -1,0 +1,181 @@
+"""What a model found in a set of images, matched with what is there: the raw record that statistics are made from."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from yolo_attn.errors import YoloAttnError
+
+SIZES: Mapping[str, tuple[float, float]] = {
+    "small": (0.0, 32.0**2),
+    "medium": (32.0**2, 96.0**2),
+    "large": (96.0**2, np.inf),
+}
+"""COCO's ranges of box area, in square pixels of the original image; both ends belong to a range."""
+
+_PER_DETECTION = ("image", "cls", "confidence", "correct", "area", "target", "ignored")
+_PER_TARGET = ("target_image", "target_cls", "target_area")
+_OPTIONAL = ("area", "target", "target_area", "ignored")
+_BITS = ("correct", "ignored")
+_FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """What a model found in a set of images, matched with what is there.
+
+    Attributes:
+        images: Number of images.
+        image: Image of each detection, as an index.
+        cls: Class of each detection.
+        confidence: Confidence of each detection.
+        correct: Whether each detection is a true positive, at each IoU threshold. Shape ``(D, T)``.
+        target_image: Image of each target.
+        target_cls: Class of each target.
+        area: Box area of each detection, in square pixels of the original image.
+        target: The target each detection is matched with, as an index, -1 for none. Shape ``(D,)`` where it is the same
+            at every threshold, else ``(D, T)``. Only what it says of correct detections counts.
+        target_area: Box area of each target.
+        names: Names of the images, in their order.
+        ignored: Whether each detection counts neither as right nor as wrong. Shape ``(D, T)``.
+
+    Raises:
+        YoloAttnError: If the arrays do not fit together.
+    """
+
+    images: int
+    image: np.ndarray
+    cls: np.ndarray
+    confidence: np.ndarray
+    correct: np.ndarray
+    target_image: np.ndarray
+    target_cls: np.ndarray
+    area: np.ndarray | None = None
+    target: np.ndarray | None = None
+    target_area: np.ndarray | None = None
+    names: tuple[str, ...] = ()
+    ignored: np.ndarray | None = None
+
+    def __post_init__(self):
+        for name in (*_PER_DETECTION, *_PER_TARGET):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, np.asarray(getattr(self, name)))
+        object.__setattr__(self, "names", tuple(map(str, self.names)))
+        self._check_lengths()
+        self._check_indices("image", self.images)
+        self._check_indices("target_image", self.images)
+        if self.target is not None:
+            self._check_indices("target", len(self.target_cls), lowest=-1)
+
+    def _check_lengths(self) -> None:
+        if self.correct.ndim != 2:
+            raise YoloAttnError(f"matches: 'correct' has shape {self.correct.shape}; give (detections, IoU thresholds)")
+        for names, length in ((_PER_DETECTION, len(self.correct)), (_PER_TARGET, len(self.target_cls))):
+            for name in names:
+                values = getattr(self, name)
+                if values is not None and (values.ndim == 0 or len(values) != length):
+                    raise YoloAttnError(f"matches: '{name}' has shape {values.shape}, but there are {length} of them")
+        if self.ignored is not None and self.ignored.shape != self.correct.shape:
+            raise YoloAttnError(
+                f"matches: 'ignored' has shape {self.ignored.shape}, 'correct' has {self.correct.shape}"
+            )
+        if self.names and len(self.names) != self.images:
+            raise YoloAttnError(f"matches: {len(self.names)} names for {self.images} images")
+
+    def _check_indices(self, name: str, end: int, lowest: int = 0) -> None:
+        values = getattr(self, name)
+        if values.size and not (lowest <= values.min() and values.max() < end):
+            raise YoloAttnError(
+                f"matches: '{name}' goes from {values.min()} to {values.max()}; allowed is {lowest} to {end - 1}"
+            )
+
+    @cached_property
+    def classes(self) -> np.ndarray:
+        """The classes that have targets, in order."""
+        return np.unique(self.target_cls)
+
+    @property
+    def has_sizes(self) -> bool:
+        """Whether sizes and matched targets are stored, so that :meth:`restricted` can be asked for."""
+        return self.area is not None and self.target is not None and self.target_area is not None
+
+    def restricted(self, low: float, high: float) -> Matches:
+        """Return the matches of the targets whose area lies from ``low`` to ``high``, in square pixels.
+
+        As in COCO's evaluation by size, detections of other targets are ignored, and so are detections of no target
+        whose own area lies outside. The matching stays what it was, while COCO matches anew for each range.
+
+        Raises:
+            YoloAttnError: If areas or matched targets are not stored.
+        """
+        if not self.has_sizes:
+            raise YoloAttnError("matches without 'area', 'target' and 'target_area' cannot be told apart by size")
+        matched = np.broadcast_to(self.target if self.target.ndim == 2 else self.target[:, None], self.correct.shape)
+        if (self.correct & (matched < 0)).any():
+            raise YoloAttnError("matches: a detection is correct, but its 'target' is -1")
+        target_outside = (self.target_area < low) | (self.target_area > high)
+        outside = (self.area < low) | (self.area > high)
+        of_other_target = np.append(target_outside, False)[matched]
+        ignored = np.where(self.correct, of_other_target, outside[:, None])
+        return replace(
+            self,
+            correct=self.correct & ~ignored,
+            ignored=ignored if self.ignored is None else ignored | self.ignored,
+            target=None,
+            **{name: getattr(self, name)[~target_outside] for name in _PER_TARGET},
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything to one compressed file, whole or not at all."""
+        path = Path(path)
+        content = {"format": _FORMAT, "images": self.images, "names": np.array(self.names, dtype=np.str_)}
+        for name in (*_PER_DETECTION, *_PER_TARGET):
+            if (values := getattr(self, name)) is not None:
+                content[name] = np.packbits(values.astype(bool)) if name in _BITS else _compact(values)
+        part = path.with_name(path.name + ".part")
+        with part.open("wb") as file:
+            np.savez_compressed(file, thresholds=self.correct.shape[1], **content)
+        os.replace(part, path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Matches:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            YoloAttnError: If the file is not there, is damaged, or is something else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                stored = {name: file[name] for name in file.files}
+            if stored.pop("format") != _FORMAT:
+                raise YoloAttnError(f"'{path}' was written by another version; evaluate the run again")
+            shape = (len(stored["confidence"]), int(stored.pop("thresholds")))
+            for name in _BITS:
+                if name in stored:
+                    stored[name] = np.unpackbits(stored[name], count=shape[0] * shape[1]).astype(bool).reshape(shape)
+            names = tuple(stored.pop("names").tolist())
+            return cls(images=int(stored.pop("images")), names=names, **stored)
+        except YoloAttnError as error:
+            raise YoloAttnError(str(error) if str(path) in str(error) else f"'{path}': {error}") from error
+        except FileNotFoundError as error:
+            raise YoloAttnError(f"there is no '{path}'") from error
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+            raise YoloAttnError(
+                f"'{path}' is damaged or no record of matches ({error}); evaluate the run again"
+            ) from error
+
+
+def _compact(values: np.ndarray) -> np.ndarray:
+    """Return whole numbers in the smallest type that holds them, other values as they are."""
+    if not np.issubdtype(values.dtype, np.integer) or not values.size:
+        return values
+    return values.astype(np.promote_types(np.min_scalar_type(values.min()), np.min_scalar_type(values.max())))
