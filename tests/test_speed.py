@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 import yolo_attn as ya
-from yolo_attn import speed, speed_files, speed_run, timing
+from yolo_attn import engine, speed, speed_files, speed_run, timing
 from yolo_attn.speed_files import SpeedSpec, read_raw, read_spec, write_spec
 from yolo_attn.speed_summary import effective_number, median_interval, summarize
 
@@ -122,7 +123,7 @@ def test_every_function_is_called_once_a_round_and_no_one_always_after_the_same(
     assert [list(times) for times in taken] == rounds[2:]
     before_a = [r[r.index("a") - 1] for r in rounds if r[0] != "a"]
     assert 10 <= before_a.count("b") <= len(before_a) - 10
-    assert all(10 <= sum(r[0] == name for r in rounds) for name in "abc")
+    assert all(sum(r[0] == name for r in rounds) >= 10 for name in "abc")
 
 
 def test_the_orders_depend_on_the_seed_alone(clock):
@@ -405,13 +406,17 @@ def test_a_spec_that_is_missing_or_not_one(tmp_path):
             read_spec(tmp_path)
 
 
-def test_models_run_as_ultralytics_runs_them(checkpoints):
-    """The layout of weights is that of a model opened by Ultralytics' own predictor."""
+def test_models_run_in_the_layout_ultralytics_runs_them_in(checkpoints):
+    if "channels_last" not in engine.training_arguments():
+        pytest.skip("this Ultralytics has no choice of layout yet")
     opened = ya.YOLO(checkpoints["yolo11n"])
     opened.predict(np.zeros((32, 32, 3), np.uint8), imgsz=32, device="cpu", verbose=False)
-    theirs = next(w for w in opened.predictor.model.parameters() if w.dim() == 4 and min(w.shape) > 1)
-    ours = next(w for w in speed.for_inference(opened.model, "cpu", "fp32").parameters() if w.shape == theirs.shape)
-    assert ours.stride() == theirs.stride()
+    theirs = layouts(opened.predictor.model.model)
+    assert layouts(speed.for_inference(engine.open_model(Path(checkpoints["yolo11n"])), "cpu", "fp32")) == theirs
+
+
+def layouts(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: weight.stride() for name, weight in model.named_parameters() if weight.dim() == 4}
 
 
 # --- on a GPU ---------------------------------------------------------------------------------------------------------
@@ -421,7 +426,7 @@ gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA dev
 @pytest.mark.gpu
 @gpu
 def test_both_precisions_and_their_memory_on_a_gpu(checkpoints, tmp_path):
-    write_spec(tmp_path, spec_for(checkpoints, device="cuda:0", batches="auto", rounds=25, imgsz=64))
+    write_spec(tmp_path, spec_for(checkpoints, device="cuda:0", batches="auto", rounds=25, imgsz=320))
     done = run(tmp_path)
     assert done.returncode == 0, done.stderr
     found = summarize(read_raw(tmp_path, "k1"))
@@ -468,7 +473,7 @@ def test_a_batch_too_large_for_a_gpu_is_halved(checkpoints, tmp_path):
 @gpu
 def test_a_gpu_is_waited_for():
     """Twenty large products take far longer than launching them."""
-    x = torch.rand(8192, 8192, device="cuda")
+    x = torch.rand(4096, 4096, device="cuda")
     many, few = (lambda n=n: [x @ x for _ in range(n)] for n in (20, 1))
     taken = list(timing.interleaved({"many": many, "few": few}, rounds=10, synchronize=speed.waiting_for("cuda:0")))
     assert np.median([t["many"] / t["few"] for t in taken]) > 10
