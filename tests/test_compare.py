@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 import yolo_attn as ya
-from yolo_attn import cli, compare, report, runs, timing
+from yolo_attn import cli, compare, report, runs
 from yolo_attn.compare import Plan, specs_of
 
 ARMS = ("yolo11n.yaml", "yolo11n-ela.yaml")
@@ -215,22 +214,3 @@ def test_a_wrong_plan_is_refused_before_anything_is_written(changes, says, scene
     with pytest.raises(ya.YoloAttnError, match=says):
         compare.compare(plan_for(scenes, **changes), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-# --- timing -----------------------------------------------------------------------------------------------------------
-def test_functions_take_turns():
-    called = []
-    times = timing.interleaved({"a": lambda: called.append("a"), "b": lambda: called.append("b")}, rounds=3, warmup=1)
-    assert called == ["a", "b"] * 4
-    assert {name: len(t) for name, t in times.items()} == {"a": 3, "b": 3}
-
-
-def test_matrix_products_are_counted():
-    from yolo_attn.speed import count_gflops
-
-    nl = ya.create_attention("NL", 8)
-    positions = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1, bias=False), nl).eval()
-    hw, inner = 16 * 16, 4
-    convs = 2 * hw * (3 * 8 + 4 * 8 * inner)
-    pairs = 2 * 2 * hw * hw * inner
-    assert count_gflops(positions, 16) == pytest.approx((convs + pairs) / 1e9)

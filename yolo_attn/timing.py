@@ -2,31 +2,78 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import random
+import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+
+Function = Callable[[], object]
 
 
 def interleaved(
-    functions: Mapping[str, Callable[[], object]],
-    rounds: int = 30,
-    warmup: int = 3,
-    synchronize: Callable[[], object] = lambda: None,
-) -> dict[str, list[float]]:
-    """Call every function once a round, in turn, and return each one's times in milliseconds, round by round.
+    functions: Mapping[str, Function],
+    rounds: int = 100,
+    at_least: int = 20,
+    seconds: float = math.inf,
+    lasting_ms: float = 0.0,
+    warmup_rounds: int = 3,
+    warmup_seconds: float = 0.0,
+    synchronize: Function = lambda: None,
+    seed: int = 0,
+) -> Iterator[dict[str, float]]:
+    """Call every function once a round, in an order shuffled anew each round, and yield the times round by round.
+
+    What slows the machine down for longer than a round then cancels in the ratio of two times of one round, and what a
+    function leaves behind for the one that follows it (caches, clocks, memory) falls on each of them by chance.
 
     Args:
         functions: What to time, by name.
-        rounds: How often each is timed.
-        warmup: Rounds before the first that counts.
-        synchronize: Waits for the device; called before and after each function, e.g. ``torch.cuda.synchronize``.
+        rounds: How many rounds at most.
+        at_least: How many rounds at least, where ``rounds`` allows, no matter how long they take.
+        seconds: No round begins later than this after the first, beyond those of ``at_least``.
+        lasting_ms: A function faster than this is called several times in a row; all functions equally often.
+        warmup_rounds: Rounds, at least, before the first that counts.
+        warmup_seconds: Duration, at least, of these rounds.
+        synchronize: Waits for the device; called before and after each timing, e.g. ``torch.cuda.synchronize``.
+        seed: Seed of the orders.
+
+    Yields:
+        Milliseconds per call by name, in the order in which they were taken.
     """
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for turn in range(-warmup, rounds):
-        for name, function in functions.items():
-            synchronize()
-            start = time.perf_counter()
-            function()
-            synchronize()
-            if turn >= 0:
-                times[name].append((time.perf_counter() - start) * 1e3)
-    return times
+    orders = random.Random(seed)
+    warm = []
+    began = time.perf_counter()
+    while len(warm) < warmup_rounds or time.perf_counter() - began < warmup_seconds:
+        warm.append(_round(functions, orders, 1, synchronize))
+    calls = _calls(warm, lasting_ms)
+    began = time.perf_counter()
+    for done in itertools.count():
+        if done >= rounds or (done >= at_least and time.perf_counter() - began >= seconds):
+            return
+        yield _round(functions, orders, calls, synchronize)
+
+
+def _round(
+    functions: Mapping[str, Function], orders: random.Random, calls: int, synchronize: Function
+) -> dict[str, float]:
+    order = orders.sample(list(functions), len(functions))
+    return {name: _milliseconds(functions[name], calls, synchronize) for name in order}
+
+
+def _milliseconds(function: Function, calls: int, synchronize: Function) -> float:
+    synchronize()
+    start = time.perf_counter()
+    for _ in range(calls):
+        function()
+    synchronize()
+    return (time.perf_counter() - start) * 1e3 / calls
+
+
+def _calls(warm: list[dict[str, float]], lasting_ms: float) -> int:
+    """Return how often to call each function so that the fastest lasts long enough."""
+    if not warm or not lasting_ms:
+        return 1
+    fastest = min(statistics.median(times[name] for times in warm) for name in warm[0])
+    return max(1, math.ceil(lasting_ms / fastest))

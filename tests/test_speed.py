@@ -1,0 +1,479 @@
+"""Speed: what is counted, how it is timed, and what the times are said to mean."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import yolo_attn as ya
+from yolo_attn import engine, speed, speed_files, speed_run, timing
+from yolo_attn.speed_files import SpeedSpec, read_raw, read_spec, write_spec
+from yolo_attn.speed_summary import effective_number, median_interval, summarize
+
+
+# --- size -------------------------------------------------------------------------------------------------------------
+def convolutions(model: nn.Module, imgsz: int) -> int:
+    """Operations of all convolutions, two per multiply-add, from their weights and output sizes alone."""
+    total = 0
+
+    def add(module, _, output):
+        nonlocal total
+        total += 2 * output.shape[2:].numel() * module.weight.numel()
+
+    for module in model.modules():
+        assert not isinstance(module, (nn.ConvTranspose2d, nn.Linear, nn.Conv1d)), module
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(add)
+    with torch.no_grad():
+        model(torch.zeros(1, 3, imgsz, imgsz))
+    return total
+
+
+def rows_of(model: nn.Module, kind: str) -> list[nn.Module]:
+    return [module for module in model.modules() if type(module).__name__ == kind]
+
+
+@pytest.fixture(scope="module")
+def yolo11n():
+    return ya.YOLO("yolo11n.yaml").model.eval()
+
+
+def test_gflops_of_a_stock_model(yolo11n):
+    """One C2PSA at P5: 2 heads, keys of 32 and values of 64 channels, every position with every other."""
+    positions = (64 // 32) ** 2
+    attention = 2 * 2 * positions**2 * (32 + 64)
+    assert speed.count_gflops(yolo11n, 64) * 1e9 == convolutions(yolo11n, 64) + attention
+
+
+def test_gflops_with_non_local_rows(tmp_path, yolo11n):
+    ya.insert("yolo11n.yaml", "NL", at="neck:P4,P5").save(tmp_path / "yolo11-nl.yaml")
+    model = ya.YOLO(str(tmp_path / "yolo11n-nl.yaml")).model.eval()
+    assert [block.theta.out_channels for block in rows_of(model, "NL")] == [64, 128]
+    p4, p5 = (64 // 16) ** 2, (64 // 32) ** 2
+    pairs = 2 * p4**2 * (64 + 64) + 2 * p5**2 * (128 + 128)
+    projections = 2 * 4 * (p4 * 128 * 64 + p5 * 256 * 128)
+    added = 1e9 * (speed.count_gflops(model, 64) - speed.count_gflops(yolo11n, 64))
+    assert added == pytest.approx(pairs + projections, abs=0.5)
+
+
+def test_gflops_with_global_context_rows(tmp_path, yolo11n):
+    """Per row: a mask and a weighted sum over all positions, then two layers on one vector, hidden width C / 16."""
+    ya.insert("yolo11n.yaml", "GC", at="neck:P3,P5").save(tmp_path / "yolo11-gc.yaml")
+    model = ya.YOLO(str(tmp_path / "yolo11n-gc.yaml")).model.eval()
+    p3, p5 = (64 // 8) ** 2, (64 // 32) ** 2
+    rows = 2 * (2 * p3 * 64 + 2 * 64 * 8) + 2 * (2 * p5 * 256 + 2 * 256 * 16)
+    added = 1e9 * (speed.count_gflops(model, 64) - speed.count_gflops(yolo11n, 64))
+    assert added == pytest.approx(rows, abs=0.5)
+
+
+@pytest.mark.parametrize("width", [8, 24])
+def test_attention_by_one_kernel_is_counted(width, monkeypatch):
+    """On the CPU torch has a formula for it since 2.15 only; here it is taken away."""
+    from torch.utils import flop_counter
+
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    monkeypatch.setattr(
+        flop_counter, "flop_registry", {op: f for op, f in flop_counter.flop_registry.items() if op != kernel}
+    )
+    model = nn.Sequential(nn.Conv2d(3, width, 1, bias=False), ya.create_attention("NL", width)).eval()
+    hw, inner = 16 * 16, width // 2
+    convs = 2 * hw * (3 * width + 4 * width * inner)
+    pairs = 2 * 2 * hw * hw * inner
+    assert speed.count_gflops(model, 16) == pytest.approx((convs + pairs) / 1e9)
+
+
+def test_parameters(yolo11n):
+    assert speed.count_parameters(nn.Linear(3, 5)) == 20
+    assert speed.count_parameters(yolo11n) == 2_624_080  # as Ultralytics publishes it
+
+
+# --- timing -----------------------------------------------------------------------------------------------------------
+class Clock:
+    """A clock that only the timed functions move, each by its own duration times how slow the machine is."""
+
+    def __init__(self, monkeypatch):
+        self.now, self.slowness, self.called = 0.0, 1.0, []
+        monkeypatch.setattr(timing.time, "perf_counter", lambda: self.now)
+
+    def lasting(self, name, milliseconds):
+        def function():
+            self.called.append(name)
+            self.now += milliseconds * self.slowness / 1e3
+
+        return function
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return Clock(monkeypatch)
+
+
+def test_every_function_is_called_once_a_round_and_no_one_always_after_the_same(clock):
+    functions = {name: clock.lasting(name, 1) for name in "abc"}
+    taken = list(timing.interleaved(functions, rounds=60, warmup_rounds=2))
+    assert len(taken) == 60
+    assert len(clock.called) == 62 * 3
+    rounds = [clock.called[i : i + 3] for i in range(0, len(clock.called), 3)]
+    assert all(sorted(r) == ["a", "b", "c"] for r in rounds)
+    assert [list(times) for times in taken] == rounds[2:]
+    before_a = [r[r.index("a") - 1] for r in rounds if r[0] != "a"]
+    assert 10 <= before_a.count("b") <= len(before_a) - 10
+    assert all(sum(r[0] == name for r in rounds) >= 10 for name in "abc")
+
+
+def test_the_orders_depend_on_the_seed_alone(clock):
+    def orders(seed):
+        functions = {name: clock.lasting(name, 1) for name in "abc"}
+        return [list(times) for times in timing.interleaved(functions, rounds=20, seed=seed)]
+
+    assert orders(1) == orders(1) != orders(2)
+
+
+def test_milliseconds_are_per_call_and_short_functions_are_repeated_all_alike(clock):
+    functions = {"fast": clock.lasting("fast", 0.5), "slow": clock.lasting("slow", 2)}
+    taken = list(timing.interleaved(functions, rounds=4, warmup_rounds=1, lasting_ms=10))
+    assert [{n: pytest.approx(t) for n, t in {"fast": 0.5, "slow": 2.0}.items()}] * 4 == taken
+    assert clock.called.count("fast") == clock.called.count("slow") == 1 + 4 * 20
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, 5), (0.1, 10), (9.0, 30)])
+def test_a_time_budget_ends_the_rounds(clock, seconds, expected):
+    taken = timing.interleaved({"a": clock.lasting("a", 10)}, rounds=30, at_least=5, seconds=seconds - 1e-6)
+    assert len(list(taken)) == expected
+
+
+def test_warming_up_takes_as_long_as_asked(clock):
+    list(timing.interleaved({"a": clock.lasting("a", 10)}, rounds=1, warmup_rounds=2, warmup_seconds=0.1 - 1e-6))
+    assert len(clock.called) == 10 + 1
+
+
+def test_the_device_is_waited_for_before_and_after_each_timing(clock):
+    """Work that is only queued lands on the one who queued it."""
+    queued = []
+
+    def wait():
+        clock.now += sum(queued)
+        queued.clear()
+
+    functions = {"a": lambda: queued.append(0.001), "b": lambda: queued.append(0.005)}
+    for times in timing.interleaved(functions, rounds=5, synchronize=wait):
+        assert times == {"a": pytest.approx(1), "b": pytest.approx(5)}
+
+
+# --- what the times mean ----------------------------------------------------------------------------------------------
+def records_of(times, batch=1, baseline="base", memory=None):
+    """Raw lines as a measurement of these milliseconds per arm would leave them."""
+    names = list(times)
+    return [
+        {"kind": "header", "memory_format": "contiguous_format", "environment": {},
+         "spec": {"key": "k", "device": "cpu", "imgsz": 64, "baseline": baseline}},
+        {"kind": "left out", "precision": "fp16", "batch": None, "why": "no CUDA"},
+        {"kind": "measurement", "batch": batch, "precision": "fp32", "peak_memory_mb": memory or dict.fromkeys(names)},
+        *({"kind": "round", "batch": batch, "precision": "fp32", "round": i,
+           "milliseconds": dict(zip(names, map(float, row), strict=True))}
+          for i, row in enumerate(zip(*times.values(), strict=True))),
+    ]  # fmt: skip
+
+
+def measured(times, **kwargs):
+    return summarize(records_of(times, **kwargs))["measurements"][0]
+
+
+def noise(rng, shape, correlation=0.0, size=0.05):
+    """Heavy-tailed noise that remembers, with now and then a spike upwards: what a shared machine does to a time."""
+    fresh = rng.standard_t(3, size=(shape[0], shape[1] + 50))
+    for i in range(1, fresh.shape[1]):
+        fresh[:, i] += correlation * fresh[:, i - 1]
+    spikes = np.where(rng.random(shape) < 0.05, rng.exponential(1, shape), 0)
+    return size * fresh[:, 50:] * np.sqrt(1 - correlation**2) + spikes
+
+
+def test_by_hand():
+    found = measured({"base": [10, 20, 10, 40, 10], "arm": [20, 30, 20, 44, 15]}, batch=4, memory={"base": 1, "arm": 2})
+    arm = found["arms"]["arm"]
+    assert (found["batch"], found["precision"], found["rounds"]) == (4, "fp32", 5)
+    assert arm["median_ms"] == 20
+    assert arm["images_per_second"] == pytest.approx(4 / 0.020)
+    assert arm["ratio"] == 1.5  # of 2, 1.5, 2, 1.1, 1.5
+    assert (arm["ratio_low"], arm["ratio_high"]) == (1.1, 2.0)  # 5 rounds: no narrower than all there is
+    assert arm["p5_ms"] == pytest.approx(15 + 0.2 * 5)
+    assert arm["p95_ms"] == pytest.approx(30 + 0.8 * 14)
+    assert arm["peak_memory_mb"] == 2
+    base = found["arms"]["base"]
+    assert (base["ratio"], base["ratio_low"], base["ratio_high"]) == (1, 1, 1)
+
+
+def test_each_batch_and_precision_stands_for_itself_and_what_was_left_out_is_said():
+    one = records_of({"base": [10, 10, 10], "arm": [20, 20, 20]})
+    eight = records_of({"base": [50, 50, 50], "arm": [60, 60, 60]}, batch=8)
+    found = summarize([*one, *eight[2:]])
+    assert [(m["batch"], m["arms"]["arm"]["ratio"]) for m in found["measurements"]] == [(1, 2.0), (8, 1.2)]
+    assert found["left_out"] == [{"batch": None, "precision": "fp16", "why": "no CUDA"}]
+    assert (found["baseline"], found["device"], found["imgsz"]) == ("base", "cpu", 64)
+
+
+def test_a_machine_twice_as_slow_from_halfway_moves_no_ratio():
+    rng = np.random.default_rng(0)
+    base, arm = 10 + rng.random(60), 12 + rng.random(60)
+    slow = np.where(np.arange(60) < 30, 1, 2)
+    steady, moved = measured({"base": base, "arm": arm}), measured({"base": base * slow, "arm": arm * slow})
+    for name in ("ratio", "ratio_low", "ratio_high"):
+        assert moved["arms"]["arm"][name] == pytest.approx(steady["arms"]["arm"][name], rel=1e-12)
+    assert not steady["unstable"]
+    assert moved["unstable"]
+    assert moved["drift"] == pytest.approx(2, abs=0.15)
+
+
+def test_a_spike_in_one_arm_is_no_catastrophe():
+    rng = np.random.default_rng(1)
+    base, arm = 10 + rng.random(40), 12 + rng.random(40)
+    calm = measured({"base": base, "arm": arm})["arms"]["arm"]
+    arm[[7, 8, 30]] *= 100
+    spiky = measured({"base": base, "arm": arm})["arms"]["arm"]
+    assert spiky["ratio"] == pytest.approx(calm["ratio"], rel=0.02)
+    assert spiky["ratio_high"] < calm["ratio_high"] * 1.02
+
+
+def test_unstable_is_what_spreads_or_drifts():
+    assert not measured({"base": [10.0] * 60})["unstable"]
+    assert not measured({"base": [10.0] * 59 + [90]})["unstable"]  # one spike
+    assert measured({"base": [10.0, 10, 16] * 20})["unstable"]
+    assert measured({"base": np.linspace(10, 12, 60)})["unstable"]
+    assert measured({"base": np.linspace(12, 10, 60)})["unstable"]
+
+
+@pytest.mark.parametrize("rounds", [20, 50, 100])
+@pytest.mark.parametrize("correlation", [0.0, 0.3, 0.6])
+def test_the_interval_covers_the_true_ratio_in_about_95_of_100(rounds, correlation):
+    """The machine drifts by a half, both arms' noise remembers and spikes; the true ratio is 1.1."""
+    rng = np.random.default_rng(rounds)
+    drift = np.linspace(1, 1.5, rounds)
+    base, arm = (t * drift * np.exp(noise(rng, (2000, rounds), correlation)) for t in (10, 11))
+    low, high = median_interval(arm / base)
+    assert 0.93 <= np.mean((low <= 1.1) & (high >= 1.1)) <= 0.98
+
+
+def test_the_interval_is_the_sign_test_s_where_times_are_independent():
+    """Of 1000 values it reaches from about the 469th to the 532nd (binomial, one half)."""
+    values = np.random.default_rng(2).permutation(1000)[None] + 1.0
+    low, high = median_interval(values)
+    assert low == pytest.approx(469, abs=4)
+    assert high == pytest.approx(532, abs=4)
+
+
+def test_values_that_follow_each_other_count_for_fewer():
+    rng = np.random.default_rng(3)
+    for correlation in (0.0, 0.5, 0.8):
+        expected = (1 - correlation) / (1 + correlation)
+        series = np.zeros((50, 2050))
+        for i in range(1, 2050):
+            series[:, i] = correlation * series[:, i - 1] + rng.standard_normal(50)
+        assert np.median(effective_number(series[:, 50:])) / 2000 == pytest.approx(expected, rel=0.12)
+    alternating = np.tile([1.0, 2.0], (1, 50))
+    assert effective_number(alternating) == pytest.approx(100)  # never more than there are
+
+
+def test_the_summary_needs_no_torch():
+    code = "import sys; from yolo_attn import speed_files, speed_summary; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# --- the process ------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("check points")
+    for name in ("yolo11n", "yolo11n-ela"):
+        torch.save({"model": ya.YOLO(f"{name}.yaml").model, "train_args": {}}, folder / f"{name}.pt")
+    return {name: str(folder / f"{name}.pt") for name in ("yolo11n", "yolo11n-ela")}
+
+
+def spec_for(checkpoints, **changes):
+    return SpeedSpec(
+        **{"key": "k1", "models": checkpoints, "baseline": "yolo11n", "imgsz": 32, "batches": [1, 2],
+           "rounds": 3, **changes}
+    )  # fmt: skip
+
+
+def run(folder):
+    command = [sys.executable, "-m", "yolo_attn.speed_run", str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def test_a_real_measurement(checkpoints, tmp_path):
+    write_spec(tmp_path, spec_for(checkpoints))
+    done = run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "speed: batch 2, fp32, 2 models" in done.stderr
+    records = read_raw(tmp_path, "k1")
+    assert [r["kind"] for r in records] == ["header", *(["measurement"] + ["round"] * 3) * 2, "left out", "complete"]
+    assert records[0]["environment"]["torch"] == torch.__version__.split("+")[0]
+    found = summarize(records)
+    assert found["left_out"][0]["why"] == "half precision is measured on CUDA only, this is cpu"
+    assert [(m["batch"], m["rounds"]) for m in found["measurements"]] == [(1, 3), (2, 3)]
+    for measurement in found["measurements"]:
+        for arm in measurement["arms"].values():
+            assert 0 < arm["p5_ms"] <= arm["median_ms"] <= arm["p95_ms"]
+            assert arm["ratio_low"] <= arm["ratio"] <= arm["ratio_high"]
+            assert arm["peak_memory_mb"] is None
+
+
+def test_anything_but_a_whole_measurement_of_this_key_counts_for_nothing(tmp_path):
+    lines = [json.dumps(r) for r in records_of({"base": [10, 11]})]
+    whole = [*lines, json.dumps(speed_files.closing_line(len(lines)))]
+
+    def read(some):
+        (tmp_path / speed_files.RAW).write_text("\n".join(some) + "\n")
+        return read_raw(tmp_path, "k")
+
+    assert read_raw(tmp_path, "k") is None
+    assert len(read(whole)) == len(whole)
+    assert read_raw(tmp_path, "another") is None
+    assert read(lines) is None
+    assert read([*lines, whole[-1][:12]]) is None
+    assert read([*lines[:-1], whole[-1]]) is None
+    assert read([]) is None
+
+
+def test_a_measurement_cut_short_is_begun_again(checkpoints, tmp_path, monkeypatch):
+    write_spec(tmp_path, spec_for(checkpoints, batches=[1]))
+
+    def die(*_, **__):
+        yield {"yolo11n": 1.0, "yolo11n-ela": 2.0}
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(timing, "interleaved", die)
+        with pytest.raises(KeyboardInterrupt):
+            speed_run.measure(tmp_path)
+    cut = (tmp_path / speed_files.RAW).read_text()
+    assert cut.splitlines()[-1].startswith('{"kind": "round"')
+    assert read_raw(tmp_path, "k1") is None
+    speed_run.measure(tmp_path)
+    assert [r["round"] for r in read_raw(tmp_path, "k1") if r["kind"] == "round"] == [0, 1, 2]
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_said(checkpoints, tmp_path, monkeypatch):
+    def peak(model, images):
+        if len(images) > 5:
+            raise torch.cuda.OutOfMemoryError
+        return 1.5 * len(images)
+
+    monkeypatch.setattr(speed, "peak_memory_mb", peak)
+    write_spec(tmp_path, spec_for(checkpoints, batches=[8, 4, 2], precisions=["fp32"], rounds=1))
+    speed_run.measure(tmp_path)
+    found = summarize(read_raw(tmp_path, "k1"))
+    assert [m["batch"] for m in found["measurements"]] == [4, 2]
+    assert found["measurements"][0]["arms"]["yolo11n-ela"]["peak_memory_mb"] == 6
+    assert [(o["batch"], o["why"]) for o in found["left_out"]] == [(8, "does not fit into the device's memory")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"baseline": "yolo12n"}, "unknown baseline 'yolo12n'. Did you mean 'yolo11n'"),
+        ({"models": {"yolo11n": "gone.pt"}}, "no checkpoint of 'yolo11n' at"),
+        ({"precisions": ["fp61"]}, "Did you mean 'fp16'"),
+        ({"batches": [0]}, r"batches=\[0\]"),
+        ({"batches": 8}, "batches=8"),
+        ({"rounds": 0}, "rounds=0"),
+        ({"device": "cuda:99"}, "unknown device 'cuda:99'"),
+    ],
+)
+def test_a_wrong_spec_is_refused_before_anything_is_written(changes, says, checkpoints, tmp_path):
+    write_spec(tmp_path, spec_for(checkpoints, **changes))
+    with pytest.raises(ya.YoloAttnError, match=says):
+        speed_run.measure(tmp_path)
+    assert not (tmp_path / speed_files.RAW).exists()
+
+
+def test_a_spec_that_is_missing_or_not_one(tmp_path):
+    done = run(tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("yolo-attn: ")
+    assert "there is no speed_spec.json in it" in done.stderr
+    for text, says in (
+        ("{", "is not JSON"),
+        ('{"keys": 1}', "Its keys are key, models"),
+        ("[]", "is not a speed spec"),
+    ):
+        (tmp_path / speed_files.SPEC).write_text(text)
+        with pytest.raises(ya.YoloAttnError, match=says):
+            read_spec(tmp_path)
+
+
+def test_models_run_in_the_layout_ultralytics_runs_them_in(checkpoints):
+    if "channels_last" not in engine.training_arguments():
+        pytest.skip("this Ultralytics has no choice of layout yet")
+    opened = ya.YOLO(checkpoints["yolo11n"])
+    opened.predict(np.zeros((32, 32, 3), np.uint8), imgsz=32, device="cpu", verbose=False)
+    theirs = layouts(opened.predictor.model.model)
+    assert layouts(speed.for_inference(engine.open_model(Path(checkpoints["yolo11n"])), "cpu", "fp32")) == theirs
+
+
+def layouts(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: weight.stride() for name, weight in model.named_parameters() if weight.dim() == 4}
+
+
+# --- on a GPU ---------------------------------------------------------------------------------------------------------
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.gpu
+@gpu
+def test_both_precisions_and_their_memory_on_a_gpu(checkpoints, tmp_path):
+    write_spec(tmp_path, spec_for(checkpoints, device="cuda:0", batches="auto", rounds=25, imgsz=320))
+    done = run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = summarize(read_raw(tmp_path, "k1"))
+    assert [(m["precision"], m["batch"]) for m in found["measurements"]] == [
+        ("fp32", 1), ("fp32", 32), ("fp16", 1), ("fp16", 32)
+    ]  # fmt: skip
+    assert found["left_out"] == []
+    assert "gpu" in found["environment"]
+    memory = [m["arms"]["yolo11n"]["peak_memory_mb"] for m in found["measurements"]]
+    assert memory[0] < memory[1]
+    assert memory[3] < memory[1]
+    assert memory[0] > 2.6 * 4  # megabytes of weights alone
+
+
+@pytest.mark.gpu
+@gpu
+def test_peak_memory_on_a_gpu_is_weights_images_and_activations():
+    """A chain of two: while the second layer runs, its input and output are there."""
+    model = nn.Sequential(nn.Upsample(scale_factor=2), nn.Upsample(scale_factor=2)).cuda()
+    model.register_buffer("weight", torch.zeros(1_000_000, device="cuda"))
+    images = speed.random_images(4, 256, "cuda:0", "fp32")
+    expected = (4 * 1_000_000 + images.nbytes * (1 + 4 + 16)) / 1e6
+    assert speed.peak_memory_mb(model, images) == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.gpu
+@gpu
+def test_a_batch_too_large_for_a_gpu_is_halved(checkpoints, tmp_path):
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(1e9 / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        write_spec(
+            tmp_path, spec_for(checkpoints, device="cuda:0", batches=[256], precisions=["fp32"], imgsz=640, rounds=1)
+        )
+        speed_run.measure(tmp_path)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    found = summarize(read_raw(tmp_path, "k1"))
+    assert [o["batch"] for o in found["left_out"]] == [256]
+    assert 0 < found["measurements"][0]["batch"] < 256
+
+
+@pytest.mark.gpu
+@gpu
+def test_a_gpu_is_waited_for():
+    """Twenty large products take far longer than launching them."""
+    x = torch.rand(4096, 4096, device="cuda")
+    many, few = (lambda n=n: [x @ x for _ in range(n)] for n in (20, 1))
+    taken = list(timing.interleaved({"many": many, "few": few}, rounds=10, synchronize=speed.waiting_for("cuda:0")))
+    assert np.median([t["many"] / t["few"] for t in taken]) > 10

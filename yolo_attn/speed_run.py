@@ -1,0 +1,124 @@
+"""Time models against each other in a process of its own: ``python -m yolo_attn.speed_run FOLDER``.
+
+FOLDER holds ``speed_spec.json``, what to measure. ``speed.jsonl`` is written beside it as the measurement goes on: a
+header, per batch and precision one line ``measurement`` and one line per round, and a closing line, without which the
+file counts for nothing. :mod:`yolo_attn.speed_summary` says what the times mean.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn import engine, speed, timing
+from yolo_attn.env import environment
+from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.speed_files import PRECISIONS, RAW, Record, SpeedSpec, closing_line, read_spec
+
+AT_LEAST_ROUNDS, LASTING_MS, WARMUP_SECONDS = 20, 10.0, 1.0
+
+
+def measure(folder: Path) -> None:
+    """Measure what a folder's spec says and write the raw times there; what was measured before is dropped."""
+    spec = read_spec(folder)
+    _check_device(spec.device)
+    with (folder / RAW).open("w", encoding="utf-8") as file:
+        lines = 0
+        for record in _records(spec, folder):
+            print(json.dumps(record), file=file, flush=True)
+            lines += 1
+        print(json.dumps(closing_line(lines)), file=file)
+
+
+def _records(spec: SpeedSpec, folder: Path) -> Iterator[Record]:
+    layout = str(speed.memory_format(spec.device)).removeprefix("torch.")
+    yield {"kind": "header", "spec": asdict(spec), "memory_format": layout, "environment": environment(spec.device)}
+    for precision in PRECISIONS if spec.precisions == "auto" else spec.precisions:
+        if precision == "fp16" and not _is_cuda(spec):
+            yield _left_out(precision, None, f"half precision is measured on CUDA only, this is {spec.device}")
+            continue
+        models = {
+            arm: speed.for_inference(engine.open_model(folder / path), spec.device, precision)
+            for arm, path in spec.models.items()
+        }
+        yield from _at_each_batch(models, spec, precision)
+
+
+def _at_each_batch(models: Mapping[str, nn.Module], spec: SpeedSpec, precision: str) -> Iterator[Record]:
+    automatic = (1, 32 if _is_cuda(spec) else 8)
+    batches = automatic if spec.batches == "auto" else dict.fromkeys(spec.batches)
+    measured: set[int] = set()
+    for batch in batches:
+        images, memory = _what_fits(models, spec, precision, batch)
+        if images is None or len(images) < batch:
+            yield _left_out(precision, batch, "does not fit into the device's memory")
+        if images is None or len(images) in measured:
+            continue
+        measured.add(len(images))
+        print(f"speed: batch {len(images)}, {precision}, {len(models)} models", file=sys.stderr, flush=True)
+        yield from _timed(models, images, memory, spec, precision)
+
+
+def _what_fits(
+    models: Mapping[str, nn.Module], spec: SpeedSpec, precision: str, batch: int
+) -> tuple[Tensor | None, dict[str, float | None]]:
+    """Return images, as many of ``batch`` as every model can take, halving, and each model's peak memory."""
+    while batch:
+        try:
+            images = speed.random_images(batch, spec.imgsz, spec.device, precision, spec.seed)
+            return images, {arm: speed.peak_memory_mb(model, images) for arm, model in models.items()}
+        except torch.cuda.OutOfMemoryError:
+            images = None
+        torch.cuda.empty_cache()
+        batch //= 2
+    return None, {}
+
+
+def _timed(
+    models: Mapping[str, nn.Module], images: Tensor, memory: dict[str, float | None], spec: SpeedSpec, precision: str
+) -> Iterator[Record]:
+    which = {"batch": len(images), "precision": precision}
+    yield {"kind": "measurement", **which, "peak_memory_mb": memory}
+    rounds = timing.interleaved(
+        {arm: speed.forward_pass(model, images) for arm, model in models.items()},
+        rounds=spec.rounds,
+        at_least=AT_LEAST_ROUNDS,
+        seconds=spec.seconds,
+        lasting_ms=LASTING_MS,
+        warmup_seconds=WARMUP_SECONDS,
+        synchronize=speed.waiting_for(spec.device),
+        seed=spec.seed,
+    )
+    for number, times in enumerate(rounds):
+        yield {"kind": "round", **which, "round": number, "milliseconds": times}
+
+
+def _is_cuda(spec: SpeedSpec) -> bool:
+    return spec.device.startswith("cuda")
+
+
+def _left_out(precision: str, batch: int | None, why: str) -> Record:
+    return {"kind": "left out", "precision": precision, "batch": batch, "why": why}
+
+
+def _check_device(device: str) -> None:
+    if device == "cpu":
+        return
+    there = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    there += ["mps"] if torch.backends.mps.is_available() else []
+    if device not in there:
+        raise YoloAttnError(one_of("device", device, ["cpu", *there]))
+
+
+if __name__ == "__main__":
+    try:
+        measure(Path(sys.argv[1]).resolve())
+    except YoloAttnError as error:
+        print(f"yolo-attn: {error}", file=sys.stderr)
+        sys.exit(2)

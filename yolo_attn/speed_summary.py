@@ -1,0 +1,149 @@
+"""What raw times say: medians, and each arm's time over the baseline's with an interval. Nothing is measured here.
+
+The ratio of an arm is the median over rounds of its time divided by the baseline's of the same round; what slows the
+machine for longer than a round cancels in it. Its interval lies between two order statistics, as in the sign test: it
+assumes no distribution, and one wild round moves it by one rank. What is left of the machine's moods in successive
+ratios makes them count for fewer than there are, by their autocorrelation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+SPREAD_LIMIT = 1.5
+"""A measurement whose baseline has a 95th percentile this many times the 5th is called unstable."""
+
+DRIFT_LIMIT = 1.1
+"""And so is one whose baseline became this many times slower or faster from its first to its last third."""
+
+_AT_MOST = 0.9  # autocorrelation that is believed; beyond it a series is too short to tell
+
+
+def summarize(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Summarize the raw lines of a complete measurement.
+
+    Args:
+        records: What ``speed_run.read_raw`` returns.
+
+    Returns:
+        ``device``, ``imgsz``, ``baseline``, ``memory_format`` and ``environment``; ``left_out``, what could not be
+        measured and why; ``measurements``, one per batch and precision, with its number of ``rounds``, the baseline's
+        ``spread`` and ``drift``, whether these make it ``unstable``, and per arm of ``arms``: ``median_ms``, ``p5_ms``,
+        ``p95_ms`` of a forward pass, ``images_per_second``, ``ratio`` to the baseline's time with its 95 % interval
+        ``ratio_low``, ``ratio_high``, and ``peak_memory_mb`` (``None`` where not known).
+    """
+    header, spec = records[0], records[0]["spec"]
+    return {
+        **{name: spec[name] for name in ("device", "imgsz", "baseline")},
+        **{name: header[name] for name in ("memory_format", "environment")},
+        "measurements": [
+            _measurement(record, _times_of(record, records), spec["baseline"])
+            for record in records
+            if record["kind"] == "measurement"
+        ],
+        "left_out": [
+            {name: record[name] for name in ("batch", "precision", "why")}
+            for record in records
+            if record["kind"] == "left out"
+        ],
+    }
+
+
+def median_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Return an interval for the median of each row, a time series whose successive values may be correlated.
+
+    Args:
+        values: Shape ``(series, times)``.
+        level: Probability with which the interval covers the median.
+
+    Returns:
+        Lower and upper ends, shape ``(series,)`` each.
+    """
+    n = values.shape[1]
+    half = NormalDist().inv_cdf((1 + level) / 2) * n / (2 * np.sqrt(effective_number(values)))
+    low = np.maximum((n - 1) / 2 - half, 0)
+    ordered = np.sort(values, axis=1)
+    return _at_rank(ordered, low), _at_rank(ordered, n - 1 - low)
+
+
+def effective_number(values: np.ndarray) -> np.ndarray:
+    """Return as how many independent values those of each row count, at most as many as there are.
+
+    For an autocorrelation ``r`` that falls off geometrically it is ``n (1 - r) / (1 + r)``. ``r`` is that of the ranks,
+    from one value to the next or, if larger, the root of that to the next but one, so that a slow part under fast
+    noise is seen; both are corrected for being too small in short series.
+
+    Args:
+        values: Shape ``(series, times)``.
+    """
+    n = values.shape[1]
+    if n < 4:
+        return np.full(len(values), float(n))
+    ranks = values.argsort(axis=1).argsort(axis=1) - (n - 1) / 2
+    first, second = ((ranks[:, lag:] * ranks[:, :-lag]).sum(axis=1) / (ranks**2).sum(axis=1) for lag in (1, 2))
+    first = first + (1 + 4 * first.clip(0)) / n
+    second = second + (1 + 2 * first.clip(0)) / n
+    slow = np.sqrt(second.clip(0)) * (first > 0)
+    r = np.maximum(first, slow).clip(0, _AT_MOST)
+    return n * (1 - r) / (1 + r)
+
+
+def _at_rank(ordered: np.ndarray, rank: np.ndarray) -> np.ndarray:
+    """Return each row's value at a rank from 0, between two of them where the rank is no whole number."""
+    below = np.floor(rank).astype(int)
+    above = np.ceil(rank).astype(int)
+    rows = np.arange(len(ordered))
+    return ordered[rows, below] + (rank - below) * (ordered[rows, above] - ordered[rows, below])
+
+
+def _times_of(measurement: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Return a measurement's milliseconds by arm, round by round."""
+    which = (measurement["batch"], measurement["precision"])
+    rounds = [r["milliseconds"] for r in records if r["kind"] == "round" and (r["batch"], r["precision"]) == which]
+    return {arm: np.array([times[arm] for times in rounds]) for arm in measurement["peak_memory_mb"]}
+
+
+def _measurement(record: Mapping[str, Any], times: dict[str, np.ndarray], baseline: str) -> dict[str, Any]:
+    all_times = np.stack(list(times.values()))  # (arms, rounds)
+    ratios = all_times / times[baseline]
+    p5, median, p95 = np.percentile(all_times, (5, 50, 95), axis=1)
+    low, high = median_interval(ratios)
+    columns = {
+        "median_ms": median,
+        "p5_ms": p5,
+        "p95_ms": p95,
+        "images_per_second": record["batch"] * 1e3 / median,
+        "ratio": np.median(ratios, axis=1),
+        "ratio_low": low,
+        "ratio_high": high,
+    }
+    spread, drift = _spread(times[baseline]), _drift(times[baseline])
+    return {
+        "batch": record["batch"],
+        "precision": record["precision"],
+        "rounds": all_times.shape[1],
+        "unstable": bool(spread > SPREAD_LIMIT or max(drift, 1 / drift) > DRIFT_LIMIT),
+        "spread": spread,
+        "drift": drift,
+        "arms": {
+            arm: {
+                **{name: float(column[i]) for name, column in columns.items()},
+                "peak_memory_mb": record["peak_memory_mb"][arm],
+            }
+            for i, arm in enumerate(times)
+        },
+    }
+
+
+def _spread(times: np.ndarray) -> float:
+    low, high = np.percentile(times, (5, 95))
+    return float(high / low)
+
+
+def _drift(times: np.ndarray) -> float:
+    third = max(1, len(times) // 3)
+    return float(np.median(times[-third:]) / np.median(times[:third]))
