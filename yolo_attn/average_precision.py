@@ -181,7 +181,7 @@ class _Readout:
 
 
 def _first_count_to(totals: np.ndarray, reaches: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-    """Return the smallest count, 1 at least, whose recall, in floating point, reaches each of ``RECALLS``: ``(U, X)``."""
+    """Return the smallest count, 1 at least, whose recall reaches each of the recalls, as floats: ``(U, X)``."""
     count = np.maximum(np.floor(RECALLS * totals), 1)
     for _ in range(2):  # rounding may have gone down twice
         count = np.where(reaches(count / totals, RECALLS), count, count + 1)
