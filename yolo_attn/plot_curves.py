@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from yolo_attn.plot_forest import BLUE, COLUMNS, GREY, grid, shorten
-from yolo_attn.report_read import Arm, Summary, arms, baseline, compared, look
+from yolo_attn.plot_forest import BLUE, GREY, grid, is_leftmost, label_lowest, shorten
+from yolo_attn.report_read import Arm, Summary, baseline, compared, look
 
 
 def draw_curves(summary: Summary) -> Figure | None:
@@ -17,27 +17,21 @@ def draw_curves(summary: Summary) -> Figure | None:
     drawn = [a for a in compared(summary) if look(a, "curve", "epochs")] or [reference]
     if drawn == [None]:
         return None
-    figure, cells = grid(len(drawn), 2.1)
+    figure, cells = grid(len(drawn), 1.9)
     for k, (axes, arm) in enumerate(zip(cells, drawn, strict=True)):
         if k:
             axes.sharex(cells[0])
             axes.sharey(cells[0])
-            axes.tick_params(labelleft=k % COLUMNS == 0)
+            axes.tick_params(labelleft=is_leftmost(axes))
         if reference and arm is not reference:
             _draw(axes, reference, GREY, 1.4)
         _draw(axes, arm, GREY if arm is reference else BLUE, 1.8)
-        axes.set_title(shorten(arm["name"]), loc="left", fontweight="bold", color=GREY if arm is reference else BLUE)
+        axes.set_title(shorten(arm["name"]), loc="left", fontweight="bold")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        if k + COLUMNS >= len(drawn):
-            axes.set_xlabel("epoch")
-        if k % COLUMNS == 0:
-            axes.set_ylabel(arms_quantity(summary))
+        label_lowest(axes, cells, "epoch")
+        if is_leftmost(axes):
+            axes.set_ylabel(arm["curve"]["quantity"])
     return figure
-
-
-def arms_quantity(summary: Summary) -> str:
-    """Return what the curves show."""
-    return next((q for a in arms(summary) if (q := look(a, "curve", "quantity"))), "")
 
 
 def _draw(axes: Axes, arm: Arm, colour: str, width: float) -> None:
@@ -48,5 +42,7 @@ def _draw(axes: Axes, arm: Arm, colour: str, width: float) -> None:
     held = ~np.isnan(values).all(axis=0)
     x, values = np.asarray(epochs)[held], values[:, held]
     if len(seeds) > 1:
-        axes.fill_between(x, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color=colour, alpha=0.22, linewidth=0)
+        axes.fill_between(
+            x, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color=colour, alpha=0.22, linewidth=0
+        )
     axes.plot(x, np.nanmean(values, axis=0), color=colour, linewidth=width, marker="o" if len(x) == 1 else None)

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 WIDTH = 8.4  # inches, of every figure
-COLUMNS = 3
-GREY, BLUE, RED = "#6b6b6b", "#0072b2", "#d55e00"
+BLACK, GREY, BLUE, RED = "#333333", "#6b6b6b", "#0072b2", "#d55e00"
 VERDICT_COLOURS = {"better": BLUE, "worse": RED, "not significant": GREY}
 
 
@@ -39,18 +38,21 @@ class Mark:
     singles: tuple[float, ...] = ()
 
 
-def draw_panel(axes: Axes, marks: Sequence[Mark], zero: float = 0.0) -> None:
+def draw_panel(axes: Axes, marks: Sequence[Mark], zero: float = 0.0, ticks: int = 7) -> None:
     """Draw one forest plot, the first mark on top.
 
     Args:
         axes: Where to.
         marks: What, one row each.
         zero: Where "no difference" lies.
+        ticks: About how many numbers the scale gets.
     """
     axes.axvline(zero, color=GREY, linewidth=1.2, zorder=1)
     for row, mark in enumerate(marks):
         if mark.low is not None and mark.high is not None:
-            axes.plot([mark.low, mark.high], [row, row], color=mark.colour, linewidth=2, solid_capstyle="butt", zorder=2)
+            axes.plot(
+                [mark.low, mark.high], [row, row], color=mark.colour, linewidth=2, solid_capstyle="butt", zorder=2
+            )
         axes.plot(mark.singles, [row + 0.27] * len(mark.singles), ".", color="#9a9a9a", markersize=4, zorder=2)
         inside = mark.colour if mark.filled else "white"
         axes.plot(mark.estimate, row, "o", color=mark.colour, markerfacecolor=inside, markersize=6, zorder=3)
@@ -58,12 +60,10 @@ def draw_panel(axes: Axes, marks: Sequence[Mark], zero: float = 0.0) -> None:
     axes.set_ylim(len(marks) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=ticks, steps=[1, 2, 5, 10]))
 
 
-def forest_panels(
-    panels: Mapping[str, Sequence[Mark]], quantity: str, same_rows: bool, zero: float = 0.0
-) -> Figure:
+def forest_panels(panels: Mapping[str, Sequence[Mark]], quantity: str, same_rows: bool, zero: float = 0.0) -> Figure:
     """Draw several forest plots with one scale for all.
 
     Args:
@@ -75,27 +75,42 @@ def forest_panels(
     if same_rows:
         names = list(dict.fromkeys(mark.name for marks in panels.values() for mark in marks))
     height = max(len(names) if same_rows else len(marks) for marks in panels.values())
-    figure, cells = grid(len(panels), 0.75 + 0.25 * height)
+    figure, cells = grid(len(panels), 0.6 + 0.25 * height)
     low, high = _limits([mark for marks in panels.values() for mark in marks], zero)
-    for k, (axes, (title, marks)) in enumerate(zip(cells, panels.items(), strict=True)):
-        draw_panel(axes, _aligned(marks, names) if same_rows else marks, zero)
+    for axes, (title, marks) in zip(cells, panels.items(), strict=True):
+        draw_panel(axes, _aligned(marks, names) if same_rows else marks, zero, ticks=4)
         axes.set_title(shorten(title), loc="left", fontweight="bold")
         axes.set_xlim(low, high)
-        if same_rows and k % COLUMNS:
+        if same_rows and not is_leftmost(axes):
             axes.set_yticklabels([])
-        if k + COLUMNS >= len(panels):
-            axes.set_xlabel(quantity)
+        label_lowest(axes, cells, quantity)
     return figure
 
 
 def grid(panels: int, height: float) -> tuple[Figure, list[Axes]]:
-    """Return a figure with so many panels, ``COLUMNS`` in a row, each so many inches high."""
-    rows, columns = -(-panels // COLUMNS), min(panels, COLUMNS)
-    figure = Figure(figsize=(WIDTH, height * rows))
+    """Return a figure with so many panels, two or three in a row, each so many inches high."""
+    columns = panels if panels < 3 else 2 if panels == 4 else 3
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(WIDTH, height * rows + 0.4))
+    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.06)
     cells = list(figure.subplots(rows, columns, squeeze=False).flat)
     for empty in cells[panels:]:
         empty.remove()
     return figure, cells[:panels]
+
+
+def is_leftmost(axes: Axes) -> bool:
+    """Tell whether a panel begins a row of the grid."""
+    return axes.get_subplotspec().is_first_col()
+
+
+def label_lowest(axes: Axes, cells: Sequence[Axes], quantity: str) -> None:
+    """Put numbers and a label at the scale of a panel that has no other below it, and neither at the others'."""
+    columns = axes.get_gridspec().ncols
+    lowest = cells.index(axes) + columns >= len(cells)
+    axes.tick_params(axis="x", labelbottom=lowest)
+    if lowest:
+        axes.set_xlabel(quantity)
 
 
 def shorten(name: str, most: int = 30) -> str:
@@ -107,7 +122,7 @@ def shorten(name: str, most: int = 30) -> str:
     """
     name = " ".join(name.split())
     keep = most // 2
-    return name if len(name) <= most else f"{name[:most - keep - 1]}…{name[-keep:]}"
+    return name if len(name) <= most else f"{name[: most - keep - 1]}…{name[-keep:]}"
 
 
 def _aligned(marks: Sequence[Mark], names: Sequence[str]) -> list[Mark]:

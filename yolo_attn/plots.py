@@ -13,7 +13,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 
 from yolo_attn.plot_curves import draw_curves
-from yolo_attn.plot_forest import BLUE, GREY, VERDICT_COLOURS, WIDTH, Mark, draw_panel, forest_panels, shorten
+from yolo_attn.plot_forest import BLACK, GREY, VERDICT_COLOURS, WIDTH, Mark, draw_panel, forest_panels, shorten
 from yolo_attn.plot_tradeoff import draw_tradeoff
 from yolo_attn.report_format import estimate
 from yolo_attn.report_read import (
@@ -63,7 +63,10 @@ def draw(summary: Summary) -> dict[str, Figure]:
     drawers = (_differences, draw_tradeoff, draw_curves, _metrics, _classes, _speed)
     with _styled():
         drawn = {name: drawer(summary) for name, drawer in zip(NAMES, drawers, strict=True)}
-    return {name: figure for name, figure in drawn.items() if figure is not None}
+        made = {name: figure for name, figure in drawn.items() if figure is not None}
+        for figure in made.values():
+            figure.draw_without_rendering()  # the first drawing decides where ticks are, the next makes room for them
+    return made
 
 
 def to_svg(figure: Figure, name: str) -> str:
@@ -124,10 +127,10 @@ def _differences(summary: Summary) -> Figure | None:
 
 def _metrics(summary: Summary) -> Figure | None:
     panels = {}
-    for metric in metrics(summary)[1:]:
+    for metric in metrics(summary):
         if marks := [_mark(arm, metric) for arm in compared(summary) if difference(arm, metric)]:
             panels[metric] = marks
-    return forest_panels(panels, "difference", same_rows=True) if panels else None
+    return forest_panels(panels, "difference", same_rows=True) if len(panels) > 1 else None
 
 
 def _classes(summary: Summary) -> Figure | None:
@@ -140,7 +143,7 @@ def _class_marks(arm: Arm) -> list[Mark]:
     rows.sort(key=lambda r: -r["estimate"])
     if len(rows) > 2 * _MOST:
         rows = rows[:_MOST] + rows[-_MOST:]
-    return [Mark(r["class"], r["estimate"], r.get("low"), r.get("high"), BLUE, True) for r in rows]
+    return [Mark(r["class"], r["estimate"], r.get("low"), r.get("high"), BLACK, True) for r in rows]
 
 
 def _speed(summary: Summary) -> Figure | None:

@@ -34,7 +34,8 @@ def headline(summary: Summary) -> str:
     if not judged:
         return f"No difference in {metric} to {name or 'a baseline'} could be tested."
     named = {
-        word: [a["name"] for a in judged if verdict(a, metric) == word] for word in ("better", "worse", "not significant")
+        word: [a["name"] for a in judged if verdict(a, metric) == word]
+        for word in ("better", "worse", "not significant")
     }
     if len(named["not significant"]) == len(judged):
         who = f"None of the {len(judged)} models is" if len(judged) > 1 else f"{judged[0]['name']} is not"
@@ -42,7 +43,7 @@ def headline(summary: Summary) -> str:
     said = [f"{listing(named[w])} {_is(named[w])} significantly {w}" for w in ("better", "worse") if named[w]]
     rest = named["not significant"]
     unknown = f" For {_the_rest(rest)} no difference is shown." if rest else ""
-    return f"{'; '.join(said)} than {name} in {metric}.{unknown}"
+    return f"{' and '.join(said)} than {name} in {metric}.{unknown}"
 
 
 def answers(summary: Summary) -> list[Line]:
@@ -121,7 +122,7 @@ def _speed(summary: Summary, arm: Arm) -> list[Part]:
         return [f"; {slower_or_faster(timed['ratio'])}{at}, without an interval{doubt}"]
     bounds = f"{slowdown_interval(low, high)} %"
     if low <= 1 <= high:
-        return [f"; no difference in speed shown{at}, {bounds} of time{doubt}"]
+        return [f"; no difference in speed shown{at} {bounds}{doubt}"]
     return [f"; {slower_or_faster(timed['ratio'])}{at} {bounds}{doubt}"]
 
 

@@ -39,5 +39,9 @@ def _row(summary: Summary, arm: Arm, metric: str) -> dict[str, object]:
     if found := difference(arm, metric):
         row |= {k if k.startswith(("p", "v")) else f"difference_{k}": found.get(k) for k in _DIFFERENCE}
         by_seed = found.get("by_seed") or []
-        row |= {f"difference_seed_{s}": v for s, v in zip(paired_seeds(arm, summary), by_seed, strict=True)} if by_seed else {}
+        row |= (
+            {f"difference_seed_{s}": v for s, v in zip(paired_seeds(arm, summary), by_seed, strict=True)}
+            if by_seed
+            else {}
+        )
     return row

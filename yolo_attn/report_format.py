@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from yolo_attn.report_blocks import Muted, Part
 from yolo_attn.report_read import Summary, look
 
 MISSING = "–"
@@ -31,7 +32,9 @@ def interval(low: float | None, high: float | None, digits: int = 4, sign: bool 
     return f"[{number(low, digits, sign)}, {number(high, digits, sign)}]"
 
 
-def with_interval(value: float | None, low: float | None, high: float | None, digits: int = 4, sign: bool = False) -> str:
+def with_interval(
+    value: float | None, low: float | None, high: float | None, digits: int = 4, sign: bool = False
+) -> str:
     """Return a number followed by its interval, where there is one.
 
     Examples:
@@ -44,6 +47,12 @@ def with_interval(value: float | None, low: float | None, high: float | None, di
 def estimate(found: Mapping[str, Any] | None, digits: int = 4) -> str:
     """Return a difference with its interval; the baseline's and a missing one are a dash."""
     return with_interval(look(found, "estimate"), look(found, "low"), look(found, "high"), digits, sign=True)
+
+
+def apart(text: str) -> list[Part]:
+    """Return a number, and what follows it (an interval, a spread) as text of less weight."""
+    value, space, rest = text.partition(" ")
+    return [value, Muted(space + rest)] if rest else [value]
 
 
 def p_value(value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -28,6 +29,7 @@ from yolo_attn.report_format import ARROWS
 from yolo_attn.report_read import Summary
 from yolo_attn.report_sections import build
 
+_TOGETHER = re.compile(r"\[[−+\d., ]+\]|\d %|p [=<] [\d.]+|± ")
 _TAGS = {Strong: "strong", Code: "code", Muted: "small"}
 
 
@@ -124,9 +126,13 @@ def _line(line: Line) -> str:
 
 def _part(part: Part) -> str:
     if isinstance(part, str):
-        return escape(part)
+        return _text(part)
     if isinstance(part, Verdict):
         tone = part.word.replace(" ", "-") if part.word in ARROWS else "unknown"
         return f'<span class="verdict {tone}">{escape(ARROWS.get(part.word, part.word))}</span>'
     tag = _TAGS[type(part)]
-    return f"<{tag}>{escape(part.text)}</{tag}>"
+    return f"<{tag}>{_text(part.text)}</{tag}>"
+
+
+def _text(text: str) -> str:
+    return _TOGETHER.sub(lambda found: found[0].replace(" ", "\u00a0"), escape(text))

@@ -26,7 +26,9 @@ def protocol_section(summary: Summary) -> Section:
     optional = {"weights, checksum"}
     rows: list[list[Line]] = [[k, v or "not stored"] for k, v in facts if v or k not in optional]
     title = "What the results were obtained with"
-    return Section("protocol", "How this was obtained", [Table(title, ["what", "value"], rows, words=frozenset({0, 1}))])
+    return Section(
+        "protocol", "How this was obtained", [Table(title, ["what", "value"], rows, words=frozenset({0, 1}))]
+    )
 
 
 def _recipe(summary: Summary) -> Line | None:

@@ -9,7 +9,6 @@ from yolo_attn import report_answer
 from yolo_attn.report_blocks import (
     Block,
     Bullets,
-    Code,
     Fold,
     Line,
     Muted,
@@ -24,6 +23,7 @@ from yolo_attn.report_blocks import (
 )
 from yolo_attn.report_format import (
     MISSING,
+    apart,
     count,
     estimate,
     interval,
@@ -115,21 +115,24 @@ def _results(summary: Summary) -> Section:
     head = ["model", "params, M", "GFLOPs", f"{metric}, mean ± sd", "seeds", f"difference [{interval_name(summary)}]"]
     head += ["p, Holm", "verdict"]
     if measurement:
-        head += ["latency, ms, median [p5, p95]", f"time ratio [{interval_name(summary)}]"]
+        head += ["latency, ms: median [p5, p95]", f"time ratio [{interval_name(summary)}]"]
     rows = [_main_row(summary, arm, metric, measurement) for arm in arms(summary)]
     blocks: list[Block] = [Table(f"Models, their {metric} and speed", head, rows, words=frozenset({0, 7}))]
     notes = [f"Difference: mean over seeds of the model's {metric} minus that of {look(summary, 'baseline')}."]
     if compared(summary):
         notes.append(f"p: adjusted by Holm for {plural(len(compared(summary)), 'comparison')}.")
     if measurement:
-        notes.append(f"Time: {_measured_how(summary, measurement)}; the ratio is to {look(summary, 'baseline')}.")
+        how = f"{_measured_how(measurement)}, {_measured_where(summary)}"
+        notes.append(f"Time: {how}; the ratio is to {look(summary, 'baseline')}.")
     else:
         notes.append("Speed was not measured.")
     caption = (
         f"Differences in {metric} with their {interval_name(summary)}; small grey dots are single seeds. Filled: "
         "significant (blue better, red worse); hollow: not significant."
     )
-    picture = Picture("differences", f"Difference in {metric} to the baseline, model by model, as in the table.", caption)
+    picture = Picture(
+        "differences", f"Difference in {metric} to the baseline, model by model, as in the table.", caption
+    )
     return Section("results", "Results", [*blocks, Paragraph([Muted(" ".join(notes))]), picture])
 
 
@@ -140,7 +143,12 @@ def _main_row(summary: Summary, arm: Arm, metric: str, measurement: Mapping[str,
         found, is_baseline = difference(arm, metric), arm["name"] == look(summary, "baseline")
         word = look(found, "verdict")
         missing = "baseline" if is_baseline else "not tested"
-        row += [_mean_and_sd(arm, metric), str(len(arm["seeds"])), estimate(found), p_value(look(found, "p_holm"))]
+        row += [
+            _mean_and_sd(arm, metric),
+            str(len(arm["seeds"])),
+            apart(estimate(found)),
+            p_value(look(found, "p_holm")),
+        ]
         row.append([Verdict(word)] if word else missing)
     else:
         row += [MISSING, "0", MISSING, MISSING, "no complete run"]
@@ -155,8 +163,8 @@ def _tradeoff(summary: Summary) -> Section:
         return Section("tradeoff", "Accuracy against speed")
     metric, lines = primary(summary), report_answer.tradeoff(summary)
     caption = (
-        f"Bars are the {interval_name(summary)}s of the difference to {look(summary, 'baseline')} in {metric} and of the "
-        "ratio of times. The dashed line joins the models that no other beats in both by its point estimate. Models "
+        f"Bars are the {interval_name(summary)}s of the difference to {look(summary, 'baseline')} in {metric} and of "
+        "the ratio of times. The dashed line joins the models that no other beats in both by its point estimate. Models "
         "whose bars overlap are not ordered: being on the line is no result in itself."
     )
     picture = Picture("tradeoff", f"{metric} against latency, one point per model, with intervals.", caption)
@@ -192,14 +200,15 @@ def _metrics(summary: Summary) -> Section:
             "difference comes from."
         )
         caption = f"Differences with their {interval_name(summary)}. {warning} All panels have the same scale."
-        blocks.append(Picture("metrics", "Differences in the other metrics, one panel per metric.", caption))
+        blocks.append(Picture("metrics", "Differences in every metric, one panel per metric.", caption))
         blocks.append(Fold("All numbers of the tests, and every seed", [_statistics(summary, tested), _seeds(summary)]))
     return Section("metrics", "All metrics", blocks)
 
 
 def _judged(found: Mapping[str, Any] | None) -> Line:
     marked = {"better": "▲ ", "worse": "▼ "}.get(look(found, "verdict"))
-    return [marked, Strong(estimate(found))] if marked else estimate(found)
+    value, *rest = apart(estimate(found))
+    return [marked, Strong(value), *rest] if marked else [value, *rest]
 
 
 def _statistics(summary: Summary, tested: list[Arm]) -> Table:
@@ -248,18 +257,24 @@ def _classes(summary: Summary) -> Section:
     base = look(summary, "baseline") or "baseline"
     rows = [
         [name, count(row.get("targets")), number(row.get("baseline"), 3)]
-        + [estimate(of_arm.get(name), digits=3) for of_arm in by_arm]
+        + [apart(estimate(of_arm.get(name), digits=3)) for of_arm in by_arm]
         for name, row in known.items()
     ]
-    table = Table(f"Difference in {primary(summary)} by class", ["class", "targets", base, *(a["name"] for a in tested)], rows)
+    table = Table(
+        f"Difference in {primary(summary)} by class", ["class", "targets", base, *(a["name"] for a in tested)], rows
+    )
     blocks.append(Fold(f"All {len(known)} classes", [table]))
     if without := look(summary, "data", "classes_without_targets"):
-        blocks.append(Paragraph([Muted(f"Without a target in the data, hence not judged: {listing(without, most=20)}.")]))
+        blocks.append(
+            Paragraph([Muted(f"Without a target in the data, hence not judged: {listing(without, most=20)}.")])
+        )
     return Section("classes", "Classes", blocks)
 
 
 def _class_warning(summary: Summary, tested: list[Arm]) -> str:
-    bounded = [row for a in tested for row in a["per_class"] if row.get("low") is not None and row.get("high") is not None]
+    bounded = [
+        row for a in tested for row in a["per_class"] if row.get("low") is not None and row.get("high") is not None
+    ]
     text = "The intervals of single classes are not adjusted for the many classes and models looked at."
     level = look(summary, "bootstrap", "level")
     if bounded and level:
@@ -272,29 +287,42 @@ def _class_warning(summary: Summary, tested: list[Arm]) -> str:
 
 
 def _speed(summary: Summary) -> Section:
+    if not measurements(summary):
+        return Section("speed", "Speed and cost", [Paragraph("Speed was not measured."), *_training_cost(summary)])
     blocks: list[Block] = []
+    if where := _measured_where(summary):
+        blocks.append(Paragraph([Muted(f"Measured {where}.")]))
     for measurement in measurements(summary):
-        head = ["model", "latency, ms, median [p5, p95]", f"time ratio [{interval_name(summary)}]", "images/s", "peak memory, MB"]
+        head = [
+            "model",
+            "latency, ms: median [p5, p95]",
+            f"time ratio [{interval_name(summary)}]",
+            "images/s",
+            "peak memory, MB",
+        ]
         rows = [
             [_name(summary, a), *_speed_cells(look(measurement, "arms", a["name"]))]
             for a in arms(summary)
             if look(measurement, "arms", a["name"])
         ]
-        title = f"{setting(measurement).capitalize()}{' (unstable)' if measurement.get('unstable') else ''}"
-        blocks += [Table(title, head, rows, headed=True), Paragraph([Muted(_measured_how(summary, measurement) + ".")])]
-    if blocks and compared(summary):
+        title = _measured_how(measurement).capitalize() + (" (unstable)" if measurement.get("unstable") else "")
+        blocks.append(Table(title, head, rows, headed=True))
+    if compared(summary):
         caption = (
-            f"Time of one batch divided by that of {look(summary, 'baseline')}, with its {interval_name(summary)}; right of "
-            "1 is slower. Filled: the interval does not contain 1."
+            f"Time of one batch divided by that of {look(summary, 'baseline')}, with its {interval_name(summary)}; right "
+            "of 1 is slower. Filled: the interval does not contain 1."
         )
-        blocks.insert(0, Picture("speed", "Ratios of times to the baseline, as in the tables.", caption))
-    if not blocks:
-        blocks.append(Paragraph("Speed was not measured."))
+        blocks.append(Picture("speed", "Ratios of times to the baseline, as in the tables.", caption))
     return Section("speed", "Speed and cost", [*blocks, *_training_cost(summary)])
 
 
 def _speed_cells(timed: Mapping[str, Any]) -> list[Line]:
-    return [_latency(timed), _ratio(timed), significant(timed.get("images_per_second")), count(timed.get("peak_memory_mb"))]
+    return [
+        _latency(timed),
+        _ratio(timed),
+        significant(timed.get("images_per_second")),
+        count(timed.get("peak_memory_mb")),
+    ]
 
 
 def _training_cost(summary: Summary) -> list[Block]:
@@ -321,27 +349,26 @@ def _name(summary: Summary, arm: Arm) -> list[Part]:
     return [Strong(arm["name"]), Muted(mark)] if mark else [Strong(arm["name"])]
 
 
-def _mean_and_sd(arm: Arm, metric: str) -> str:
+def _mean_and_sd(arm: Arm, metric: str) -> Line:
     sd = look(arm, "metrics", metric, "sd")
-    return number(mean(arm, metric)) + (f" ± {number(sd)}" if sd is not None else "")
+    return apart(number(mean(arm, metric)) + (f" ± {number(sd)}" if sd is not None else ""))
 
 
-def _latency(timed: Mapping[str, Any] | None) -> str:
+def _latency(timed: Mapping[str, Any] | None) -> Line:
     median = look(timed, "median_ms")
     digits = 2 if median is not None and median < 10 else 1
-    return with_interval(median, look(timed, "p5_ms"), look(timed, "p95_ms"), digits)
+    return apart(with_interval(median, look(timed, "p5_ms"), look(timed, "p95_ms"), digits))
 
 
-def _ratio(timed: Mapping[str, Any] | None) -> str:
-    return with_interval(look(timed, "ratio"), look(timed, "ratio_low"), look(timed, "ratio_high"), 3)
+def _ratio(timed: Mapping[str, Any] | None) -> Line:
+    return apart(with_interval(look(timed, "ratio"), look(timed, "ratio_low"), look(timed, "ratio_high"), 3))
 
 
-def _measured_how(summary: Summary, measurement: Mapping[str, Any]) -> str:
-    device, imgsz, rounds = look(summary, "speed", "device"), look(summary, "speed", "imgsz"), measurement.get("rounds")
-    said = [
-        setting(measurement),
-        f"{imgsz} px" if imgsz else None,
-        f"on {device}" if device else None,
-        plural(rounds, "round") + " of each model" if rounds else None,
-    ]
-    return ", ".join(filter(None, said))
+def _measured_how(measurement: Mapping[str, Any]) -> str:
+    rounds = measurement.get("rounds")
+    return setting(measurement) + (f", {plural(rounds, 'round')} of each model" if rounds else "")
+
+
+def _measured_where(summary: Summary) -> str:
+    device, imgsz = look(summary, "speed", "device"), look(summary, "speed", "imgsz")
+    return " ".join(filter(None, [f"on images of {imgsz} px" if imgsz else None, f"on {device}" if device else None]))
