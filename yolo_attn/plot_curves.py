@@ -1,0 +1,48 @@
+"""Learning curves of a comparison: one panel per model, the baseline in grey behind it."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from yolo_attn.plot_forest import BLUE, GREY, grid, is_leftmost, label_lowest, shorten
+from yolo_attn.report_read import Arm, Summary, baseline, compared, look
+
+
+def draw_curves(summary: Summary) -> Figure | None:
+    """Draw the mean over seeds and the range of the seeds, by epoch; ``None`` where no curve is stored."""
+    reference = baseline(summary) if look(baseline(summary), "curve", "epochs") else None
+    drawn = [a for a in compared(summary) if look(a, "curve", "epochs")] or [reference]
+    if drawn == [None]:
+        return None
+    figure, cells = grid(len(drawn), 1.9)
+    for k, (axes, arm) in enumerate(zip(cells, drawn, strict=True)):
+        if k:
+            axes.sharex(cells[0])
+            axes.sharey(cells[0])
+            axes.tick_params(labelleft=is_leftmost(axes))
+        if reference and arm is not reference:
+            _draw(axes, reference, GREY, 1.4)
+        _draw(axes, arm, GREY if arm is reference else BLUE, 1.8)
+        axes.set_title(shorten(arm["name"]), loc="left", fontweight="bold")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        label_lowest(axes, cells, "epoch")
+        if is_leftmost(axes):
+            axes.set_ylabel(arm["curve"]["quantity"])
+    return figure
+
+
+def _draw(axes: Axes, arm: Arm, colour: str, width: float) -> None:
+    epochs, seeds = arm["curve"]["epochs"], arm["curve"]["by_seed"]
+    values = np.full((len(seeds), len(epochs)), np.nan)  # a run that stopped early leaves the rest empty
+    for row, seed in zip(values, seeds, strict=True):
+        row[: len(seed)] = [np.nan if v is None else v for v in seed]
+    held = ~np.isnan(values).all(axis=0)
+    x, values = np.asarray(epochs)[held], values[:, held]
+    if len(seeds) > 1:
+        axes.fill_between(
+            x, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color=colour, alpha=0.22, linewidth=0
+        )
+    axes.plot(x, np.nanmean(values, axis=0), color=colour, linewidth=width, marker="o" if len(x) == 1 else None)

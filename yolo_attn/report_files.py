@@ -1,0 +1,46 @@
+"""Write a comparison's report: everything is made first, then put in place."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from yolo_attn import plots
+from yolo_attn.report_csv import to_csv
+from yolo_attn.report_html import to_html
+from yolo_attn.report_markdown import to_markdown
+from yolo_attn.report_read import Summary
+
+
+def render(summary: Summary, out: Path) -> None:
+    """Write ``report.md``, ``report.html``, ``results.csv`` and ``plots/``, each file whole or not at all.
+
+    Plots of an earlier report that this one does not have are removed; other files are left alone. Where something in
+    the summary cannot be rendered, nothing is written.
+
+    Args:
+        summary: What ``results.json`` holds.
+        out: The comparison's folder; made where it does not exist.
+    """
+    drawn = plots.draw(summary)
+    svgs = {name: plots.to_svg(figure, name) for name, figure in drawn.items()}
+    files = {f"plots/{name}.svg": svg.encode() for name, svg in svgs.items()}
+    files |= {f"plots/{name}.png": plots.to_png(figure) for name, figure in drawn.items()}
+    files["results.csv"] = to_csv(summary).encode()
+    files["report.md"] = to_markdown(summary, plots=drawn).encode()
+    files["report.html"] = to_html(summary, svgs).encode()
+    _put(files, out)
+    for name in set(plots.NAMES) - set(drawn):
+        for ending in ("svg", "png"):
+            (out / "plots" / f"{name}.{ending}").unlink(missing_ok=True)
+
+
+def _put(files: dict[str, bytes], out: Path) -> None:
+    (out / "plots").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".report-", dir=out) as held:
+        parts = {name: Path(held) / name.replace("/", "-") for name in files}
+        for name, content in files.items():
+            parts[name].write_bytes(content)
+        for name, part in parts.items():
+            os.replace(part, out / name)

@@ -1,0 +1,138 @@
+"""The report of a comparison as one HTML file that needs nothing else: no network, no script, no other file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+
+from yolo_attn import plots
+from yolo_attn.report_blocks import (
+    Block,
+    Bullets,
+    Code,
+    Fold,
+    Line,
+    Muted,
+    Paragraph,
+    Part,
+    Picture,
+    Report,
+    Section,
+    Strong,
+    Table,
+    Verdict,
+    parts,
+)
+from yolo_attn.report_format import ARROWS
+from yolo_attn.report_read import Summary
+from yolo_attn.report_sections import build
+
+_TOGETHER = re.compile(r"\[[−+\d., ]+\]|\d %|p [=<] [\d.]+|± ")
+_TAGS = {Strong: "strong", Code: "code", Muted: "small"}
+
+
+def to_html(summary: Summary, svgs: Mapping[str, str] | None = None) -> str:
+    """Return the report of a comparison; the same summary gives the same bytes.
+
+    Args:
+        summary: What ``results.json`` holds.
+        svgs: The plots by name, as SVG; drawn here where not given.
+    """
+    report = build(summary)
+    if svgs is None:
+        svgs = {name: plots.to_svg(figure, name) for name, figure in plots.draw(summary).items()}
+    style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
+    return "\n".join([
+        "<!DOCTYPE html>",
+        '<html lang="en">',
+        "<head>",
+        '<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<meta name="color-scheme" content="light dark">',
+        f"<title>{escape(report.title)}</title>",
+        f"<style>\n{style}</style>",
+        "</head>",
+        "<body>",
+        f"<header>\n<h1>{escape(report.title)}</h1>\n<p>{escape(report.subtitle)}</p>\n{_contents(report)}\n</header>",
+        "<main>",
+        *(_section(section, svgs) for section in report.sections),
+        "</main>",
+        "</body>",
+        "</html>\n",
+    ])  # fmt: skip
+
+
+def _contents(report: Report) -> str:
+    links = "\n".join(f'<li><a href="#{s.key}">{escape(s.title)}</a></li>' for s in report.sections)
+    return f'<nav aria-label="Contents">\n<ul>\n{links}\n</ul>\n</nav>'
+
+
+def _section(section: Section, svgs: Mapping[str, str]) -> str:
+    kind = ' class="warning"' if section.warning else ""
+    body = "\n".join(filter(None, (_block(block, svgs) for block in section.blocks)))
+    heading = f'<h2 id="{section.key}">{escape(section.title)}</h2>'
+    return f'<section aria-labelledby="{section.key}"{kind}>\n{heading}\n{body}\n</section>'
+
+
+def _block(block: Block, svgs: Mapping[str, str]) -> str:
+    if isinstance(block, Paragraph):
+        return f"<p>{_line(block.line)}</p>"
+    if isinstance(block, Bullets):
+        return "<ul>\n" + "\n".join(f"<li>{_line(line)}</li>" for line in block.lines) + "\n</ul>"
+    if isinstance(block, Table):
+        return _table(block)
+    if isinstance(block, Fold):
+        inside = "\n".join(_block(inner, svgs) for inner in block.blocks)
+        return f"<details>\n<summary>{escape(block.title)}</summary>\n{inside}\n</details>"
+    return _picture(block, svgs)
+
+
+def _picture(picture: Picture, svgs: Mapping[str, str]) -> str:
+    if picture.name not in svgs:
+        return ""
+    label = f'<svg role="img" aria-label="{escape(picture.alternative)}" '
+    drawn = plots.inline(svgs[picture.name], picture.name).replace("<svg ", label, 1)
+    return (
+        f'<figure>\n<div class="plot" tabindex="0" role="region" aria-label="{escape(picture.alternative)}">\n{drawn}\n'
+        f"</div>\n<figcaption>{_line(picture.caption)}</figcaption>\n</figure>"
+    )
+
+
+def _table(table: Table) -> str:
+    head = "".join(f'<th scope="col"{_kind(table, k)}>{escape(h)}</th>' for k, h in enumerate(table.head))
+    rows = "\n".join(f"<tr>{_cells(table, row)}</tr>" for row in table.rows)
+    heading = f"<h3>{escape(table.title)}</h3>\n" if table.headed else ""
+    return (
+        f'{heading}<div class="scroll" tabindex="0" role="region" aria-label="{escape(table.title)}">\n<table>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n</div>"
+    )
+
+
+def _cells(table: Table, row: list[Line]) -> str:
+    first, *others = row
+    cells = (f"<td{_kind(table, k)}>{_line(cell)}</td>" for k, cell in enumerate(others, start=1))
+    return f'<th scope="row">{_line(first)}</th>' + "".join(cells)
+
+
+def _kind(table: Table, column: int) -> str:
+    return ' class="words"' if column in table.words else ""
+
+
+def _line(line: Line) -> str:
+    return "".join(map(_part, parts(line)))
+
+
+def _part(part: Part) -> str:
+    if isinstance(part, str):
+        return _text(part)
+    if isinstance(part, Verdict):
+        tone = part.word.replace(" ", "-") if part.word in ARROWS else "unknown"
+        return f'<span class="verdict {tone}">{escape(ARROWS.get(part.word, part.word))}</span>'
+    tag = _TAGS[type(part)]
+    return f"<{tag}>{_text(part.text)}</{tag}>"
+
+
+def _text(text: str) -> str:
+    return _TOGETHER.sub(lambda found: found[0].replace(" ", "\u00a0"), escape(text))

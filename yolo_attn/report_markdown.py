@@ -1,0 +1,106 @@
+"""The report of a comparison as Markdown, as GitHub renders it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from yolo_attn.report_blocks import (
+    Block,
+    Bullets,
+    Code,
+    Fold,
+    Line,
+    Paragraph,
+    Part,
+    Picture,
+    Section,
+    Strong,
+    Table,
+    Verdict,
+    parts,
+)
+from yolo_attn.report_format import ARROWS
+from yolo_attn.report_read import Summary
+from yolo_attn.report_sections import build
+
+_MARKUP = re.compile(r"[\\`*|$~]|(?<![^\W_])_|_(?![^\W_])|(?<=\])\(")
+_LINE_START = re.compile(r"^([-+#=]|\d+(?=[.)]))")
+
+
+def to_markdown(summary: Summary, plots: Collection[str] = ()) -> str:
+    """Return the report of a comparison.
+
+    Args:
+        summary: What ``results.json`` holds.
+        plots: Names of the plots that lie in ``plots/`` beside the report; only these are shown.
+    """
+    report = build(summary)
+    texts = [f"# {_escape(report.title)}", _escape(report.subtitle)]
+    for section in report.sections:
+        texts += [f"## {_escape(section.title)}", *_section(section, plots)]
+    return "\n\n".join(filter(None, texts)) + "\n"
+
+
+def _section(section: Section, plots: Collection[str]) -> list[str]:
+    texts = [text for block in section.blocks for text in _block(block, plots)]
+    if not section.warning:
+        return texts
+    quoted = ["> " + line if line else ">" for line in "\n\n".join(texts).splitlines()]
+    return ["\n".join(["> [!WARNING]", *quoted])]
+
+
+def _block(block: Block, plots: Collection[str]) -> list[str]:
+    if isinstance(block, Paragraph):
+        return [_LINE_START.sub(_escaped_start, _line(block.line))]
+    if isinstance(block, Bullets):
+        return ["\n".join(f"- {_LINE_START.sub(_escaped_start, _line(line))}" for line in block.lines)]
+    if isinstance(block, Table):
+        return ([f"### {_escape(block.title)}"] if block.headed else []) + [_table(block)]
+    if isinstance(block, Fold):
+        inside = [text for inner in block.blocks for text in _block(inner, plots)]
+        return ["<details>", f"<summary>{_escape(block.title)}</summary>", *inside, "</details>"]
+    return _picture(block, plots)
+
+
+def _picture(picture: Picture, plots: Collection[str]) -> list[str]:
+    if picture.name not in plots:
+        return []
+    return [f"![{_escape(picture.alternative)}](plots/{picture.name}.png)", _line(picture.caption)]
+
+
+def _table(table: Table) -> str:
+    rule = ["---" if k in table.words else "--:" for k in range(len(table.head))]
+    rows = [[_escape(h) for h in table.head], rule, *([_line(cell) for cell in row] for row in table.rows)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _line(line: Line) -> str:
+    return "".join(map(_part, parts(line)))
+
+
+def _part(part: Part) -> str:
+    if isinstance(part, str):
+        return _escape(part)
+    if isinstance(part, Verdict):
+        return f"**{ARROWS.get(part.word, part.word)}**" if part.word in ("better", "worse") else _escape(part.word)
+    if isinstance(part, Strong):
+        bare = part.text.strip()
+        return part.text.replace(bare, f"**{_escape(bare)}**", 1) if bare else part.text
+    if isinstance(part, Code) and "`" not in part.text:
+        return "`" + _one_line(part.text).replace("|", "\\|") + "`"
+    return _escape(part.text)
+
+
+def _escaped_start(found: re.Match[str]) -> str:
+    start = found[1]
+    return f"{start}\\" if start.isdigit() else f"\\{start}"
+
+
+def _escape(text: str) -> str:
+    text = _one_line(text).replace("&", "&amp;").replace("<", "&lt;")
+    return _MARKUP.sub(lambda found: "\\" + found[0], text)
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s*\n\s*", " ", str(text))
