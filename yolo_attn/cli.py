@@ -109,12 +109,13 @@ def _subset(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, in
 
 
 def _compare(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
-    from yolo_attn.compare import Plan, compare, read_plan
+    from yolo_attn.compare import compare
+    from yolo_attn.matrix import Plan, read_plan
 
     arms = [word for word in arguments.models if "=" not in word]
-    settings = [word for word in [*arguments.models, *trailing] if word not in arms]
+    settings = _key_values([word for word in [*arguments.models, *trailing] if word not in arms])
     stored: dict[str, Any] = {}
-    if len(arms) == 1:
+    if len(arms) == 1 and not arms[0].startswith(("identity:", "plain:")):
         stored = read_plan(arms[0])
         arms = stored["arms"]
     plan = Plan(
@@ -122,9 +123,19 @@ def _compare(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, i
         data=arguments.data or stored.get("data") or _missing("--data"),
         weights=arguments.weights or stored.get("weights"),
         seeds=_integers(arguments.seeds) if arguments.seeds else stored.get("seeds", (0, 1, 2)),
-        overrides={**stored.get("overrides", {}), **_key_values(settings)},
+        controls=arguments.controls.split(",") if arguments.controls else stored.get("controls", ()),
+        device=settings.pop("device", stored.get("device")),
+        threads=arguments.threads or stored.get("threads"),
+        overrides={**stored.get("overrides", {}), **settings},
     )
-    failed = compare(plan, arguments.output, say=_say("compare"))
+    failed = compare(
+        plan,
+        arguments.output,
+        say=_say("compare"),
+        executor=arguments.executor,
+        per_device=arguments.per_gpu,
+        speed_seconds=arguments.speed_seconds,
+    )
     for reason in failed:
         print(f"yolo-attn: run failed: {reason}", file=sys.stderr)
     return _stored_report(arguments.output, arguments.json), 1 if failed else 0
@@ -132,9 +143,9 @@ def _compare(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, i
 
 def _report(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     _refuse(trailing)
-    from yolo_attn import report
+    from yolo_attn import summary
 
-    report.write(arguments.folder)
+    summary.write(arguments.folder, say=_say("report"), replicates=arguments.replicates)
     return _stored_report(arguments.folder, arguments.json), 0
 
 
@@ -146,7 +157,7 @@ def _demo(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]
 
 
 def _stored_report(folder: str, as_json: bool) -> str:
-    return Path(folder, "report.json" if as_json else "report.md").read_text(encoding="utf-8").rstrip()
+    return Path(folder, "results.json" if as_json else "report.md").read_text(encoding="utf-8").rstrip()
 
 
 def _say(verb: str) -> Callable[[str], None]:
@@ -193,21 +204,33 @@ def _parser() -> argparse.ArgumentParser:
     subset.add_argument("--classes", help="keep these classes only, e.g. person,car")
     subset.add_argument("--seed", type=int, default=0, help="seed of the choice (default: 0)")
 
-    compare = _verb(verbs, "compare", _compare, "train models by one recipe and put them side by side")
-    compare.add_argument("models", nargs="+", help="model YAMLs, the baseline first; or one comparison file")
+    compare = _verb(verbs, "compare", _compare, "train models by one recipe and say what the differences are worth")
+    compare.add_argument(
+        "models",
+        nargs="+",
+        help="model YAMLs, the baseline first; identity:MODEL and plain:MODEL are controls; or one matrix file",
+    )
     compare.add_argument("--data", help="data YAML")
     compare.add_argument("--weights", help="checkpoint every model starts from, e.g. yolo11n.pt (default: none)")
     compare.add_argument("--seeds", help="e.g. 0,1,2 (the default)")
+    compare.add_argument("--controls", help="add controls of every arm with attention: identity, plain, or both with ,")
+    compare.add_argument("--executor", default="serial", help="serial | pool | ray (default: %(default)s)")
+    compare.add_argument("--per-gpu", type=int, default=1, metavar="K", help="runs at a time on each GPU, or the CPU")
+    compare.add_argument("--threads", type=int, help="threads of each run on the CPU (default: Ultralytics' choice)")
     compare.add_argument("-o", "--output", default="runs/compare", help="folder for the results (default: %(default)s)")
-    compare.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    compare.add_argument(
+        "--speed-seconds", type=float, default=20.0, help="timing, per batch size and precision; 0: none (default: 20)"
+    )
+    compare.add_argument("--json", action="store_true", help="print JSON instead of the report")
 
     demo = _verb(verbs, "demo", _demo, "drawn scenes, two trainings, one comparison: no data and no network needed")
     demo.add_argument("-o", "--output", default="runs/demo", help="folder for data and results (default: %(default)s)")
     demo.add_argument("--fast", action="store_true", help="a smoke test: too short a training to learn much")
 
-    report = _verb(verbs, "report", _report, "write the table of a comparison again from its stored results")
+    report = _verb(verbs, "report", _report, "write the report of a comparison again, from its stored results alone")
     report.add_argument("folder", help="the comparison's folder")
-    report.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    report.add_argument("--replicates", type=int, default=1000, help="draws for the intervals (default: %(default)s)")
+    report.add_argument("--json", action="store_true", help="print JSON instead of the report")
     return parser
 
 

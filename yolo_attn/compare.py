@@ -1,200 +1,146 @@
 """Train several models by one recipe, each with the same seeds, and store what came out, run by run.
 
 A run is complete when its result is there; asked again, the comparison does only what is not complete. Nothing is
-judged here: :mod:`yolo_attn.report` reads the stored results.
+judged here: :mod:`yolo_attn.summary` reads what is stored.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
+from filelock import FileLock, Timeout
 
-from yolo_attn import runs
+from yolo_attn import executors, runs, speed_files
 from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.executors import Executor, LocalPool, RayCluster
+from yolo_attn.files import write_json
+from yolo_attn.matrix import Arm, Plan, arms_of, specs_of
+from yolo_attn.progress import Progress
+from yolo_attn.summary import PLAN, RUNS, SPEED
 
-RECIPE: dict[str, Any] = {"optimizer": "SGD", "lr0": 0.01, "patience": 0, "val": False, "plots": False}
-"""What every arm is trained with unless said otherwise; the optimizer is fixed, the last epoch is the one judged."""
-
-_OURS = (
-    "model",
-    "data",
-    "seed",
-    "pretrained",
-    "project",
-    "name",
-    "save_dir",
-    "exist_ok",
-    "resume",
-    "mode",
-    "task",
-    "cfg",
-)
-_PLAN_KEYS = ("arms", "data", "weights", "seeds", "overrides")
+EXECUTORS = ("serial", "pool", "ray")
+SPEED_SECONDS = 20.0
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What to compare.
-
-    Attributes:
-        arms: Model YAMLs, by name or path; the first is the baseline.
-        data: Data YAML.
-        weights: Checkpoint whose weights every arm starts from, or ``None`` for training from scratch.
-        seeds: Seeds, each of which every arm is trained with.
-        overrides: Ultralytics' training arguments.
-    """
-
-    arms: Sequence[str]
-    data: str
-    weights: str | None = None
-    seeds: Sequence[int] = (0, 1, 2)
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-
-
-def read_plan(path: str | Path) -> dict[str, Any]:
-    """Read a comparison file: a YAML with ``arms`` and any of ``data``, ``weights``, ``seeds``, ``overrides``.
-
-    Raises:
-        YoloAttnError: If it is not one.
-    """
-    try:
-        plan = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise YoloAttnError(f"'{path}' is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(plan, dict) or not isinstance(plan.get("arms"), list):
-        raise YoloAttnError(f"'{path}' is not a comparison: it has no list 'arms' of model YAMLs")
-    for key in plan:
-        if key not in _PLAN_KEYS:
-            raise YoloAttnError(f"'{path}': {one_of('key', key, _PLAN_KEYS)}")
-    seeds = plan.get("seeds", [])
-    if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds):
-        raise YoloAttnError(f"'{path}': seeds={seeds!r} is not a list of whole numbers, e.g. [0, 1, 2]")
-    if not isinstance(plan.get("overrides", {}), dict):
-        raise YoloAttnError(f"'{path}': overrides are not settings by name, e.g. epochs: 30")
-    return plan
-
-
-def specs_of(plan: Plan) -> list[runs.RunSpec]:
-    """Check a plan and spell out its runs, seed by seed, the baseline first.
-
-    Raises:
-        YoloAttnError: If a model, the data, the weights or an override is not right; nothing is written then.
-    """
-    from yolo_attn import engine
-    from yolo_attn.registration import load_model_dict
-
-    _check_overrides(plan.overrides)
-    if not plan.seeds or len(set(plan.seeds)) < len(plan.seeds):
-        raise YoloAttnError(f"seeds {list(plan.seeds)}: give each seed once, e.g. --seeds 0,1,2")
-    names = [Path(arm).stem for arm in plan.arms]
-    if twice := {n for n in names if names.count(n) > 1}:
-        raise YoloAttnError(f"two arms are called {', '.join(sorted(twice))}; give the YAMLs different names")
-    data, data_checksum = engine.resolve_data(plan.data)
-    for arm in plan.arms:
-        engine.check_model(arm, plan.weights)
-    weights = engine.resolve_weights(plan.weights) if plan.weights else None
-    shared = {
-        "data": str(data),
-        "data_checksum": data_checksum,
-        "weights": str(weights) if weights else None,
-        "weights_checksum": runs.checksum(weights.read_bytes()) if weights else None,
-        "overrides": {**RECIPE, **plan.overrides},
-        "versions": {name: version(name) for name in ("torch", "ultralytics")},
-    }
-    models = {name: load_model_dict(arm) for name, arm in zip(names, plan.arms, strict=True)}
-    return [runs.RunSpec(arm=n, model=m, seed=int(s), **shared) for s in plan.seeds for n, m in models.items()]
-
-
-def compare(plan: Plan, out: str | Path, say: Callable[[str], None] = lambda line: None) -> list[str]:
+def compare(
+    plan: Plan,
+    out: str | Path,
+    say: Callable[[str], None] = lambda line: None,
+    executor: str = "serial",
+    per_device: int = 1,
+    speed_seconds: float = SPEED_SECONDS,
+) -> list[str]:
     """Do what is left of a comparison and store it under ``out``.
 
     Args:
         plan: What to compare.
-        out: Folder for ``runs/``, ``latency.json`` and the report.
+        out: Folder for ``runs/``, ``speed/`` and the report.
         say: Told the progress, a line at a time.
+        executor: Where the runs are carried out: ``serial``, ``pool`` (several at a time on this machine) or ``ray``.
+        per_device: Runs at a time on each GPU (or on the CPU); above 1 it means ``pool`` where nothing else is said.
+        speed_seconds: Time for timing the models, per batch size and precision, once the runs are done; 0 for none.
 
     Returns:
         The runs that failed, each with the reason; the others are stored all the same.
-    """
-    from yolo_attn import report
 
-    specs, out = specs_of(plan), Path(out)
-    root = out / "runs"
-    root.mkdir(parents=True, exist_ok=True)
-    runs.write_json(
-        out / "plan.json", {"runs": [s.folder_name for s in specs], "arms": [Path(a).stem for a in plan.arms]}
-    )
-    left = [s for s in specs if runs.read_result(s, root) is None]
-    say(f"{len(specs)} runs, {len(specs) - len(left)} of them complete")
-    failed, began = [], time.monotonic()
-    for number, spec in enumerate(left, 1):
-        say(f"run {number} of {len(left)}: {spec.arm}, seed {spec.seed}" + _time_left(began, number - 1, len(left)))
-        if reason := _run(runs.start(spec, root)):
-            failed.append(f"{spec.arm}, seed {spec.seed}: {reason}")
-            say(f"failed: {failed[-1]}")
-    _measure_latency(specs, out, say)
-    report.write(out)
+    Raises:
+        YoloAttnError: If the plan is not right, or another comparison is at work in ``out``.
+    """
+    from yolo_attn import engine_runs, summary
+
+    out = Path(out).resolve()
+    workers = _executor(executor, plan, per_device)
+    arms = arms_of(plan)
+    specs = specs_of(plan, arms)
+    runs.check_alike({s.folder_name: s for s in specs})
+    engine_runs.prepare_data(specs[0].data, specs[0].overrides)
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / "compare.lock", timeout=0):
+            write_json(out / PLAN, _plan_record(specs, arms))
+            failed = _carry_out(specs, out, workers, say)
+            if speed_seconds:
+                _measure_speed(specs, out, speed_seconds, say)
+            summary.write(out, say)
+    except Timeout:
+        raise YoloAttnError(f"another comparison is at work in '{out}'") from None
     return failed
 
 
-def _run(folder: Path) -> str | None:
-    """Carry out one run in a process of its own; return why it failed, or nothing."""
-    command = [sys.executable, "-m", "yolo_attn.run_one", str(folder)]
-    with (folder / runs.LOG).open("wb") as log, subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:  # fmt: skip
-        while chunk := process.stdout.read1(4096):
-            log.write(chunk)
-            sys.stderr.buffer.write(chunk)
-            sys.stderr.flush()
-    if process.returncode == 0:
-        return None
-    lines = (folder / runs.LOG).read_text(errors="replace").strip().splitlines()
-    return f"exit {process.returncode}; {lines[-1] if lines else 'no output'} (see {folder / runs.LOG})"
-
-
-def _measure_latency(specs: Sequence[runs.RunSpec], out: Path, say: Callable[[str], None]) -> None:
-    """Time the trained models of one seed against each other, unless that is stored for these very runs."""
-    from yolo_attn import engine, speed
-
-    first = {}
-    for spec in specs:
-        if (result := runs.read_result(spec, out / "runs")) is not None:
-            first.setdefault(spec.arm, (spec, result))
-    key = sorted(spec.key for spec, _ in first.values())
-    file = out / "latency.json"
-    if not first or (file.is_file() and yaml.safe_load(file.read_text())["runs"] == key):
-        return
-    say(f"latency of {len(first)} models, interleaved")
-    models = {a: engine.open_model(out / "runs" / s.folder_name / r["checkpoint"]) for a, (s, r) in first.items()}
-    result = next(iter(first.values()))[1]
-    device, imgsz = result["environment"]["device"], result["imgsz"]
-    times = speed.measure_latency(models, imgsz=imgsz, device=device)
-    runs.write_json(file, {"runs": key, "device": device, "imgsz": imgsz, "batch": 1, "milliseconds": times})
-
-
-def _check_overrides(overrides: Mapping[str, Any]) -> None:
+def _executor(name: str, plan: Plan, per_device: int) -> Executor:
     from yolo_attn import engine
 
-    known = engine.training_arguments()
-    for key in overrides:
-        if key in _OURS:
-            raise YoloAttnError(f"{key}={overrides[key]}: a comparison sets '{key}' itself")
-        if key not in known:
-            raise YoloAttnError(one_of("training argument", key, ["any of `yolo cfg`"], also=known))
-    if overrides.get("optimizer") == "auto":
-        raise YoloAttnError("optimizer=auto picks by the number of iterations; name one, e.g. optimizer=SGD")
+    if name not in EXECUTORS:
+        raise YoloAttnError(one_of("executor", name, EXECUTORS))
+    if name == "ray":
+        return RayCluster(engine.device_kind(plan.device), per_device, plan.threads)
+    devices = engine.device_names(plan.device)
+    if name == "serial" and per_device > 1:
+        name = "pool"
+    if name == "serial" and len(devices) > 1:
+        raise YoloAttnError(f"device={plan.device} names {len(devices)} devices; --executor pool uses them all")
+    return LocalPool(devices, per_device)
 
 
-def _time_left(began: float, done: int, total: int) -> str:
-    if not done:
-        return ""
-    return f" (about {(time.monotonic() - began) / done * (total - done) / 60:.0f} min left)"
+def _plan_record(specs: Sequence[runs.RunSpec], arms: Sequence[Arm]) -> dict[str, Any]:
+    from yolo_attn.engine import check_data
+
+    return {
+        "arms": [{"name": arm.name, "kind": arm.kind} for arm in arms],
+        "seeds": sorted({spec.seed for spec in specs}),
+        "runs": [spec.folder_name for spec in specs],
+        "classes": {str(k): v for k, v in check_data(specs[0].data)["names"].items()},
+        "yolo_attn": version("yolo-attn"),
+    }
+
+
+def _carry_out(specs: Sequence[runs.RunSpec], out: Path, workers: Executor, say: Callable[[str], None]) -> list[str]:
+    root = out / RUNS
+    left = [spec for spec in specs if runs.read_result(spec, root) is None]
+    say(f"{len(specs)} runs, {len(specs) - len(left)} of them complete")
+    if not left:
+        return []
+    progress = Progress(len(specs), len(specs) - len(left), min(workers.slots, len(left)), say)
+    failed = []
+    try:
+        for folder, reason in workers.carry_out([runs.prepare(spec, root) for spec in left], progress.tick):
+            progress.ended(folder, reason)
+            if reason is not None:
+                spec = runs.read_spec(folder)
+                failed.append(f"{spec.arm}, seed {spec.seed}: {reason}")
+    finally:
+        progress.close()
+    return failed
+
+
+def _measure_speed(
+    specs: Sequence[runs.RunSpec], out: Path, seconds: float, say: Callable[[str], None]
+) -> None:
+    """Time the trained models of one seed against each other, in a process of its own, unless that is stored."""
+    models: dict[str, runs.RunSpec] = {}
+    for spec in specs:
+        if runs.read_result(spec, out / RUNS) is not None:
+            models.setdefault(spec.arm, spec)
+    baseline, folder = specs[0].arm, out / SPEED
+    key = runs.checksum(" ".join(sorted(spec.key for spec in models.values())).encode())[:10]
+    if baseline not in models or speed_files.read_raw(folder, key) is not None:
+        return
+    say(f"speed of {len(models)} models, in turns")
+    folder.mkdir(exist_ok=True)
+    result = runs.read_result(models[baseline], out / RUNS)
+    speed_files.write_spec(
+        folder,
+        speed_files.SpeedSpec(
+            key=key,
+            models={arm: f"../{RUNS}/{spec.folder_name}/{runs.CHECKPOINT}" for arm, spec in models.items()},
+            baseline=baseline,
+            imgsz=result["imgsz"],
+            device="cuda:0" if specs[0].device == "cuda" else "cpu",
+            seconds=seconds,
+        ),
+    )
+    if reason := executors.measure_speed(folder):
+        say(f"speed could not be measured: {reason}")

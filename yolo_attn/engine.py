@@ -8,23 +8,21 @@ which rebuild the trainer from its class, import this package too.
 from __future__ import annotations
 
 import contextlib
-import csv
 import functools
-import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import cv2
 import numpy as np
+import torch
 import ultralytics
 import ultralytics.cfg
 import yaml
 from torch import nn
-from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
+from ultralytics.data.utils import check_det_dataset
 from ultralytics.engine.results import Results
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, torch_utils
 from ultralytics.utils.checks import check_yaml
@@ -255,15 +253,20 @@ def draw_predictions(checkpoint: Path, images: Sequence[Path], imgsz: int, scale
     return drawn
 
 
-def check_model(name: str, weights: str | None) -> None:
-    """Build a model YAML, see whether the weights fit it, and forget it again.
+def check_model_dict(name: str, model: Mapping[str, Any], weights: str | None) -> None:
+    """Build a model dict, see whether the weights fit it, and forget it again.
 
     Raises:
-        YoloAttnError: If it cannot be built, or the weights are not for it.
+        YoloAttnError: If it cannot be built, is for something else than boxes, or the weights are not for it.
     """
-    model = YOLO(name)
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch, f"{name}.yaml")
+        file.write_text(yaml.safe_dump(dict(model), sort_keys=False), encoding="utf-8")
+        built = YOLO(str(file))
+    if built.task not in _DETECTION_LIKE:
+        raise YoloAttnError(f"{name} is a model for '{built.task}'; a comparison needs one that detects boxes")
     if weights:
-        check_source(model, weights)
+        check_source(built, weights)
 
 
 def resolve_weights(name: str) -> Path:
@@ -278,3 +281,36 @@ def resolve_weights(name: str) -> Path:
 def training_arguments() -> list[str]:
     """Return the names of the arguments that Ultralytics' training takes."""
     return list(DEFAULT_CFG_DICT)
+
+
+# --- devices ----------------------------------------------------------------------------------------------------------
+def device_names(device: str | int | None) -> list[str]:
+    """Return the devices that an argument of Ultralytics' form names: ``["cpu"]``, or numbers of GPUs.
+
+    Args:
+        device: ``cpu``, ``0``, ``0,1``, or ``None`` for the first GPU if there is one.
+
+    Raises:
+        YoloAttnError: If there is no such device.
+    """
+    found = torch.cuda.device_count()
+    if device is None or device == "":
+        return ["0"] if found else ["cpu"]
+    names = [part.strip() for part in str(device).strip("[]() ").split(",")]
+    if names == ["cpu"]:
+        return names
+    if not all(name.isdigit() for name in names):
+        raise YoloAttnError(f"device={device} is not understood here; give cpu, or GPUs by number, e.g. 0 or 0,1")
+    if missing := [name for name in names if int(name) >= found]:
+        raise YoloAttnError(f"device={device}: there is no GPU {missing[0]}; torch sees {found} of them")
+    return names
+
+
+def device_kind(device: str | int | None) -> str:
+    """Return ``cpu`` or ``cuda``."""
+    return "cpu" if device_names(device) == ["cpu"] else "cuda"
+
+
+def default_threads() -> int:
+    """Return how many threads Ultralytics uses on the CPU."""
+    return torch_utils.NUM_THREADS

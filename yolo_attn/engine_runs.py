@@ -21,10 +21,11 @@ from ultralytics.data.utils import IMG_FORMATS, img2label_paths
 from ultralytics.utils import metrics as host_metrics
 from ultralytics.utils import torch_utils
 
-from yolo_attn.average_precision import Matches, average_precision, mean_average_precision
+from yolo_attn.average_precision import average_precision, mean_average_precision
 from yolo_attn.engine import YOLO, check_data
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.files import replace_whole
+from yolo_attn.matches import Matches
 from yolo_attn.recording import Recording
 from yolo_attn.resuming import Resumable, read_state
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from yolo_attn.average_precision import Matches
+from yolo_attn.matches import Matches
 
 
 class Recording:
@@ -32,7 +32,9 @@ class Recording:
                 "target": matched_targets(found["tp"], self._overlap),
                 "area": _areas(self.scale_preds(preds, batch)["bboxes"]),
                 "target_cls": _numpy(batch["cls"]),
-                "target_area": _areas(self.scale_preds({"cls": batch["cls"], "bboxes": batch["bboxes"]}, batch)["bboxes"]),
+                "target_area": _areas(
+                    self.scale_preds({"cls": batch["cls"], "bboxes": batch["bboxes"]}, batch)["bboxes"]
+                ),
             }
         )
         return found

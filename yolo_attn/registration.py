@@ -269,7 +269,7 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 def _patch(tasks: ModuleType) -> None:
     if hasattr(tasks.parse_model, "wrapped_by_yolo_attn"):
         return
-    for name, cls in registry.registered().items():
+    for name, cls in registry.row_blocks().items():
         if (held := getattr(tasks, name, None)) is not None:
             owner = f"{held.__module__}.{held.__qualname__}"
             raise YoloAttnError(f"this version of Ultralytics has a module named '{name}' of its own ({owner})")

@@ -41,9 +41,16 @@ def aliases_of(name: str) -> tuple[str, ...]:
     return tuple(alias for alias, target in _aliases.items() if target == name)
 
 
+def row_blocks() -> dict[str, type[nn.Module]]:
+    """Return everything that a row may name: the registered blocks, and the controls they are compared with."""
+    from yolo_attn.controls import CONTROLS
+
+    return {**_loaded(), **CONTROLS}
+
+
 def is_known(name: str) -> bool:
-    """Tell whether a name or alias belongs to a registered block."""
-    return name in _loaded() or name in _aliases
+    """Tell whether a name or alias belongs to a registered block or a control."""
+    return name in row_blocks() or name in _aliases
 
 
 def resolve(name: str) -> tuple[str, type[nn.Module]]:
@@ -55,7 +62,7 @@ def resolve(name: str) -> tuple[str, type[nn.Module]]:
     if not is_known(name):
         raise YoloAttnError(unknown_block(name))
     canonical = _aliases.get(name, name)
-    return canonical, _blocks[canonical]
+    return canonical, row_blocks()[canonical]
 
 
 def unknown_block(name: str, also: Iterable[str] = ()) -> str:
@@ -73,6 +80,8 @@ def add(name: str, cls: type[nn.Module], aliases: Iterable[str] = ()) -> None:
 
 def remove(name: str) -> None:
     """Forget a block and its aliases."""
+    if name not in _loaded():
+        raise YoloAttnError(f"'{name}' is a control of comparisons and stays registered")
     del _blocks[name]
     for alias in aliases_of(name):
         del _aliases[alias]
@@ -107,9 +116,10 @@ def build(cls: type[nn.Module], channels: int, hyper: Mapping[str, Any], what: s
 
 
 def is_attention(module: nn.Module) -> bool:
-    """Tell whether a row of a built model is a registered block, or repeats of one."""
+    """Tell whether a row of a built model is a registered block or a control, or repeats of one."""
     inner = list(module) if type(module).__name__ == "Sequential" and len(module) else [module]
-    return all(type(m) in _loaded().values() for m in inner)
+    classes = row_blocks().values()
+    return all(type(m) in classes for m in inner)
 
 
 def _loaded() -> dict[str, type[nn.Module]]:

@@ -20,8 +20,9 @@ import torch
 
 from yolo_attn.files import write_json, write_torch
 
+CUDA_CONTEXT_MB = 500.0
 STATE, PROGRESS = "state.pt", "progress.json"
-HASHED_BATCHES = 2
+HASHED_BATCHES, TELLING_BATCHES = 2, 5
 
 
 class Resumable:
@@ -117,6 +118,8 @@ class Resumable:
 
     def _end_batch(self) -> None:
         self._batch_under_way = False
+        if self._iteration == TELLING_BATCHES:  # enough to know how much memory it takes
+            self._tell(self.epoch)
 
     # --- the state ----------------------------------------------------------------------------------------------------
     def _store(self) -> None:
@@ -142,7 +145,17 @@ class Resumable:
             "history": self.history,
         }
         write_torch(Path(self.save_dir) / STATE, state)
-        write_json(Path(self.save_dir) / PROGRESS, {"epoch": self.epoch + 1, "epochs": self.epochs, **self.history})
+        self._tell(self.epoch + 1)
+
+    def _tell(self, complete: int) -> None:
+        """Say for others to read how many epochs are complete, what they took, and how much memory is needed."""
+        said = {
+            "epoch": complete,
+            "epochs": self.epochs,
+            "epoch_seconds": self.history["epoch_seconds"],
+            "peak_reserved_mb": round(_peak_reserved_mb(self.device), 1),
+        }
+        write_json(Path(self.save_dir) / PROGRESS, said)
 
     def _restore(self, state: dict[str, Any]) -> None:
         from yolo_attn.engine import unwrapped
@@ -183,6 +196,13 @@ def read_state(save_dir: str | Path) -> dict[str, Any] | None:
     """Return what a training stored after its last complete epoch, or ``None`` where there is nothing."""
     file = Path(save_dir) / STATE
     return torch.load(file, map_location="cpu", weights_only=False) if file.is_file() else None
+
+
+def _peak_reserved_mb(device: torch.device) -> float:
+    """Return the most memory that was kept from others: on the GPU more than is allocated, and the context."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device) / 2**20 + CUDA_CONTEXT_MB
+    return _peak_memory_mb(device)
 
 
 def _peak_memory_mb(device: torch.device) -> float:

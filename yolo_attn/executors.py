@@ -1,0 +1,277 @@
+"""Where the runs of a comparison are carried out: in processes on this machine, or on a Ray cluster.
+
+Whatever the place, a run is ``python -m yolo_attn.run_one FOLDER`` in a process of its own, so that it cannot disturb
+another, and the same spec gives the same result.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+
+from yolo_attn import runs
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.files import write_json
+
+TRIES = 3
+"""How often a run is begun whose process was killed; it goes on from its last epoch."""
+_POLL_SECONDS = 0.2
+_FIRST_GUESS_MB = 1500.0
+_NO_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+Outcome = tuple[Path, str | None]
+Tick = Callable[[Sequence[Path]], None]
+
+
+class Executor(Protocol):
+    """What carries out runs."""
+
+    slots: int
+
+    def carry_out(self, folders: Sequence[Path], tick: Tick) -> Iterator[Outcome]:
+        """Carry out runs, in the order given as far as possible.
+
+        Args:
+            folders: The runs' folders, each with its spec.
+            tick: Told now and then which runs are under way.
+
+        Yields:
+            Each run's folder, when it ended, with the reason if it failed.
+        """
+
+
+# --- one run ----------------------------------------------------------------------------------------------------------
+def start(folder: Path, device: str | None = None) -> subprocess.Popen[bytes]:
+    """Start a run in a process of its own, on a device that is all it sees (``cpu``, or a GPU's number)."""
+    seen = {} if device is None else {"CUDA_VISIBLE_DEVICES": "" if device == "cpu" else _visible(device)}
+    return _start_module("yolo_attn.run_one", folder, seen)
+
+
+def _start_module(module: str, folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    with (folder / runs.LOG).open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+            start_new_session=True,  # Ctrl-C is the driver's; it stops its runs itself
+        )
+
+
+def measure_speed(folder: Path) -> str | None:
+    """Time models in a process of its own (:mod:`yolo_attn.speed_run`); return why that failed, or nothing."""
+    process = _start_module("yolo_attn.speed_run", folder, {})
+    try:
+        return None if (code := process.wait()) == 0 else _reason(folder, code)
+    finally:
+        stop([process])
+
+
+def why_failed(folder: Path, code: int) -> str | None:
+    """Return why a run's process ended with an exit code, and store it; ``None`` if the run is complete."""
+    if code == 0:
+        return None
+    reason = _reason(folder, code)
+    write_json(folder / runs.FAILURE, {"reason": reason})
+    return reason
+
+
+def _reason(folder: Path, code: int) -> str:
+    lines = (folder / runs.LOG).read_text(errors="replace").strip().splitlines()
+    how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
+    return f"{how}; {lines[-1].strip() if lines else 'no output'} (see {folder / runs.LOG})"
+
+
+def run_to_end(folder: Path, device: str | None = None) -> str | None:
+    """Carry out one run and wait for it; begin again where it was killed; return why it failed, or nothing."""
+    for left in reversed(range(TRIES)):
+        process = start(folder, device)
+        try:
+            code = process.wait()
+        finally:
+            stop([process])
+        if code >= 0 or not left:
+            return why_failed(folder, code)
+    raise AssertionError("unreachable")
+
+
+def stop(processes: Sequence[subprocess.Popen[bytes]], seconds: float = 5.0) -> None:
+    """End processes that are still at work; what they have stored stays."""
+    alive = [p for p in processes if p.poll() is None]
+    for process in alive:
+        process.terminate()
+    deadline = time.monotonic() + seconds
+    for process in alive:
+        try:
+            process.wait(max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _visible(device: str) -> str:
+    """Return a GPU's number as CUDA counts, where this process sees some of them only."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return seen.split(",")[int(device)] if seen else device
+
+
+# --- this machine -----------------------------------------------------------------------------------------------------
+class LocalPool:
+    """Runs on this machine's devices, one or several on each; ``LocalPool(["0"])`` is one run after the other.
+
+    Another run begins on a device only while its memory leaves room for one as large as the largest so far.
+
+    Args:
+        devices: ``["cpu"]``, or numbers of GPUs.
+        per_device: Most runs at a time on each device.
+    """
+
+    def __init__(self, devices: Sequence[str], per_device: int = 1):
+        if per_device < 1:
+            raise YoloAttnError(f"--per-gpu {per_device}: give a number of runs of at least 1")
+        self.devices, self.per_device = list(devices), per_device
+        self.slots = len(self.devices) * per_device
+
+    def carry_out(self, folders: Sequence[Path], tick: Tick) -> Iterator[Outcome]:
+        """See :class:`Executor`."""
+        waiting, running = deque(_Job(folder) for folder in folders), []
+        try:
+            while waiting or running:
+                self._start_what_fits(waiting, running)
+                tick([job.folder for job in running])
+                time.sleep(_POLL_SECONDS)
+                for job in [j for j in running if j.process.poll() is not None]:
+                    running.remove(job)
+                    if job.should_be_tried_again():
+                        waiting.appendleft(job)
+                    else:
+                        yield job.folder, why_failed(job.folder, job.process.returncode)
+        finally:
+            stop([job.process for job in running])
+
+    def _start_what_fits(self, waiting: deque[_Job], running: list[_Job]) -> None:
+        for device in sorted(self.devices, key=lambda d: sum(job.device == d for job in running)):
+            beside = [job for job in running if job.device == device]
+            if waiting and len(beside) < self.per_device and self._has_room(device, beside, waiting[0], running):
+                job = waiting.popleft()
+                job.begin(device, alone=not beside)
+                running.append(job)
+
+    def _has_room(self, device: str, beside: list[_Job], job: _Job, running: list[_Job]) -> bool:
+        if not beside:
+            return True
+        if job.needs_all or any(other.needs_all or other.peak_mb() is None for other in beside):
+            return False
+        need = max([_FIRST_GUESS_MB, *(other.peak_mb() or 0 for other in running)]) * 1.1
+        return _free_mb(device) > need
+
+
+class _Job:
+    """A run on its way: how often it was begun, and where it is."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.tries, self.needs_all = folder, 0, False
+
+    def begin(self, device: str, alone: bool) -> None:
+        self.device, self.began_alone, self.tries = device, alone, self.tries + 1
+        self.process = start(self.folder, device)
+
+    def should_be_tried_again(self) -> bool:
+        """Whether it was killed, or ran out of memory beside others: then it is tried once more on its own."""
+        if self.process.returncode == 0 or self.tries >= TRIES:
+            return False
+        log = (self.folder / runs.LOG).read_text(errors="replace")[-4000:]
+        if any(word in log for word in _NO_MEMORY) and not (self.needs_all or self.began_alone):
+            self.needs_all = True
+            return True
+        return self.process.returncode < 0
+
+    def peak_mb(self) -> float | None:
+        """Return the most memory it has used so far, or ``None`` if it has not said so yet."""
+        return progress_of(self.folder).get("peak_reserved_mb")
+
+
+def progress_of(folder: Path) -> dict:
+    """Return how far a run's training is, as it last said: empty before it has said anything."""
+    from yolo_attn.resuming import PROGRESS
+
+    try:
+        return json.loads((folder / runs.TRAINING / PROGRESS).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def _free_mb(device: str) -> float:
+    if device == "cpu":
+        return psutil.virtual_memory().available / 2**20
+    query = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits", "-i", _visible(device)]
+    try:
+        return float(subprocess.run(query, capture_output=True, text=True, check=True).stdout)
+    except (OSError, subprocess.CalledProcessError, ValueError) as error:
+        raise YoloAttnError(f"cannot ask for the free memory of GPU {device} (nvidia-smi): {error}") from error
+
+
+# --- a cluster --------------------------------------------------------------------------------------------------------
+class RayCluster:
+    """Runs as tasks of a Ray cluster: the one that ``RAY_ADDRESS`` names, or one started on this machine.
+
+    The comparison's folder and the data have to be on storage that every node sees under the same path, and every node
+    needs the same packages. A run whose worker dies is begun again by Ray and goes on from its last epoch.
+
+    Args:
+        kind: ``cpu`` or ``cuda``.
+        per_device: Runs at a time on each GPU.
+        threads: CPU cores that each run takes.
+    """
+
+    def __init__(self, kind: str, per_device: int = 1, threads: int | None = None):
+        try:
+            import ray
+        except ImportError:
+            raise YoloAttnError("--executor ray needs Ray: pip install 'yolo-attn[ray]'") from None
+        self.ray = ray
+        if not ray.is_initialized():
+            ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
+        resources = ray.cluster_resources()
+        self.request = {"num_cpus": threads or 1, "num_gpus": 1 / per_device if kind == "cuda" else 0}
+        have = {"num_cpus": resources.get("CPU", 0), "num_gpus": resources.get("GPU", 0)}
+        self.slots = int(min(have[k] / n for k, n in self.request.items() if n))
+        if not self.slots:
+            raise YoloAttnError(f"the Ray cluster has {have}, a run needs {self.request}")
+
+    def carry_out(self, folders: Sequence[Path], tick: Tick) -> Iterator[Outcome]:
+        """See :class:`Executor`."""
+        task = self.ray.remote(max_retries=TRIES, **self.request)(_run_on_node)
+        under_way = {task.remote(str(folder)): folder for folder in folders}
+        try:
+            while under_way:
+                done, _ = self.ray.wait(list(under_way), timeout=_POLL_SECONDS)
+                tick([f for f in under_way.values() if progress_of(f)])
+                for reference in done:
+                    yield under_way.pop(reference), self._outcome(reference)
+        finally:
+            for reference in under_way:
+                self.ray.cancel(reference, force=True)
+
+    def _outcome(self, reference: object) -> str | None:
+        try:
+            return self.ray.get(reference)
+        except self.ray.exceptions.RayError as error:
+            return f"Ray: {' '.join(str(error).split())[:300]}"
+
+
+def _run_on_node(folder: str) -> str | None:
+    if not Path(folder, runs.SPEC).is_file():
+        return f"node {os.uname().nodename} does not see '{folder}': put the comparison on storage that all nodes share"
+    return run_to_end(Path(folder))

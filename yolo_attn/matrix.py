@@ -1,0 +1,223 @@
+"""What a comparison compares: a plan, from a matrix file or from words, and the runs that it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from yolo_attn import runs
+from yolo_attn.errors import YoloAttnError, one_of
+
+RECIPE: dict[str, Any] = {"optimizer": "SGD", "lr0": 0.01, "patience": 0, "plots": False}
+"""What every arm is trained with unless said otherwise; the optimizer is fixed, the last epoch is the one judged."""
+
+BASELINE, ATTENTION, MODEL = "baseline", "attention", "model"
+_OURS = (
+    "model",
+    "data",
+    "seed",
+    "pretrained",
+    "project",
+    "name",
+    "save_dir",
+    "exist_ok",
+    "resume",
+    "mode",
+    "task",
+    "cfg",
+    "save",
+    "time",
+)
+_PLAN_KEYS = ("base", "arms", "controls", "data", "weights", "seeds", "overrides", "device", "threads")
+_ARM_KEYS = ("name", "model", "control", "insert", "at", "inside", "hyper")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to compare.
+
+    Attributes:
+        arms: The arms, the first of them the baseline. Each is a model YAML by name or path, a control of one
+            (``identity:yolo11n-ela.yaml``, ``plain:yolo11n-ela.yaml``), or a mapping with ``model`` and any of
+            ``name``, ``control``, and ``insert``, ``at``, ``inside``, ``hyper`` (a block put into the model).
+        data: Data YAML.
+        weights: Checkpoint whose weights every arm starts from, or ``None`` for training from scratch.
+        seeds: Seeds, each of which every arm is trained with.
+        overrides: Ultralytics' training arguments.
+        controls: Kinds of controls to add for every arm with attention: ``identity``, ``plain``.
+        device: Devices as Ultralytics names them, e.g. ``0``, ``0,1``, ``cpu``; the GPU if there is one by default.
+        threads: Threads of each run on the CPU; Ultralytics' choice by default.
+    """
+
+    arms: Sequence[str | Mapping[str, Any]]
+    data: str
+    weights: str | None = None
+    seeds: Sequence[int] = (0, 1, 2)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    controls: Sequence[str] = ()
+    device: str | int | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One column of the matrix: its name, what it is for (baseline, attention, a control, ...) and its model dict."""
+
+    name: str
+    kind: str
+    model: Mapping[str, Any]
+
+
+def read_plan(path: str | Path) -> dict[str, Any]:
+    """Read a matrix file: a YAML with ``arms`` and any of the other attributes of :class:`Plan`, or ``base``.
+
+    ``base`` is the baseline, for a list of arms that does not begin with it.
+
+    Raises:
+        YoloAttnError: If it is not one.
+    """
+    try:
+        plan = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise YoloAttnError(f"'{path}' is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(plan, dict) or not isinstance(plan.get("arms"), list) or not plan["arms"]:
+        raise YoloAttnError(f"'{path}' is not a comparison: it has no list 'arms' of model YAMLs")
+    for key in plan:
+        if key not in _PLAN_KEYS:
+            raise YoloAttnError(f"'{path}': {one_of('key', key, _PLAN_KEYS)}")
+    seeds = plan.get("seeds", [])
+    if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds):
+        raise YoloAttnError(f"'{path}': seeds={seeds!r} is not a list of whole numbers, e.g. [0, 1, 2]")
+    if not isinstance(plan.get("overrides", {}), dict):
+        raise YoloAttnError(f"'{path}': overrides are not settings by name, e.g. epochs: 30")
+    if not isinstance(plan.get("controls", []), list):
+        raise YoloAttnError(f"'{path}': controls={plan['controls']!r} is not a list, e.g. [identity, plain]")
+    if "base" in plan:
+        plan["arms"] = [plan.pop("base"), *plan["arms"]]
+    return plan
+
+
+# --- arms -------------------------------------------------------------------------------------------------------------
+def arms_of(plan: Plan) -> list[Arm]:
+    """Read the models of a plan, its controls included, the baseline first; equal models are listed once.
+
+    Raises:
+        YoloAttnError: If one of them is not there, is no model, or two have one name.
+    """
+    (first, *others) = [_read_arm(arm) for arm in plan.arms]
+    arms = [Arm(first.name, BASELINE, first.model), *others]
+    for kind in plan.controls:
+        for arm in others:
+            if arm.kind == ATTENTION:
+                control = _control(arm, kind)
+                if not any(_rows(control.model) == _rows(a.model) for a in arms):
+                    arms.append(control)
+    names = [arm.name for arm in arms]
+    if twice := {n for n in names if names.count(n) > 1}:
+        raise YoloAttnError(f"two arms are called {', '.join(sorted(twice))}; give the YAMLs different names")
+    return arms
+
+
+def _read_arm(arm: str | Mapping[str, Any]) -> Arm:
+    from yolo_attn.controls import KINDS
+
+    if isinstance(arm, str):
+        kind, colon, model = arm.partition(":")
+        arm = {"model": model, "control": kind} if colon and kind in KINDS else {"model": arm}
+    if not isinstance(arm, Mapping) or not isinstance(arm.get("model"), str):
+        raise YoloAttnError(f"arm {arm!r} names no model, e.g. yolo11n-ela.yaml or {{model: yolo11n-ela.yaml}}")
+    for key in arm:
+        if key not in _ARM_KEYS:
+            raise YoloAttnError(f"arm {arm['model']}: {one_of('key', key, _ARM_KEYS)}")
+    read = _inserted(arm) if "insert" in arm else _plain_model(arm["model"])
+    read = _control(read, arm["control"]) if "control" in arm else read
+    return Arm(str(arm.get("name", read.name)), read.kind, read.model)
+
+
+def _plain_model(name: str) -> Arm:
+    from yolo_attn.registration import load_model_dict
+
+    model = load_model_dict(name)
+    return Arm(Path(name).stem, ATTENTION if _has_attention(model) else MODEL, model)
+
+
+def _inserted(arm: Mapping[str, Any]) -> Arm:
+    from yolo_attn.model_yaml import insert
+
+    made = insert(arm["model"], arm["insert"], at=arm.get("at"), inside=arm.get("inside"), **arm.get("hyper", {}))
+    base = _plain_model(arm["model"])
+    content = {**made.yaml, "scale": base.model.get("scale", ""), "yaml_file": base.model.get("yaml_file", "")}
+    return Arm(f"{base.name}-{arm['insert'].lower()}", ATTENTION, content)
+
+
+def _control(arm: Arm, kind: str) -> Arm:
+    from yolo_attn.controls import control_of
+
+    try:
+        return Arm(f"{arm.name}-{kind}", f"{kind} control", control_of(arm.model, kind))
+    except YoloAttnError as error:
+        raise YoloAttnError(f"arm {arm.name}: {error}") from error
+
+
+def _has_attention(model: Mapping[str, Any]) -> bool:
+    from yolo_attn.registration import split_name
+    from yolo_attn.registry import is_known
+
+    names = [row[2] for row in _rows(model)]
+    return any(is_known(name) or split_name(name) for name in names)
+
+
+def _rows(model: Mapping[str, Any]) -> list[Any]:
+    return [*model["backbone"], *model["head"]]
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+def specs_of(plan: Plan, arms: Sequence[Arm] | None = None) -> list[runs.RunSpec]:
+    """Check a plan and spell out its runs, seed by seed, the baseline first.
+
+    Raises:
+        YoloAttnError: If a model, the data, the weights or an override is not right; nothing is written then.
+    """
+    from yolo_attn import engine, engine_runs
+
+    _check_overrides(plan.overrides)
+    if not plan.seeds or len(set(plan.seeds)) < len(plan.seeds):
+        raise YoloAttnError(f"seeds {list(plan.seeds)}: give each seed once, e.g. --seeds 0,1,2")
+    arms = arms_of(plan) if arms is None else arms
+    data, data_checksum = engine_runs.resolve_data(plan.data)
+    for arm in arms:
+        engine.check_model_dict(arm.name, arm.model, plan.weights)
+    weights = engine.resolve_weights(plan.weights) if plan.weights else None
+    kind = engine.device_kind(plan.device)
+    shared = {
+        "data": str(data),
+        "data_checksum": data_checksum,
+        "weights": str(weights) if weights else None,
+        "weights_checksum": runs.checksum(weights.read_bytes()) if weights else None,
+        "overrides": {**RECIPE, **plan.overrides},
+        "versions": {name: version(name) for name in ("torch", "ultralytics", "yolo-attn")},
+        "device": kind,
+        "threads": plan.threads or engine.default_threads() if kind == "cpu" else None,
+    }
+    return [runs.RunSpec(arm=a.name, model=a.model, seed=int(s), **shared) for s in plan.seeds for a in arms]
+
+
+def _check_overrides(overrides: Mapping[str, Any]) -> None:
+    from yolo_attn import engine
+
+    known = engine.training_arguments()
+    for key in overrides:
+        if key in _OURS:
+            raise YoloAttnError(f"{key}={overrides[key]}: a comparison sets '{key}' itself")
+        if key not in known:
+            raise YoloAttnError(one_of("training argument", key, ["any of `yolo cfg`"], also=known))
+    if overrides.get("optimizer") == "auto":
+        raise YoloAttnError("optimizer=auto picks by the number of iterations; name one, e.g. optimizer=SGD")
+    batch = overrides.get("batch", 16)
+    if not isinstance(batch, int) or batch < 1:
+        raise YoloAttnError(f"batch={batch} picks a size by memory, which may differ from run to run; name one")

@@ -1,0 +1,111 @@
+"""How far a comparison is: one line that is drawn anew on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from yolo_attn.executors import progress_of
+
+_LINE_SECONDS, _DRAW_SECONDS = 60.0, 1.0
+
+
+class Progress:
+    """Tells how many runs are done, under way and left, and about how long the rest will take.
+
+    Args:
+        total: Number of runs of the whole comparison.
+        done: How many of them were complete before.
+        slots: Runs at a time.
+        say: Takes a line for the record: a run's end, or now and then the state.
+        clock: Seconds.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        done: int,
+        slots: int,
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.total, self.done, self.failed, self.slots = total, done, 0, max(slots, 1)
+        self.say, self.clock = say, clock
+        self.began: dict[Path, float] = {}
+        self.seconds: list[float] = []
+        self.live = sys.stderr.isatty()
+        self._last = clock()
+
+    def ended(self, folder: Path, reason: str | None) -> None:
+        """Note the end of a run."""
+        if reason is None:
+            self.done += 1
+            self.seconds.append(self.clock() - self.began.get(folder, self.clock()))
+        else:
+            self.failed += 1
+        self.began.pop(folder, None)
+        self._clear()
+        self.say(f"{'done' if reason is None else 'failed'}: {_name(folder)}{'' if reason is None else f': {reason}'}")
+        self.say(self.line([]))
+
+    def tick(self, running: Sequence[Path]) -> None:
+        """Show the state, if it is time."""
+        for folder in running:
+            self.began.setdefault(folder, self.clock())
+        if self.clock() - self._last < (_DRAW_SECONDS if self.live else _LINE_SECONDS):
+            return
+        self._last = self.clock()
+        if self.live:
+            print(f"\r\x1b[2K{self.line(running)[:160]}", end="", file=sys.stderr, flush=True)
+        else:
+            self.say(self.line(running))
+
+    def line(self, running: Sequence[Path]) -> str:
+        """Return the state in one line."""
+        left = self.total - self.done - self.failed - len(running)
+        parts = [f"{self.done} of {self.total} runs done"]
+        parts += [f"{self.failed} failed"] * bool(self.failed)
+        parts += [f"running {', '.join(map(_with_epoch, running))}"] * bool(running)
+        parts += [f"{left} left"] * bool(left)
+        if (seconds := self.seconds_left(running)) is not None:
+            parts.append(f"about {_duration(seconds)} to go")
+        return "; ".join(parts)
+
+    def seconds_left(self, running: Sequence[Path]) -> float | None:
+        """Return an estimate of the time until all is done, from the runs so far, or ``None`` before there is any."""
+        one = statistics.fmean(self.seconds) if self.seconds else _seconds_by_epochs(running)
+        if one is None:
+            return None
+        passed = sum(min(self.clock() - self.began.get(folder, self.clock()), one) for folder in running)
+        return max((self.total - self.done - self.failed) * one - passed, 0) / self.slots
+
+    def close(self) -> None:
+        """Leave the terminal with an empty line."""
+        self._clear()
+
+    def _clear(self) -> None:
+        if self.live:
+            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+
+
+def _name(folder: Path) -> str:
+    return folder.name.rpartition("-")[0]
+
+
+def _with_epoch(folder: Path) -> str:
+    at = progress_of(folder)
+    return f"{_name(folder)} (epoch {min(at['epoch'] + 1, at['epochs'])}/{at['epochs']})" if at else _name(folder)
+
+
+def _seconds_by_epochs(running: Sequence[Path]) -> float | None:
+    known = [at for folder in running if (at := progress_of(folder)).get("epoch_seconds")]
+    return statistics.fmean(statistics.fmean(a["epoch_seconds"]) * a["epochs"] for a in known) if known else None
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

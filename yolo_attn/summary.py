@@ -1,0 +1,212 @@
+"""Everything a comparison has found, read from its stored runs and put into one mapping: what reports are made of.
+
+Nothing is measured here. What cannot be compared (other versions, other data) is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolo_attn import runs, speed_files, speed_summary, stats
+from yolo_attn.caveats import caveats
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.files import write_json
+from yolo_attn.matches import Matches
+
+PLAN, RUNS, SPEED, RESULTS = "plan.json", "runs", "speed", "results.json"
+REPLICATES = 1000
+_CURVE = "metrics/mAP50-95(B)"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What lies in a comparison's folder: its plan, and of each run the spec and, where complete, the result."""
+
+    out: Path
+    plan: Mapping[str, Any]
+    specs: Mapping[str, runs.RunSpec]
+    results: Mapping[str, Mapping[str, Any]]
+
+    def of(self, arm: str) -> list[Mapping[str, Any]]:
+        """Return an arm's complete runs, by seed."""
+        return sorted((r for r in self.results.values() if r["arm"] == arm), key=lambda r: r["seed"])
+
+    def matches(self, result: Mapping[str, Any]) -> Matches:
+        """Return a complete run's record of matches."""
+        folder = next(name for name, r in self.results.items() if r is result)
+        return Matches.load(self.out / RUNS / folder / runs.MATCHES)
+
+
+def read(out: str | Path) -> Stored:
+    """Read what a comparison has stored so far.
+
+    Raises:
+        YoloAttnError: If the folder holds no comparison, or results that do not belong together.
+    """
+    out = Path(out)
+    try:
+        plan = json.loads((out / PLAN).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise YoloAttnError(f"'{out}' holds no comparison: there is no {PLAN} in it") from error
+    except json.JSONDecodeError as error:
+        raise YoloAttnError(f"'{out / PLAN}' is damaged: {error}") from error
+    specs = {n: runs.read_spec(out / RUNS / n) for n in plan["runs"] if (out / RUNS / n / runs.SPEC).is_file()}
+    found = {name: runs.read_result(spec, out / RUNS) for name, spec in specs.items()}
+    results = {name: result for name, result in found.items() if result is not None}
+    runs.check_alike({name: specs[name] for name in results})
+    _check_environments(specs, results)
+    return Stored(out, plan, specs, results)
+
+
+def _check_environments(specs: Mapping[str, runs.RunSpec], results: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, result in results.items():
+        for package, wanted in specs[name].versions.items():
+            found = result["environment"][package.replace("-", "_")]
+            if found != wanted:
+                raise YoloAttnError(f"{name} was run with {package} {found}, its comparison is of {wanted}")
+
+
+def summarize(out: str | Path, replicates: int = REPLICATES, say: Say = lambda line: None) -> dict[str, Any]:
+    """Collect a comparison's results and compute what they say.
+
+    Args:
+        out: The comparison's folder.
+        replicates: How often images are drawn anew for the intervals.
+        say: Told the progress, a line at a time.
+
+    Returns:
+        Per arm parameters, GFLOPs, each metric per seed, its difference to the baseline with interval and p values, per
+        class too; speed; what all was obtained with; and what is to be kept in mind.
+
+    Raises:
+        YoloAttnError: If the folder holds no comparison, or results that do not belong together.
+    """
+    stored = read(out)
+    statistics_of = _statistics(stored, replicates, say)
+    first = next(iter(stored.results.values()), None)
+    summary = {
+        "title": f"Comparison with {stored.plan['arms'][0]['name']}",
+        "baseline": stored.plan["arms"][0]["name"],
+        "runs": _runs(stored),
+        "protocol": _protocol(stored),
+        "environment": first["environment"] if first else {},
+        "commit": first["environment"].get("commit") if first else None,
+        "data": None,
+        "arms": [_arm(stored, arm) for arm in stored.plan["arms"]],
+        "speed": _speed(stored),
+    }
+    if statistics_of is not None:
+        _add_statistics(summary, statistics_of)
+        summary["data"] = _data(stored)
+    summary["caveats"] = caveats(summary, stored)
+    return summary
+
+
+def write(out: str | Path, say: Say = lambda line: None, replicates: int = REPLICATES) -> dict[str, Any]:
+    """Write ``results.json`` and the report made from it into a comparison's folder; return what it holds."""
+    from yolo_attn import report_files
+
+    summary = summarize(out, replicates, say)
+    write_json(Path(out) / RESULTS, summary)
+    report_files.render(summary, Path(out))
+    return summary
+
+
+# --- statistics -------------------------------------------------------------------------------------------------------
+def _statistics(stored: Stored, replicates: int, say: Say) -> Any:
+    by_arm = {arm["name"]: stored.of(arm["name"]) for arm in stored.plan["arms"]}
+    complete = {arm: results for arm, results in by_arm.items() if results}
+    if stored.plan["arms"][0]["name"] not in complete:
+        return None
+    say(f"statistics: {replicates} draws of images for {len(stored.results)} runs")
+    return stats.compare_arms(
+        {arm: [stored.matches(result) for result in results] for arm, results in complete.items()},
+        seeds={arm: [result["seed"] for result in results] for arm, results in complete.items()},
+        baseline=stored.plan["arms"][0]["name"],
+        replicates=replicates,
+        tail=next(iter(stored.results.values()))["ap_tail"],
+        class_names={int(k): v for k, v in stored.plan["classes"].items()},
+    )
+
+
+def _add_statistics(summary: dict[str, Any], found: Any) -> None:
+    raise NotImplementedError
+
+
+# --- plain facts ------------------------------------------------------------------------------------------------------
+def _runs(stored: Stored) -> dict[str, Any]:
+    failed = []
+    for name, spec in stored.specs.items():
+        if name not in stored.results and (reason := runs.read_failure(stored.out / RUNS / name)):
+            failed.append({"arm": spec.arm, "seed": spec.seed, "reason": reason})
+    return {"planned": len(stored.plan["runs"]), "complete": len(stored.results), "failed": failed}
+
+
+def _protocol(stored: Stored) -> dict[str, Any]:
+    if not stored.specs:
+        return {}
+    spec = next(iter(stored.specs.values()))
+    return {
+        "data": Path(spec.data).name,
+        "data_checksum": spec.data_checksum,
+        "weights": Path(spec.weights).name if spec.weights else None,
+        "weights_checksum": spec.weights_checksum,
+        "overrides": dict(spec.overrides),
+        "seeds": stored.plan["seeds"],
+        "judged": "last epoch",
+    }
+
+
+def _data(stored: Stored) -> dict[str, Any]:
+    matches = stored.matches(next(iter(stored.results.values())))
+    names = {int(k): v for k, v in stored.plan["classes"].items()}
+    return {
+        "images": matches.images,
+        "targets": len(matches.target_cls),
+        "classes": len(names),
+        "classes_without_targets": [name for cls, name in names.items() if cls not in matches.classes],
+    }
+
+
+def _arm(stored: Stored, arm: Mapping[str, str]) -> dict[str, Any]:
+    results = stored.of(arm["name"])
+    found: dict[str, Any] = {**arm, "seeds": [r["seed"] for r in results]}
+    if results:
+        found.update(
+            parameters=results[0]["parameters"],
+            gflops=results[0]["gflops"],
+            epoch_seconds=statistics.median(s for r in results for s in r["epoch_seconds"]),
+            peak_memory_mb=max(r["peak_memory_mb"] for r in results),
+            curve=_curve(results, validated=next(iter(stored.specs.values())).overrides.get("val", True)),
+        )
+    return found
+
+
+def _curve(results: Sequence[Mapping[str, Any]], validated: bool) -> dict[str, Any]:
+    """Return how mAP went from epoch to epoch, or the loss where there was no validation between."""
+    return {
+        "quantity": "mAP50-95" if validated else "training loss",
+        "epochs": [int(row["epoch"]) for row in results[0]["epochs"]],
+        "by_seed": [[row[_CURVE] if validated else _loss(row) for row in r["epochs"]] for r in results],
+    }
+
+
+def _loss(row: Mapping[str, float]) -> float:
+    return float(np.sum([value for name, value in row.items() if name.startswith("train/")]))
+
+
+def _speed(stored: Stored) -> dict[str, Any] | None:
+    folder = stored.out / SPEED
+    if not (folder / speed_files.SPEC).is_file():
+        return None
+    records = speed_files.read_raw(folder, speed_files.read_spec(folder).key)
+    return speed_summary.summarize(records) if records else None
