@@ -138,7 +138,6 @@ class Resumable:
             "best_fitness": self.best_fitness,
             "stopper": vars(self.stopper),
             "criterion_updates": getattr(getattr(model, "criterion", None), "updates", None),
-            "accumulate": self._accumulate,
             "last_step": self._last_step,
             "iteration": self._iteration,
             "csv": self.csv.read_text(encoding="utf-8"),
@@ -172,7 +171,7 @@ class Resumable:
             model.criterion = model.init_criterion()
             for _ in range(state["criterion_updates"]):
                 model.criterion.update()
-        self._accumulate, self._last_step = state["accumulate"], state["last_step"]
+        self._last_step = state["last_step"]
         self._iteration, self._gradients = state["iteration"], state["gradients"]
         self.history = {**state["history"], "resumed": state["history"]["resumed"] + 1}
         self.csv.write_text(state["csv"], encoding="utf-8")
