@@ -112,12 +112,13 @@ def _caveats(summary: Summary) -> Section:
 
 def _results(summary: Summary) -> Section:
     metric, measurement = primary(summary), main_measurement(summary)
-    head = ["model", "params, M", "GFLOPs", f"{metric}, mean ± sd", "seeds", f"difference [{interval_name(summary)}]"]
-    head += ["p, Holm", "verdict"]
+    spread = Muted(f" {interval_name(summary)}")
+    head: list[Line] = ["model", "params, M", "GFLOPs", [metric, Muted(" mean ± sd")], "seeds", ["difference", spread]]
+    head += [["p", Muted(" Holm")], "verdict"]
     if measurement:
-        head += ["latency, ms: median [p5, p95]", f"time ratio [{interval_name(summary)}]"]
+        head += [["latency, ms", Muted(" median [p5, p95]")], ["time ratio", spread]]
     rows = [_main_row(summary, arm, metric, measurement) for arm in arms(summary)]
-    blocks: list[Block] = [Table(f"Models, their {metric} and speed", head, rows, words=frozenset({0, 7}))]
+    blocks: list[Block] = [Table(f"Models, their {metric} and speed", head, rows, frozenset({0, 7}), stacked=True)]
     notes = [f"Difference: mean over seeds of the model's {metric} minus that of {look(summary, 'baseline')}."]
     if compared(summary):
         notes.append(f"p: adjusted by Holm for {plural(len(compared(summary)), 'comparison')}.")
@@ -164,8 +165,8 @@ def _tradeoff(summary: Summary) -> Section:
     metric, lines = primary(summary), report_answer.tradeoff(summary)
     caption = (
         f"Bars are the {interval_name(summary)}s of the difference to {look(summary, 'baseline')} in {metric} and of "
-        "the ratio of times. The dashed line joins the models that no other beats in both by its point estimate. Models "
-        "whose bars overlap are not ordered: being on the line is no result in itself."
+        "the ratio of times. The dashed line joins the models that no other beats in both by its point estimate. "
+        "Models whose bars overlap are not ordered: being on the line is no result in itself."
     )
     picture = Picture("tradeoff", f"{metric} against latency, one point per model, with intervals.", caption)
     return Section("tradeoff", "Accuracy against speed", [*([Bullets(lines)] if lines else []), picture])
@@ -194,7 +195,7 @@ def _metrics(summary: Summary) -> Section:
     if tested:
         rows = [[_name(summary, a), *(_judged(difference(a, m)) for m in names)] for a in tested]
         title = f"Difference to {look(summary, 'baseline')}, with {interval_name(summary)}"
-        blocks.append(Table(title, ["model", *names], rows, headed=True))
+        blocks.append(Table(title, ["model", *names], rows, headed=True, stacked=True))
         warning = (
             f"p-values are adjusted over models, not over metrics: {primary(summary)} decides, the others show where a "
             "difference comes from."
@@ -260,9 +261,8 @@ def _classes(summary: Summary) -> Section:
         + [apart(estimate(of_arm.get(name), digits=3)) for of_arm in by_arm]
         for name, row in known.items()
     ]
-    table = Table(
-        f"Difference in {primary(summary)} by class", ["class", "targets", base, *(a["name"] for a in tested)], rows
-    )
+    head = ["class", "targets", base, *(a["name"] for a in tested)]
+    table = Table(f"Difference in {primary(summary)} by class", head, rows, stacked=True)
     blocks.append(Fold(f"All {len(known)} classes", [table]))
     if without := look(summary, "data", "classes_without_targets"):
         blocks.append(
@@ -289,31 +289,25 @@ def _class_warning(summary: Summary, tested: list[Arm]) -> str:
 def _speed(summary: Summary) -> Section:
     if not measurements(summary):
         return Section("speed", "Speed and cost", [Paragraph("Speed was not measured."), *_training_cost(summary)])
-    blocks: list[Block] = []
-    if where := _measured_where(summary):
-        blocks.append(Paragraph([Muted(f"Measured {where}.")]))
-    for measurement in measurements(summary):
-        head = [
-            "model",
-            "latency, ms: median [p5, p95]",
-            f"time ratio [{interval_name(summary)}]",
-            "images/s",
-            "peak memory, MB",
-        ]
-        rows = [
-            [_name(summary, a), *_speed_cells(look(measurement, "arms", a["name"]))]
-            for a in arms(summary)
-            if look(measurement, "arms", a["name"])
-        ]
-        title = _measured_how(measurement).capitalize() + (" (unstable)" if measurement.get("unstable") else "")
-        blocks.append(Table(title, head, rows, headed=True))
-    if compared(summary):
-        caption = (
-            f"Time of one batch divided by that of {look(summary, 'baseline')}, with its {interval_name(summary)}; right "
-            "of 1 is slower. Filled: the interval does not contain 1."
-        )
-        blocks.append(Picture("speed", "Ratios of times to the baseline, as in the tables.", caption))
+    caption = (
+        f"Time of one batch divided by that of {look(summary, 'baseline')}, with its {interval_name(summary)}; right of "
+        "1 is slower. Filled: the interval does not contain 1."
+    )
+    blocks: list[Block] = [
+        Paragraph([Muted(f"Measured {_measured_where(summary) or 'where is not stored'}.")]),
+        Picture("speed", "Ratios of times to the baseline, as in the tables.", caption),
+        *(_speed_table(summary, measurement) for measurement in measurements(summary)),
+    ]
     return Section("speed", "Speed and cost", [*blocks, *_training_cost(summary)])
+
+
+def _speed_table(summary: Summary, measurement: Mapping[str, Any]) -> Table:
+    spread = Muted(f" {interval_name(summary)}")
+    head: list[Line] = ["model", ["latency, ms", Muted(" median [p5, p95]")], ["time ratio", spread]]
+    timed = [(arm, found) for arm in arms(summary) if (found := look(measurement, "arms", arm["name"]))]
+    rows = [[_name(summary, arm), *_speed_cells(found)] for arm, found in timed]
+    title = _measured_how(measurement).capitalize() + (" (unstable)" if measurement.get("unstable") else "")
+    return Table(title, [*head, "images/s", "peak memory, MB"], rows, headed=True)
 
 
 def _speed_cells(timed: Mapping[str, Any]) -> list[Line]:
