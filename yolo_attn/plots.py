@@ -19,6 +19,7 @@ from yolo_attn.report_format import estimate
 from yolo_attn.report_read import (
     Arm,
     Summary,
+    baseline_name,
     compared,
     difference,
     look,
@@ -121,7 +122,7 @@ def _differences(summary: Summary) -> Figure | None:
     values = [estimate(difference(a, metric)) for a in compared(summary) if difference(a, metric)]
     for k, text in enumerate(values):
         axes.text(1.01, k, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
-    axes.set_xlabel(f"difference in {metric} to {shorten(look(summary, 'baseline') or 'the baseline')}")
+    axes.set_xlabel(f"difference in {metric} to {shorten(baseline_name(summary))}")
     return figure
 
 

@@ -41,6 +41,7 @@ from yolo_attn.report_read import (
     Summary,
     arms,
     baseline,
+    baseline_name,
     compared,
     difference,
     is_complete,
@@ -91,7 +92,7 @@ def _answer(summary: Summary) -> Section:
     blocks: list[Block] = [Paragraph([Strong(report_answer.headline(summary))])]
     if lines := report_answer.answers(summary):
         blocks.append(Bullets(lines))
-    if any(difference(a, primary(summary)) for a in compared(summary)):
+    if any(look(difference(a, primary(summary)), "low") is not None for a in compared(summary)):
         blocks.append(
             Paragraph(
                 f"Brackets hold the {interval_name(summary)} of a difference. Not significant does not mean equal: "
@@ -119,12 +120,12 @@ def _results(summary: Summary) -> Section:
         head += [["latency, ms", Muted(" median [p5, p95]")], ["time ratio", spread]]
     rows = [_main_row(summary, arm, metric, measurement) for arm in arms(summary)]
     blocks: list[Block] = [Table(f"Models, their {metric} and speed", head, rows, frozenset({0, 7}), stacked=True)]
-    notes = [f"Difference: mean over seeds of the model's {metric} minus that of {look(summary, 'baseline')}."]
+    notes = [f"Difference: mean over seeds of the model's {metric} minus that of {baseline_name(summary)}."]
     if compared(summary):
         notes.append(f"p: adjusted by Holm for {plural(len(compared(summary)), 'comparison')}.")
     if measurement:
         how = f"{_measured_how(measurement)}, {_measured_where(summary)}"
-        notes.append(f"Time: {how}; the ratio is to {look(summary, 'baseline')}.")
+        notes.append(f"Time: {how}; the ratio is to {baseline_name(summary)}.")
     else:
         notes.append("Speed was not measured.")
     caption = (
@@ -164,7 +165,7 @@ def _tradeoff(summary: Summary) -> Section:
         return Section("tradeoff", "Accuracy against speed")
     metric, lines = primary(summary), report_answer.tradeoff(summary)
     caption = (
-        f"Bars are the {interval_name(summary)}s of the difference to {look(summary, 'baseline')} in {metric} and of "
+        f"Bars are the {interval_name(summary)}s of the difference to {baseline_name(summary)} in {metric} and of "
         "the ratio of times. The dashed line joins the models that no other beats in both by its point estimate. "
         "Models whose bars overlap are not ordered: being on the line is no result in itself."
     )
@@ -178,7 +179,7 @@ def _curves(summary: Summary) -> Section:
         return Section("curves", "Learning curves", [Paragraph("No learning curves are stored.")])
     quantity = drawn[0]["curve"]["quantity"]
     caption = f"{quantity} by epoch: the mean over seeds, and a band from the lowest seed to the highest"
-    caption += f"; {look(summary, 'baseline')} in grey in every panel." if len(drawn) > 1 else "."
+    caption += f"; {baseline_name(summary)} in grey in every panel." if len(drawn) > 1 else "."
     blocks: list[Block] = [Picture("curves", f"{quantity} by epoch, one panel per model.", caption)]
     if absent := [a["name"] for a in arms(summary) if not look(a, "curve", "epochs")]:
         blocks.append(Paragraph(f"No curve is stored for {listing(absent)}."))
@@ -194,7 +195,7 @@ def _metrics(summary: Summary) -> Section:
     tested = [a for a in compared(summary) if any(difference(a, m) for m in names)]
     if tested:
         rows = [[_name(summary, a), *(_judged(difference(a, m)) for m in names)] for a in tested]
-        title = f"Difference to {look(summary, 'baseline')}, with {interval_name(summary)}"
+        title = f"Difference to {baseline_name(summary)}, with {interval_name(summary)}"
         blocks.append(Table(title, ["model", *names], rows, headed=True, stacked=True))
         warning = (
             f"p-values are adjusted over models, not over metrics: {primary(summary)} decides, the others show where a "
@@ -255,7 +256,7 @@ def _classes(summary: Summary) -> Section:
     blocks.append(Picture("classes", "Largest gains and losses by class, one panel per model.", caption))
     known = {row["class"]: row for arm in tested for row in arm["per_class"]}
     by_arm = [{row["class"]: row for row in arm["per_class"]} for arm in tested]
-    base = look(summary, "baseline") or "baseline"
+    base = baseline_name(summary)
     rows = [
         [name, count(row.get("targets")), number(row.get("baseline"), 3)]
         + [apart(estimate(of_arm.get(name), digits=3)) for of_arm in by_arm]
@@ -290,8 +291,8 @@ def _speed(summary: Summary) -> Section:
     if not measurements(summary):
         return Section("speed", "Speed and cost", [Paragraph("Speed was not measured."), *_training_cost(summary)])
     caption = (
-        f"Time of one batch divided by that of {look(summary, 'baseline')}, with its {interval_name(summary)}; right of "
-        "1 is slower. Filled: the interval does not contain 1."
+        f"Time of one batch divided by that of {baseline_name(summary)}, with its {interval_name(summary)}: above 1 "
+        "is slower. Filled: the interval does not contain 1."
     )
     blocks: list[Block] = [
         Paragraph([Muted(f"Measured {_measured_where(summary) or 'where is not stored'}.")]),
