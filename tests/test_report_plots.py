@@ -162,8 +162,8 @@ def test_what_is_there_is_drawn(summary, names):
 def shown(axis):
     """Labels of the ticks that lie within the view; matplotlib keeps more."""
     low, high = sorted(axis.get_view_interval())
-    ticks = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=True)
-    return [label for place, label in ticks if low <= place <= high]
+    ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    return [label for tick in ticks for label in (tick.label1, tick.label2)]
 
 
 @pytest.mark.parametrize("arms", [7, 20])

@@ -136,7 +136,7 @@ def _metrics(summary: Summary) -> Figure | None:
 
 def _classes(summary: Summary) -> Figure | None:
     panels = {arm["name"]: marks for arm in compared(summary) if (marks := _class_marks(arm))}
-    return forest_panels(panels, f"difference in {primary(summary)}", same_rows=False) if panels else None
+    return forest_panels(panels, "difference", same_rows=False) if panels else None
 
 
 def _class_marks(arm: Arm) -> list[Mark]:
@@ -144,7 +144,7 @@ def _class_marks(arm: Arm) -> list[Mark]:
     rows.sort(key=lambda r: -r["estimate"])
     if len(rows) > 2 * _MOST:
         rows = rows[:_MOST] + rows[-_MOST:]
-    return [Mark(r["class"], r["estimate"], r.get("low"), r.get("high"), BLACK, True) for r in rows]
+    return [Mark(shorten(r["class"], most=18), r["estimate"], r.get("low"), r.get("high"), BLACK, True) for r in rows]
 
 
 def _speed(summary: Summary) -> Figure | None:

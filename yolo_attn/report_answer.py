@@ -32,6 +32,8 @@ def headline(summary: Summary) -> str:
     metric, name = primary(summary), baseline_name(summary)
     if not any(is_complete(arm) for arm in [*compared(summary), *filter(None, [baseline(summary)])]):
         return "Nothing is known yet: no run is complete."
+    if not compared(summary):
+        return f"Nothing is compared: {name} is the only model."
     judged = [arm for arm in compared(summary) if verdict(arm, metric)]
     if not judged:
         return f"No difference in {metric} to {name} could be tested."

@@ -104,6 +104,8 @@ def _answer(summary: Summary) -> Section:
 
 def _caveats(summary: Summary) -> Section:
     lines: list[Line] = list(look(summary, "caveats") or [])
+    if missing := (look(summary, "runs", "planned") or 0) - (look(summary, "runs", "complete") or 0):
+        lines.append(f"{missing} of {plural(summary['runs']['planned'], 'planned run')} not complete: more may change.")
     for failed in look(summary, "runs", "failed") or []:
         lines.append([Strong("Failed run: "), f"{failed['arm']}, seed {failed['seed']}: {failed['reason']}"])
     if unstable := [setting(m) for m in measurements(summary) if m.get("unstable")]:
@@ -113,14 +115,16 @@ def _caveats(summary: Summary) -> Section:
 
 def _results(summary: Summary) -> Section:
     metric, measurement = primary(summary), main_measurement(summary)
-    spread = Muted(f" {interval_name(summary)}")
+    spread = Muted(f" [{interval_name(summary)}]")
     head: list[Line] = ["model", "params, M", "GFLOPs", [metric, Muted(" mean ± sd")], "seeds", ["difference", spread]]
-    head += [["p", Muted(" Holm")], "verdict"]
+    head += [["p", Muted(" (Holm)")], "verdict"]
     if measurement:
-        head += [["latency, ms", Muted(" median [p5, p95]")], ["time ratio", spread]]
+        head += [["median latency, ms", Muted(" [p5, p95]")], ["time ratio", spread]]
     rows = [_main_row(summary, arm, metric, measurement) for arm in arms(summary)]
     blocks: list[Block] = [Table(f"Models, their {metric} and speed", head, rows, frozenset({0, 7}), stacked=True)]
-    notes = [f"Difference: mean over seeds of the model's {metric} minus that of {baseline_name(summary)}."]
+    notes = [
+        f"Difference: {metric} minus that of {baseline_name(summary)}, paired by seed, mean of the seeds both have."
+    ]
     if compared(summary):
         notes.append(f"p: adjusted by Holm for {plural(len(compared(summary)), 'comparison')}.")
     if measurement:
@@ -130,7 +134,7 @@ def _results(summary: Summary) -> Section:
         notes.append("Speed was not measured.")
     caption = (
         f"Differences in {metric} with their {interval_name(summary)}; small grey dots are single seeds. Filled: "
-        "significant (blue better, red worse); hollow: not significant."
+        "significant (blue better, orange worse); hollow: not significant."
     )
     picture = Picture(
         "differences", f"Difference in {metric} to the baseline, model by model, as in the table.", caption
@@ -215,7 +219,7 @@ def _judged(found: Mapping[str, Any] | None) -> Line:
 
 def _statistics(summary: Summary, tested: list[Arm]) -> Table:
     head = ["model", "metric", "difference", "se", "df", interval_name(summary), "p", "p, Holm", "p, permutation"]
-    head += ["permutation, Holm", "smallest possible", "detectable", "verdict"]
+    head += ["permutation, Holm", "permutation floor", "detectable", "verdict"]
     rows = []
     for metric in metrics(summary):
         for arm in tested:
@@ -252,7 +256,7 @@ def _classes(summary: Summary) -> Section:
     if not tested:
         return Section("classes", "Classes", [Paragraph("No results by class are stored.")])
     blocks: list[Block] = [Paragraph([Strong("Read with care. "), _class_warning(summary, tested)])]
-    caption = "The classes that gain and lose most, with their unadjusted intervals; not a list of findings."
+    caption = f"The largest gains and losses in {primary(summary)}, with unadjusted intervals; not a list of findings."
     blocks.append(Picture("classes", "Largest gains and losses by class, one panel per model.", caption))
     known = {row["class"]: row for arm in tested for row in arm["per_class"]}
     by_arm = [{row["class"]: row for row in arm["per_class"]} for arm in tested]
@@ -303,8 +307,8 @@ def _speed(summary: Summary) -> Section:
 
 
 def _speed_table(summary: Summary, measurement: Mapping[str, Any]) -> Table:
-    spread = Muted(f" {interval_name(summary)}")
-    head: list[Line] = ["model", ["latency, ms", Muted(" median [p5, p95]")], ["time ratio", spread]]
+    spread = Muted(f" [{interval_name(summary)}]")
+    head: list[Line] = ["model", ["median latency, ms", Muted(" [p5, p95]")], ["time ratio", spread]]
     timed = [(arm, found) for arm in arms(summary) if (found := look(measurement, "arms", arm["name"]))]
     rows = [[_name(summary, arm), *_speed_cells(found)] for arm, found in timed]
     title = _measured_how(measurement).capitalize() + (" (unstable)" if measurement.get("unstable") else "")
