@@ -163,7 +163,12 @@ def test_every_caveat_and_failed_run_stands_before_the_results():
     summary["runs"] = {"planned": 9, "complete": 8, "failed": [{"arm": "yolo11n-ca", "seed": 2, "reason": "no memory"}]}
     for text in (to_markdown(summary), Page(to_html(summary, {})).text):
         before = plain(text[: text.index("params, M")])
-        for caveat in [*summary["caveats"], "seed 2: no memory", "1 of 9 planned runs not complete", summary["power"]]:
+        for caveat in [
+            *summary["caveats"],
+            "seed 2: no memory",
+            "Not complete: 1 of 9 planned runs.",
+            summary["power"],
+        ]:
             assert caveat in before
 
 

@@ -93,19 +93,19 @@ def _answer(summary: Summary) -> Section:
     if lines := report_answer.answers(summary):
         blocks.append(Bullets(lines))
     if any(look(difference(a, primary(summary)), "low") is not None for a in compared(summary)):
-        blocks.append(
-            Paragraph(
-                f"Brackets hold the {interval_name(summary)} of a difference. Not significant does not mean equal: "
-                "every value inside the brackets is compatible with these runs. " + (look(summary, "power") or "")
-            )
+        note = (
+            f"Brackets hold the {interval_name(summary)} of a difference; p is adjusted for the number of models. Not "
+            "significant does not mean equal: every value inside the brackets is compatible with these runs. "
         )
+        blocks.append(Paragraph(note + (look(summary, "power") or "")))
     return Section("answer", "What is known, and what is not", blocks)
 
 
 def _caveats(summary: Summary) -> Section:
     lines: list[Line] = list(look(summary, "caveats") or [])
     if missing := (look(summary, "runs", "planned") or 0) - (look(summary, "runs", "complete") or 0):
-        lines.append(f"{missing} of {plural(summary['runs']['planned'], 'planned run')} not complete: more may change.")
+        planned = plural(summary["runs"]["planned"], "planned run")
+        lines.append(f"Not complete: {missing} of {planned}. The results may still change.")
     for failed in look(summary, "runs", "failed") or []:
         lines.append([Strong("Failed run: "), f"{failed['arm']}, seed {failed['seed']}: {failed['reason']}"])
     if unstable := [setting(m) for m in measurements(summary) if m.get("unstable")]:
@@ -122,14 +122,13 @@ def _results(summary: Summary) -> Section:
         head += [["median latency, ms", Muted(" [p5, p95]")], ["time ratio", spread]]
     rows = [_main_row(summary, arm, metric, measurement) for arm in arms(summary)]
     blocks: list[Block] = [Table(f"Models, their {metric} and speed", head, rows, frozenset({0, 7}), stacked=True)]
-    notes = [
-        f"Difference: {metric} minus that of {baseline_name(summary)}, paired by seed, mean of the seeds both have."
-    ]
-    if compared(summary):
-        notes.append(f"p: adjusted by Holm for {plural(len(compared(summary)), 'comparison')}.")
+    notes, name = [], baseline_name(summary)
+    if others := compared(summary):
+        notes.append(f"Difference: {metric} minus that of {name}, paired by seed, mean of the seeds both have.")
+        notes.append(f"p: adjusted by Holm for {plural(len(others), 'comparison')}.")
     if measurement:
         how = f"{_measured_how(measurement)}, {_measured_where(summary)}"
-        notes.append(f"Time: {how}; the ratio is to {baseline_name(summary)}.")
+        notes.append(f"Time: {how}; the ratio is to {name}.")
     else:
         notes.append("Speed was not measured.")
     caption = (
