@@ -123,6 +123,13 @@ def test_the_headline_names_what_is_known_and_what_is_not(verdicts, sentence):
     assert report_answer.headline(summary) == sentence
 
 
+@pytest.mark.parametrize(("low", "explained"), [(0.0001, True), (-0.0001, False)])
+def test_an_interval_without_0_that_is_not_significant_is_explained(low, explained):
+    summary = known()
+    summary["arms"][1]["difference"]["mAP50-95"] |= {"low": low, "high": 0.01, "verdict": "not significant"}
+    assert ("the adjustment made the difference" in to_markdown(summary)) == explained
+
+
 def test_accuracy_and_speed_are_judged_together():
     lines = [said(line) for line in report_answer.tradeoff(known())]
     assert lines == [

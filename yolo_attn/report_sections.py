@@ -97,8 +97,18 @@ def _answer(summary: Summary) -> Section:
             f"Brackets hold the {interval_name(summary)} of a difference; p is adjusted for the number of models. Not "
             "significant does not mean equal: every value inside the brackets is compatible with these runs. "
         )
+        if any(_adjusted_away(difference(a, primary(summary))) for a in compared(summary)):
+            note += (
+                "Where an interval excludes 0 and the verdict is not significant, the adjustment made the difference. "
+            )
         blocks.append(Paragraph(note + (look(summary, "power") or "")))
     return Section("answer", "What is known, and what is not", blocks)
+
+
+def _adjusted_away(found: Mapping[str, Any] | None) -> bool:
+    low, high = look(found, "low"), look(found, "high")
+    excludes_zero = low is not None and high is not None and (low > 0 or high < 0)
+    return excludes_zero and look(found, "verdict") == "not significant"
 
 
 def _caveats(summary: Summary) -> Section:
