@@ -78,7 +78,9 @@ def forest_panels(panels: Mapping[str, Sequence[Mark]], quantity: str, same_rows
     figure, cells = grid(len(panels), 0.6 + 0.25 * height)
     low, high = _limits([mark for marks in panels.values() for mark in marks], zero)
     for axes, (title, marks) in zip(cells, panels.items(), strict=True):
-        draw_panel(axes, _aligned(marks, names) if same_rows else marks, zero, ticks=4)
+        draw_panel(
+            axes, _aligned(marks, names) if same_rows else marks, zero, ticks=4 if axes.get_gridspec().ncols > 2 else 7
+        )
         axes.set_title(shorten(title), loc="left", fontweight="bold")
         axes.set_xlim(low, high)
         if same_rows and not is_leftmost(axes):

@@ -122,4 +122,4 @@ def _add_relative_scales(axes: Axes, summary: Summary, base: Point | None) -> No
     above = axes.secondary_xaxis("top", functions=(lambda x: x / base.time, lambda r: r * base.time))
     above.set_xlabel(f"time ratio to {shorten(base.name)}")
     beside = axes.secondary_yaxis("right", functions=(lambda y: y - base.accuracy, lambda d: d + base.accuracy))
-    beside.set_ylabel(f"difference to {shorten(base.name)}")
+    beside.set_ylabel(f"difference to {shorten(base.name)}", labelpad=8)

@@ -19,6 +19,7 @@ from yolo_attn.report_format import estimate
 from yolo_attn.report_read import (
     Arm,
     Summary,
+    baseline_name,
     compared,
     difference,
     look,
@@ -121,7 +122,7 @@ def _differences(summary: Summary) -> Figure | None:
     values = [estimate(difference(a, metric)) for a in compared(summary) if difference(a, metric)]
     for k, text in enumerate(values):
         axes.text(1.01, k, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
-    axes.set_xlabel(f"difference in {metric} to {shorten(look(summary, 'baseline') or 'the baseline')}")
+    axes.set_xlabel(f"difference in {metric} to {shorten(baseline_name(summary))}")
     return figure
 
 
@@ -135,7 +136,7 @@ def _metrics(summary: Summary) -> Figure | None:
 
 def _classes(summary: Summary) -> Figure | None:
     panels = {arm["name"]: marks for arm in compared(summary) if (marks := _class_marks(arm))}
-    return forest_panels(panels, f"difference in {primary(summary)}", same_rows=False) if panels else None
+    return forest_panels(panels, "difference", same_rows=False) if panels else None
 
 
 def _class_marks(arm: Arm) -> list[Mark]:
@@ -143,7 +144,7 @@ def _class_marks(arm: Arm) -> list[Mark]:
     rows.sort(key=lambda r: -r["estimate"])
     if len(rows) > 2 * _MOST:
         rows = rows[:_MOST] + rows[-_MOST:]
-    return [Mark(r["class"], r["estimate"], r.get("low"), r.get("high"), BLACK, True) for r in rows]
+    return [Mark(shorten(r["class"], most=18), r["estimate"], r.get("low"), r.get("high"), BLACK, True) for r in rows]
 
 
 def _speed(summary: Summary) -> Figure | None:

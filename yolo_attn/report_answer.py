@@ -15,24 +15,28 @@ from yolo_attn.report_read import (
     Arm,
     Summary,
     baseline,
+    baseline_name,
     compared,
     difference,
     is_complete,
     look,
     main_measurement,
     mean,
+    paired_seeds,
     primary,
 )
 
 
 def headline(summary: Summary) -> str:
     """Say in one or two sentences which models differ from the baseline."""
-    metric, name = primary(summary), look(summary, "baseline")
+    metric, name = primary(summary), baseline_name(summary)
     if not any(is_complete(arm) for arm in [*compared(summary), *filter(None, [baseline(summary)])]):
         return "Nothing is known yet: no run is complete."
+    if not compared(summary):
+        return f"Nothing is compared: {name} is the only model."
     judged = [arm for arm in compared(summary) if verdict(arm, metric)]
     if not judged:
-        return f"No difference in {metric} to {name or 'a baseline'} could be tested."
+        return f"No difference in {metric} to {name} could be tested."
     named = {
         word: [a["name"] for a in judged if verdict(a, metric) == word]
         for word in ("better", "worse", "not significant")
@@ -66,7 +70,7 @@ def speed_against_baseline(summary: Summary, arm: Arm) -> str | None:
 
 def tradeoff(summary: Summary) -> list[Line]:
     """Say which models are worth their time, as far as the intervals tell; one line per kind of answer."""
-    metric, name = primary(summary), look(summary, "baseline")
+    metric, name = primary(summary), baseline_name(summary)
     found: dict[tuple[str, str], list[str]] = {}
     for arm in compared(summary):
         key = (verdict(arm, metric), speed_against_baseline(summary, arm))
@@ -103,9 +107,9 @@ def _accuracy(summary: Summary, arm: Arm) -> list[Part]:
     found = difference(arm, metric)
     if found is None:
         return [f"{metric} {number(mean(arm, metric))}, not compared with a baseline"]
-    text = f"{estimate(found)} {metric} against {look(summary, 'baseline')}: "
+    text = f"{estimate(found)} {metric} against {baseline_name(summary)}: "
     if not found.get("verdict"):
-        return [text + "not tested"]
+        return [text + ("not tested, with one seed" if len(paired_seeds(arm, summary)) == 1 else "not tested")]
     p = f" (p = {p_value(found['p_holm'])})".replace("= <", "<") if found.get("p_holm") is not None else ""
     return [text, Verdict(found["verdict"]), p]
 

@@ -65,13 +65,15 @@ class Table:
         rows: Rows of cells.
         words: Columns (by index, from 0) that hold words.
         headed: Whether the title is printed.
+        stacked: Whether text of less weight stands under the rest of its cell, for tables of many columns.
     """
 
     title: str
-    head: Sequence[str]
+    head: Sequence[Line]
     rows: Sequence[Sequence[Line]]
     words: frozenset[int] = frozenset({0})
     headed: bool = False
+    stacked: bool = False
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from yolo_attn.report_format import ARROWS
 from yolo_attn.report_read import Summary
 from yolo_attn.report_sections import build
 
-_TOGETHER = re.compile(r"\[[−+\d., ]+\]|\d %|p [=<] [\d.]+|± ")
+_TOGETHER = re.compile(r"\[[−+\d., ]+\](?: %)?|\d %|p [=<] [\d.]+|± ")
 _TAGS = {Strong: "strong", Code: "code", Muted: "small"}
 
 
@@ -101,12 +101,13 @@ def _picture(picture: Picture, svgs: Mapping[str, str]) -> str:
 
 
 def _table(table: Table) -> str:
-    head = "".join(f'<th scope="col"{_kind(table, k)}>{escape(h)}</th>' for k, h in enumerate(table.head))
+    head = "".join(f'<th scope="col"{_kind(table, k)}>{_line(h)}</th>' for k, h in enumerate(table.head))
     rows = "\n".join(f"<tr>{_cells(table, row)}</tr>" for row in table.rows)
     heading = f"<h3>{escape(table.title)}</h3>\n" if table.headed else ""
+    kind = ' class="stacked"' if table.stacked else ""
     return (
-        f'{heading}<div class="scroll" tabindex="0" role="region" aria-label="{escape(table.title)}">\n<table>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n</div>"
+        f'{heading}<div class="scroll" tabindex="0" role="region" aria-label="{escape(table.title)}">\n'
+        f"<table{kind}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n</div>"
     )
 
 

@@ -71,7 +71,8 @@ def _picture(picture: Picture, plots: Collection[str]) -> list[str]:
 
 def _table(table: Table) -> str:
     rule = ["---" if k in table.words else "--:" for k in range(len(table.head))]
-    rows = [[_escape(h) for h in table.head], rule, *([_line(cell) for cell in row] for row in table.rows)]
+    rows = [[_line(cell) for cell in row] for row in [table.head, *table.rows]]
+    rows.insert(1, rule)
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 

@@ -31,6 +31,11 @@ def baseline(summary: Summary) -> Arm | None:
     return next((a for a in arms(summary) if a["name"] == look(summary, "baseline")), None)
 
 
+def baseline_name(summary: Summary) -> str:
+    """Return the baseline's name, to be put into a sentence."""
+    return look(summary, "baseline") or "the baseline"
+
+
 def compared(summary: Summary) -> list[Arm]:
     """Return all arms but the baseline."""
     return [a for a in arms(summary) if a["name"] != look(summary, "baseline")]

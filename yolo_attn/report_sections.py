@@ -41,6 +41,7 @@ from yolo_attn.report_read import (
     Summary,
     arms,
     baseline,
+    baseline_name,
     compared,
     difference,
     is_complete,
@@ -91,18 +92,30 @@ def _answer(summary: Summary) -> Section:
     blocks: list[Block] = [Paragraph([Strong(report_answer.headline(summary))])]
     if lines := report_answer.answers(summary):
         blocks.append(Bullets(lines))
-    if any(difference(a, primary(summary)) for a in compared(summary)):
-        blocks.append(
-            Paragraph(
-                f"Brackets hold the {interval_name(summary)} of a difference. Not significant does not mean equal: "
-                "every value inside the brackets is compatible with these runs. " + (look(summary, "power") or "")
-            )
+    if any(look(difference(a, primary(summary)), "low") is not None for a in compared(summary)):
+        note = (
+            f"Brackets hold the {interval_name(summary)} of a difference; p is adjusted for the number of models. Not "
+            "significant does not mean equal: every value inside the brackets is compatible with these runs. "
         )
+        if any(_adjusted_away(difference(a, primary(summary))) for a in compared(summary)):
+            note += (
+                "Where an interval excludes 0 and the verdict is not significant, the adjustment made the difference. "
+            )
+        blocks.append(Paragraph(note + (look(summary, "power") or "")))
     return Section("answer", "What is known, and what is not", blocks)
+
+
+def _adjusted_away(found: Mapping[str, Any] | None) -> bool:
+    low, high = look(found, "low"), look(found, "high")
+    excludes_zero = low is not None and high is not None and (low > 0 or high < 0)
+    return excludes_zero and look(found, "verdict") == "not significant"
 
 
 def _caveats(summary: Summary) -> Section:
     lines: list[Line] = list(look(summary, "caveats") or [])
+    if missing := (look(summary, "runs", "planned") or 0) - (look(summary, "runs", "complete") or 0):
+        planned = plural(summary["runs"]["planned"], "planned run")
+        lines.append(f"Not complete: {missing} of {planned}. The results may still change.")
     for failed in look(summary, "runs", "failed") or []:
         lines.append([Strong("Failed run: "), f"{failed['arm']}, seed {failed['seed']}: {failed['reason']}"])
     if unstable := [setting(m) for m in measurements(summary) if m.get("unstable")]:
@@ -112,23 +125,25 @@ def _caveats(summary: Summary) -> Section:
 
 def _results(summary: Summary) -> Section:
     metric, measurement = primary(summary), main_measurement(summary)
-    head = ["model", "params, M", "GFLOPs", f"{metric}, mean ± sd", "seeds", f"difference [{interval_name(summary)}]"]
-    head += ["p, Holm", "verdict"]
+    spread = Muted(f" [{interval_name(summary)}]")
+    head: list[Line] = ["model", "params, M", "GFLOPs", [metric, Muted(" mean ± sd")], "seeds", ["difference", spread]]
+    head += [["p", Muted(" (Holm)")], "verdict"]
     if measurement:
-        head += ["latency, ms: median [p5, p95]", f"time ratio [{interval_name(summary)}]"]
+        head += [["median latency, ms", Muted(" [p5, p95]")], ["time ratio", spread]]
     rows = [_main_row(summary, arm, metric, measurement) for arm in arms(summary)]
-    blocks: list[Block] = [Table(f"Models, their {metric} and speed", head, rows, words=frozenset({0, 7}))]
-    notes = [f"Difference: mean over seeds of the model's {metric} minus that of {look(summary, 'baseline')}."]
-    if compared(summary):
-        notes.append(f"p: adjusted by Holm for {plural(len(compared(summary)), 'comparison')}.")
+    blocks: list[Block] = [Table(f"Models, their {metric} and speed", head, rows, frozenset({0, 7}), stacked=True)]
+    notes, name = [], baseline_name(summary)
+    if others := compared(summary):
+        notes.append(f"Difference: {metric} minus that of {name}, paired by seed, mean of the seeds both have.")
+        notes.append(f"p: adjusted by Holm for {plural(len(others), 'comparison')}.")
     if measurement:
         how = f"{_measured_how(measurement)}, {_measured_where(summary)}"
-        notes.append(f"Time: {how}; the ratio is to {look(summary, 'baseline')}.")
+        notes.append(f"Time: {how}; the ratio is to {name}.")
     else:
         notes.append("Speed was not measured.")
     caption = (
         f"Differences in {metric} with their {interval_name(summary)}; small grey dots are single seeds. Filled: "
-        "significant (blue better, red worse); hollow: not significant."
+        "significant (blue better, orange worse); hollow: not significant."
     )
     picture = Picture(
         "differences", f"Difference in {metric} to the baseline, model by model, as in the table.", caption
@@ -163,9 +178,9 @@ def _tradeoff(summary: Summary) -> Section:
         return Section("tradeoff", "Accuracy against speed")
     metric, lines = primary(summary), report_answer.tradeoff(summary)
     caption = (
-        f"Bars are the {interval_name(summary)}s of the difference to {look(summary, 'baseline')} in {metric} and of "
-        "the ratio of times. The dashed line joins the models that no other beats in both by its point estimate. Models "
-        "whose bars overlap are not ordered: being on the line is no result in itself."
+        f"Bars are the {interval_name(summary)}s of the difference to {baseline_name(summary)} in {metric} and of "
+        "the ratio of times. The dashed line joins the models that no other beats in both by its point estimate. "
+        "Models whose bars overlap are not ordered: being on the line is no result in itself."
     )
     picture = Picture("tradeoff", f"{metric} against latency, one point per model, with intervals.", caption)
     return Section("tradeoff", "Accuracy against speed", [*([Bullets(lines)] if lines else []), picture])
@@ -177,7 +192,7 @@ def _curves(summary: Summary) -> Section:
         return Section("curves", "Learning curves", [Paragraph("No learning curves are stored.")])
     quantity = drawn[0]["curve"]["quantity"]
     caption = f"{quantity} by epoch: the mean over seeds, and a band from the lowest seed to the highest"
-    caption += f"; {look(summary, 'baseline')} in grey in every panel." if len(drawn) > 1 else "."
+    caption += f"; {baseline_name(summary)} in grey in every panel." if len(drawn) > 1 else "."
     blocks: list[Block] = [Picture("curves", f"{quantity} by epoch, one panel per model.", caption)]
     if absent := [a["name"] for a in arms(summary) if not look(a, "curve", "epochs")]:
         blocks.append(Paragraph(f"No curve is stored for {listing(absent)}."))
@@ -193,8 +208,8 @@ def _metrics(summary: Summary) -> Section:
     tested = [a for a in compared(summary) if any(difference(a, m) for m in names)]
     if tested:
         rows = [[_name(summary, a), *(_judged(difference(a, m)) for m in names)] for a in tested]
-        title = f"Difference to {look(summary, 'baseline')}, with {interval_name(summary)}"
-        blocks.append(Table(title, ["model", *names], rows, headed=True))
+        title = f"Difference to {baseline_name(summary)}, with {interval_name(summary)}"
+        blocks.append(Table(title, ["model", *names], rows, headed=True, stacked=True))
         warning = (
             f"p-values are adjusted over models, not over metrics: {primary(summary)} decides, the others show where a "
             "difference comes from."
@@ -213,7 +228,7 @@ def _judged(found: Mapping[str, Any] | None) -> Line:
 
 def _statistics(summary: Summary, tested: list[Arm]) -> Table:
     head = ["model", "metric", "difference", "se", "df", interval_name(summary), "p", "p, Holm", "p, permutation"]
-    head += ["permutation, Holm", "smallest possible", "detectable", "verdict"]
+    head += ["permutation, Holm", "permutation floor", "detectable", "verdict"]
     rows = []
     for metric in metrics(summary):
         for arm in tested:
@@ -250,19 +265,18 @@ def _classes(summary: Summary) -> Section:
     if not tested:
         return Section("classes", "Classes", [Paragraph("No results by class are stored.")])
     blocks: list[Block] = [Paragraph([Strong("Read with care. "), _class_warning(summary, tested)])]
-    caption = "The classes that gain and lose most, with their unadjusted intervals; not a list of findings."
+    caption = f"The largest gains and losses in {primary(summary)}, with unadjusted intervals; not a list of findings."
     blocks.append(Picture("classes", "Largest gains and losses by class, one panel per model.", caption))
     known = {row["class"]: row for arm in tested for row in arm["per_class"]}
     by_arm = [{row["class"]: row for row in arm["per_class"]} for arm in tested]
-    base = look(summary, "baseline") or "baseline"
+    base = baseline_name(summary)
     rows = [
         [name, count(row.get("targets")), number(row.get("baseline"), 3)]
         + [apart(estimate(of_arm.get(name), digits=3)) for of_arm in by_arm]
         for name, row in known.items()
     ]
-    table = Table(
-        f"Difference in {primary(summary)} by class", ["class", "targets", base, *(a["name"] for a in tested)], rows
-    )
+    head = ["class", "targets", base, *(a["name"] for a in tested)]
+    table = Table(f"Difference in {primary(summary)} by class", head, rows, stacked=True)
     blocks.append(Fold(f"All {len(known)} classes", [table]))
     if without := look(summary, "data", "classes_without_targets"):
         blocks.append(
@@ -289,31 +303,25 @@ def _class_warning(summary: Summary, tested: list[Arm]) -> str:
 def _speed(summary: Summary) -> Section:
     if not measurements(summary):
         return Section("speed", "Speed and cost", [Paragraph("Speed was not measured."), *_training_cost(summary)])
-    blocks: list[Block] = []
-    if where := _measured_where(summary):
-        blocks.append(Paragraph([Muted(f"Measured {where}.")]))
-    for measurement in measurements(summary):
-        head = [
-            "model",
-            "latency, ms: median [p5, p95]",
-            f"time ratio [{interval_name(summary)}]",
-            "images/s",
-            "peak memory, MB",
-        ]
-        rows = [
-            [_name(summary, a), *_speed_cells(look(measurement, "arms", a["name"]))]
-            for a in arms(summary)
-            if look(measurement, "arms", a["name"])
-        ]
-        title = _measured_how(measurement).capitalize() + (" (unstable)" if measurement.get("unstable") else "")
-        blocks.append(Table(title, head, rows, headed=True))
-    if compared(summary):
-        caption = (
-            f"Time of one batch divided by that of {look(summary, 'baseline')}, with its {interval_name(summary)}; right "
-            "of 1 is slower. Filled: the interval does not contain 1."
-        )
-        blocks.append(Picture("speed", "Ratios of times to the baseline, as in the tables.", caption))
+    caption = (
+        f"Time of one batch divided by that of {baseline_name(summary)}, with its {interval_name(summary)}: above 1 "
+        "is slower. Filled: the interval does not contain 1."
+    )
+    blocks: list[Block] = [
+        Paragraph([Muted(f"Measured {_measured_where(summary) or 'where is not stored'}.")]),
+        Picture("speed", "Ratios of times to the baseline, as in the tables.", caption),
+        *(_speed_table(summary, measurement) for measurement in measurements(summary)),
+    ]
     return Section("speed", "Speed and cost", [*blocks, *_training_cost(summary)])
+
+
+def _speed_table(summary: Summary, measurement: Mapping[str, Any]) -> Table:
+    spread = Muted(f" [{interval_name(summary)}]")
+    head: list[Line] = ["model", ["median latency, ms", Muted(" [p5, p95]")], ["time ratio", spread]]
+    timed = [(arm, found) for arm in arms(summary) if (found := look(measurement, "arms", arm["name"]))]
+    rows = [[_name(summary, arm), *_speed_cells(found)] for arm, found in timed]
+    title = _measured_how(measurement).capitalize() + (" (unstable)" if measurement.get("unstable") else "")
+    return Table(title, [*head, "images/s", "peak memory, MB"], rows, headed=True)
 
 
 def _speed_cells(timed: Mapping[str, Any]) -> list[Line]:
