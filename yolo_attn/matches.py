@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -63,6 +64,9 @@ class Matches:
     target_area: np.ndarray | None = None
     names: tuple[str, ...] = ()
     ignored: np.ndarray | None = None
+
+    curve: ClassVar[str] = "drop"
+    """How the curve of precision over recall is read; see ``average_precision``."""
 
     def __post_init__(self):
         for name in (*_PER_DETECTION, *_PER_TARGET):
@@ -132,6 +136,11 @@ class Matches:
             target=None,
             **{name: getattr(self, name)[~target_outside] for name in _PER_TARGET},
         )
+
+    def by_size(self) -> dict[str, Matches]:
+        """Return the matches of ``all`` targets and, where sizes are stored, of those of each of the ``SIZES``."""
+        sizes = {name: self.restricted(*limits) for name, limits in SIZES.items()} if self.has_sizes else {}
+        return {"all": self, **sizes}
 
     def save(self, path: str | Path) -> Path:
         """Write everything to one compressed file, whole or not at all."""
