@@ -16,6 +16,7 @@ import numpy as np
 from yolo_attn.average_precision import Curve, average_precision, mean_average_precision
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.matches import Matches
+from yolo_attn.record import Record
 
 THRESHOLDS = 10
 """IoU thresholds of a record: 0.5 to 0.95 in steps of 0.05."""
@@ -103,7 +104,7 @@ def resample_all(
 
 def opened(record: Any) -> Any:
     """Return a record, read from its file where a path is given."""
-    return Matches.load(record) if isinstance(record, str | Path) else record
+    return Record.load(record) if isinstance(record, str | Path) else record
 
 
 def _pool(workers: int) -> Executor:
