@@ -54,8 +54,13 @@ def average_precision(matches: Matches, weights: np.ndarray | None = None, tail:
 
 
 def mean_average_precision(ap: np.ndarray) -> np.ndarray:
-    """Return the mean over thresholds and classes that have targets, by replicate: ``(R, C, T)`` -> ``(R,)``."""
-    return np.nanmean(ap.mean(2), axis=1)
+    """Return the mean over thresholds and classes that have targets, by replicate: ``(R, C, T)`` -> ``(R,)``.
+
+    NaN where a replicate has no targets at all.
+    """
+    by_class = ap.mean(2)
+    classes = np.count_nonzero(~np.isnan(by_class), axis=1)
+    return np.divide(np.nansum(by_class, axis=1), classes, out=np.full(len(ap), np.nan), where=classes > 0)
 
 
 @dataclass(frozen=True)

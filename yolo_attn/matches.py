@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.record import Record
 
 SIZES: Mapping[str, tuple[float, float]] = {
     "small": (0.0, 32.0**2),
@@ -23,13 +21,10 @@ SIZES: Mapping[str, tuple[float, float]] = {
 
 _PER_DETECTION = ("image", "cls", "confidence", "correct", "area", "target", "ignored")
 _PER_TARGET = ("target_image", "target_cls", "target_area")
-_OPTIONAL = ("area", "target", "target_area", "ignored")
-_BITS = ("correct", "ignored")
-_FORMAT = 1
 
 
 @dataclass(frozen=True, eq=False)
-class Matches:
+class Matches(Record):
     """What a model found in a set of images, matched with what is there.
 
     Attributes:
@@ -64,38 +59,23 @@ class Matches:
     names: tuple[str, ...] = ()
     ignored: np.ndarray | None = None
 
+    curve: ClassVar[str] = "drop"
+    """How the curve of precision over recall is read; see ``average_precision``."""
+
     def __post_init__(self):
-        for name in (*_PER_DETECTION, *_PER_TARGET):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, np.asarray(getattr(self, name)))
-        object.__setattr__(self, "names", tuple(map(str, self.names)))
-        self._check_lengths()
+        self._make_arrays((*_PER_DETECTION, *_PER_TARGET))
+        if self.correct.ndim != 2:
+            raise YoloAttnError(f"'correct' has shape {self.correct.shape}; give (detections, IoU thresholds)")
+        object.__setattr__(self, "correct", self.correct.astype(bool))
+        self._check_lengths(_PER_DETECTION, len(self.correct))
+        self._check_lengths(_PER_TARGET, len(self.target_cls))
+        if self.ignored is not None and self.ignored.shape != self.correct.shape:
+            raise YoloAttnError(f"'ignored' has shape {self.ignored.shape}, 'correct' has {self.correct.shape}")
+        self._check_names()
         self._check_indices("image", self.images)
         self._check_indices("target_image", self.images)
         if self.target is not None:
             self._check_indices("target", len(self.target_cls), lowest=-1)
-
-    def _check_lengths(self) -> None:
-        if self.correct.ndim != 2:
-            raise YoloAttnError(f"matches: 'correct' has shape {self.correct.shape}; give (detections, IoU thresholds)")
-        for names, length in ((_PER_DETECTION, len(self.correct)), (_PER_TARGET, len(self.target_cls))):
-            for name in names:
-                values = getattr(self, name)
-                if values is not None and (values.ndim == 0 or len(values) != length):
-                    raise YoloAttnError(f"matches: '{name}' has shape {values.shape}, but there are {length} of them")
-        if self.ignored is not None and self.ignored.shape != self.correct.shape:
-            raise YoloAttnError(
-                f"matches: 'ignored' has shape {self.ignored.shape}, 'correct' has {self.correct.shape}"
-            )
-        if self.names and len(self.names) != self.images:
-            raise YoloAttnError(f"matches: {len(self.names)} names for {self.images} images")
-
-    def _check_indices(self, name: str, end: int, lowest: int = 0) -> None:
-        values = getattr(self, name)
-        if values.size and not (lowest <= values.min() and values.max() < end):
-            raise YoloAttnError(
-                f"matches: '{name}' goes from {values.min()} to {values.max()}; allowed is {lowest} to {end - 1}"
-            )
 
     @cached_property
     def classes(self) -> np.ndarray:
@@ -120,7 +100,7 @@ class Matches:
             raise YoloAttnError("matches without 'area', 'target' and 'target_area' cannot be told apart by size")
         matched = np.broadcast_to(self.target if self.target.ndim == 2 else self.target[:, None], self.correct.shape)
         if (self.correct & (matched < 0)).any():
-            raise YoloAttnError("matches: a detection is correct, but its 'target' is -1")
+            raise YoloAttnError("a detection is correct, but its 'target' is -1")
         target_outside = (self.target_area < low) | (self.target_area > high)
         outside = (self.area < low) | (self.area > high)
         of_other_target = np.append(target_outside, False)[matched]
@@ -133,49 +113,7 @@ class Matches:
             **{name: getattr(self, name)[~target_outside] for name in _PER_TARGET},
         )
 
-    def save(self, path: str | Path) -> Path:
-        """Write everything to one compressed file, whole or not at all."""
-        path = Path(path)
-        content = {"format": _FORMAT, "images": self.images, "names": np.array(self.names, dtype=np.str_)}
-        for name in (*_PER_DETECTION, *_PER_TARGET):
-            if (values := getattr(self, name)) is not None:
-                content[name] = np.packbits(values.astype(bool)) if name in _BITS else _compact(values)
-        part = path.with_name(path.name + ".part")
-        with part.open("wb") as file:
-            np.savez_compressed(file, thresholds=self.correct.shape[1], **content)
-        os.replace(part, path)
-        return path
-
-    @classmethod
-    def load(cls, path: str | Path) -> Matches:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            YoloAttnError: If the file is not there, is damaged, or is something else.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                stored = {name: file[name] for name in file.files}
-            if stored.pop("format") != _FORMAT:
-                raise YoloAttnError(f"'{path}' was written by another version; evaluate the run again")
-            shape = (len(stored["confidence"]), int(stored.pop("thresholds")))
-            for name in _BITS:
-                if name in stored:
-                    stored[name] = np.unpackbits(stored[name], count=shape[0] * shape[1]).astype(bool).reshape(shape)
-            names = tuple(stored.pop("names").tolist())
-            return cls(images=int(stored.pop("images")), names=names, **stored)
-        except YoloAttnError as error:
-            raise YoloAttnError(str(error) if str(path) in str(error) else f"'{path}': {error}") from error
-        except FileNotFoundError as error:
-            raise YoloAttnError(f"there is no '{path}'") from error
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-            raise YoloAttnError(
-                f"'{path}' is damaged or no record of matches ({error}); evaluate the run again"
-            ) from error
-
-
-def _compact(values: np.ndarray) -> np.ndarray:
-    """Return whole numbers in the smallest type that holds them, other values as they are."""
-    if not np.issubdtype(values.dtype, np.integer) or not values.size:
-        return values
-    return values.astype(np.promote_types(np.min_scalar_type(values.min()), np.min_scalar_type(values.max())))
+    def by_size(self) -> dict[str, Matches]:
+        """Return the matches of ``all`` targets and, where sizes are stored, of those of each of the ``SIZES``."""
+        sizes = {name: self.restricted(*limits) for name, limits in SIZES.items()} if self.has_sizes else {}
+        return {"all": self, **sizes}

@@ -1,0 +1,107 @@
+"""A frozen dataclass of arrays that can be stored in one compressed file."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolo_attn.errors import YoloAttnError
+
+_FORMAT = "format"
+_VERSION = 1
+_SHAPE = ".shape"
+
+
+class Record:
+    """A base for frozen dataclasses whose fields are arrays, whole numbers, tuples of text, or ``None``."""
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything to one compressed file, whole or not at all."""
+        path = Path(path)
+        content: dict[str, np.ndarray] = {}
+        for field in fields(self):
+            values = getattr(self, field.name)
+            if values is None:
+                continue
+            values = np.asarray(values, dtype=np.str_ if isinstance(values, tuple) else None)
+            if values.dtype == bool:
+                content[field.name + _SHAPE] = np.array(values.shape)
+            content[field.name] = _compact(values)
+        part = path.with_name(path.name + ".part")
+        with part.open("wb") as file:
+            np.savez_compressed(file, **{_FORMAT: np.array(self._format())}, **content)
+        os.replace(part, path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Any:
+        """Read what :meth:`save` wrote; asked of ``Record``, whatever kind of record it is.
+
+        Raises:
+            YoloAttnError: If the file is not there, is damaged, or is something else.
+        """
+        kinds = cls.__subclasses__() or [cls]
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                stored = {name: file[name] for name in file.files}
+            kind = next((k for k in kinds if k._format() == str(stored[_FORMAT])), None)
+            if kind is None:
+                raise YoloAttnError(f"it holds {stored[_FORMAT]}, not {' or '.join(k._format() for k in kinds)}")
+            return kind(**{f.name: _restored(stored, f.name) for f in fields(kind) if f.name in stored})
+        except FileNotFoundError as error:
+            raise YoloAttnError(f"there is no '{path}'") from error
+        except YoloAttnError as error:
+            raise YoloAttnError(f"'{path}': {error}") from error
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+            raise YoloAttnError(f"'{path}' is damaged or no stored record ({error})") from error
+
+    @classmethod
+    def _format(cls) -> str:
+        return f"{cls.__name__} {_VERSION}"
+
+    def _make_arrays(self, names: tuple[str, ...]) -> None:
+        """Turn fields that were given as lists into arrays, and the images' names into a tuple of text."""
+        for name in names:
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, np.asarray(getattr(self, name)))
+        object.__setattr__(self, "names", tuple(map(str, self.names)))
+
+    def _check_lengths(self, names: tuple[str, ...], length: int) -> None:
+        for name in names:
+            values = getattr(self, name)
+            if values is not None and (values.ndim == 0 or len(values) != length):
+                raise YoloAttnError(f"'{name}' has shape {values.shape}, but there are {length} of them")
+
+    def _check_indices(self, name: str, end: int, lowest: int = 0) -> None:
+        values = getattr(self, name)
+        if values.size and not (lowest <= values.min() and values.max() < end):
+            raise YoloAttnError(
+                f"'{name}' goes from {values.min()} to {values.max()}; allowed is {lowest} to {end - 1}"
+            )
+
+    def _check_names(self) -> None:
+        if self.names and len(self.names) != self.images:
+            raise YoloAttnError(f"{len(self.names)} names for {self.images} images")
+
+
+def _compact(values: np.ndarray) -> np.ndarray:
+    """Return truth values as bits, whole numbers in the smallest type that holds them, other values as they are."""
+    if values.dtype == bool:
+        return np.packbits(values)
+    if not np.issubdtype(values.dtype, np.integer) or not values.size:
+        return values
+    return values.astype(np.promote_types(np.min_scalar_type(values.min()), np.min_scalar_type(values.max())))
+
+
+def _restored(stored: dict[str, np.ndarray], name: str) -> Any:
+    values = stored[name]
+    if name + _SHAPE in stored:
+        shape = stored[name + _SHAPE]
+        return np.unpackbits(values, count=int(shape.prod())).astype(bool).reshape(shape)
+    return values.item() if values.ndim == 0 else values
