@@ -116,9 +116,7 @@ def _carry_out(specs: Sequence[runs.RunSpec], out: Path, workers: Executor, say:
     return failed
 
 
-def _measure_speed(
-    specs: Sequence[runs.RunSpec], out: Path, seconds: float, say: Callable[[str], None]
-) -> None:
+def _measure_speed(specs: Sequence[runs.RunSpec], out: Path, seconds: float, say: Callable[[str], None]) -> None:
     """Time the trained models of one seed against each other, in a process of its own, unless that is stored."""
     models: dict[str, runs.RunSpec] = {}
     for spec in specs:

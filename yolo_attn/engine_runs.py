@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 from ultralytics.cfg import get_cfg
@@ -22,6 +22,7 @@ from ultralytics.utils import metrics as host_metrics
 from ultralytics.utils import torch_utils
 
 from yolo_attn.average_precision import average_precision, mean_average_precision
+from yolo_attn.coco_average_precision import Boxes
 from yolo_attn.engine import YOLO, check_data
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.files import replace_whole
@@ -168,9 +169,17 @@ def _resumable(host: type) -> type:
 
 
 # --- one validation ---------------------------------------------------------------------------------------------------
+class Evaluated(NamedTuple):
+    """mAP, precision and recall of boxes as Ultralytics has them, and the records they come from."""
+
+    metrics: dict[str, float]
+    matches: Matches
+    boxes: Boxes | None
+
+
 def evaluate(
     checkpoint: Path, data: str, imgsz: int, overrides: Mapping[str, Any], threads: int | None = None
-) -> tuple[dict[str, float], Matches]:
+) -> Evaluated:
     """Validate a checkpoint.
 
     Args:
@@ -180,9 +189,8 @@ def evaluate(
         overrides: Training arguments; those that validation shares are used.
         threads: Threads to use on the CPU; Ultralytics' choice by default.
 
-    Returns:
-        ``mAP50`` and ``mAP50-95`` of boxes, precision and recall, as Ultralytics has them; and the record of matches,
-        image by image, which gives the same mAP.
+    Raises:
+        RuntimeError: If the matches do not give the mAP that Ultralytics computed.
     """
     shared = {k: overrides[k] for k in (*_SHARED, "device") if overrides.get(k) is not None}
     made = []
@@ -195,16 +203,12 @@ def evaluate(
     host = yolo._smart_load("validator")
     with tempfile.TemporaryDirectory() as scratch, cpu_threads(threads):
         box = yolo.val(validator=validator, data=data, imgsz=imgsz, plots=False, project=scratch, **shared).box
-    matches = made[0].records()
+    matches = made[0].matches()
     ours = float(mean_average_precision(average_precision(matches, tail=ap_tail()))[0])
     if abs(ours - float(box.map)) > 1e-9:
         raise RuntimeError(f"the records of {checkpoint} give an mAP50-95 of {ours}, Ultralytics has {float(box.map)}")
-    return {
-        "mAP50": float(box.map50),
-        "mAP50-95": float(box.map),
-        "precision": float(box.mp),
-        "recall": float(box.mr),
-    }, matches
+    names = {"mAP50": box.map50, "mAP50-95": box.map, "precision": box.mp, "recall": box.mr}
+    return Evaluated({name: float(value) for name, value in names.items()}, matches, made[0].boxes())
 
 
 def ap_tail() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def environment(device: str = "cpu") -> dict[str, str | int]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
+        "commit": _commit(),
         **{name.replace("-", "_"): _version(name) for name in ("torch", "ultralytics", "yolo-attn")},
     }
     if device.startswith("cuda"):
@@ -37,6 +39,19 @@ def describe(env: dict[str, str | int]) -> str:
         f"{where}; Python {env['python']}, torch {env['torch']}, ultralytics {env['ultralytics']}, "
         f"yolo-attn {env['yolo_attn']}"
     )
+
+
+def _commit() -> str:
+    """Return the commit of this package's checkout, with a mark if files differ from it; empty where it is none."""
+    where = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        top = subprocess.run([*where, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
+        if Path(top.stdout.strip(), "yolo_attn").resolve() != Path(__file__).resolve().parent:
+            return ""
+        found = subprocess.run([*where, "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return found.stdout.strip()
 
 
 def _cpu_name() -> str:

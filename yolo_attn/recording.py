@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from yolo_attn.coco_average_precision import Boxes
 from yolo_attn.matches import Matches
 
 
@@ -30,11 +31,9 @@ class Recording:
                 "confidence": _numpy(preds["conf"]),
                 "correct": found["tp"],
                 "target": matched_targets(found["tp"], self._overlap),
-                "area": _areas(self.scale_preds(preds, batch)["bboxes"]),
+                "box": self._in_original_pixels(preds, batch),
                 "target_cls": _numpy(batch["cls"]),
-                "target_area": _areas(
-                    self.scale_preds({"cls": batch["cls"], "bboxes": batch["bboxes"]}, batch)["bboxes"]
-                ),
+                "target_box": self._in_original_pixels({"cls": batch["cls"], "bboxes": batch["bboxes"]}, batch),
             }
         )
         return found
@@ -45,24 +44,27 @@ class Recording:
             self._overlap = _numpy(iou * (true_classes[:, None] == pred_classes))
         return super().match_predictions(pred_classes, true_classes, iou, **kwargs)
 
-    def records(self) -> Matches:
-        """Return what was collected, images in the order of their names."""
+    def _in_original_pixels(self, boxes: dict[str, torch.Tensor], batch: dict[str, Any]) -> np.ndarray:
+        return _numpy(self.scale_preds(boxes, batch)["bboxes"]).astype(np.float32)
+
+    def matches(self) -> Matches:
+        """Return which detection matched which object, images in the order of their names."""
         images = sorted(self.images, key=lambda image: image["name"])
         first = np.cumsum([0, *(len(image["target_cls"]) for image in images)])
         target = [np.where(r["target"] < 0, -1, r["target"] + n) for r, n in zip(images, first, strict=False)]
         return Matches(
-            images=len(images),
-            names=tuple(image["name"] for image in images),
-            image=np.repeat(np.arange(len(images)), [len(image["cls"]) for image in images]),
-            cls=_joined(images, "cls", int),
-            confidence=_joined(images, "confidence", float),
+            **_common(images),
             correct=_joined(images, "correct", bool),
             target=np.concatenate(target),
-            area=_joined(images, "area", float),
-            target_image=np.repeat(np.arange(len(images)), [len(image["target_cls"]) for image in images]),
-            target_cls=_joined(images, "target_cls", int),
-            target_area=_joined(images, "target_area", float),
+            area=_areas(_joined(images, "box", float)),
+            target_area=_areas(_joined(images, "target_box", float)),
         )
+
+    def boxes(self) -> Boxes | None:
+        """Return the boxes themselves, images in the same order, or ``None`` where they are rotated."""
+        images = sorted(self.images, key=lambda image: image["name"])
+        boxes, targets = _joined(images, "box", np.float32), _joined(images, "target_box", np.float32)
+        return Boxes(**_common(images), boxes=boxes, target_boxes=targets) if boxes.shape[1] == 4 else None
 
 
 def matched_targets(correct: np.ndarray, overlap: np.ndarray | None) -> np.ndarray:
@@ -86,10 +88,21 @@ def matched_targets(correct: np.ndarray, overlap: np.ndarray | None) -> np.ndarr
     return target
 
 
-def _areas(boxes: torch.Tensor) -> np.ndarray:
+def _common(images: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "images": len(images),
+        "names": tuple(image["name"] for image in images),
+        "image": np.repeat(np.arange(len(images)), [len(image["cls"]) for image in images]),
+        "cls": _joined(images, "cls", int),
+        "confidence": _joined(images, "confidence", np.float32),
+        "target_image": np.repeat(np.arange(len(images)), [len(image["target_cls"]) for image in images]),
+        "target_cls": _joined(images, "target_cls", int),
+    }
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
     """Return the areas of boxes given by two corners or, rotated, by center, width, height and angle."""
-    sides = boxes[:, 2:4] - boxes[:, :2] if boxes.shape[1] == 4 else boxes[:, 2:4]
-    return _numpy(sides).astype(float).prod(1)
+    return (boxes[:, 2:4] - boxes[:, :2] if boxes.shape[1] == 4 else boxes[:, 2:4]).prod(1)
 
 
 def _joined(images: list[dict[str, Any]], key: str, kind: type) -> np.ndarray:

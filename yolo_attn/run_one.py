@@ -50,19 +50,21 @@ def _run(folder: Path, spec: runs.RunSpec) -> None:
     )
     checkpoint = engine_runs.strip(trained.last, folder / runs.CHECKPOINT)
     history = trained.history
-    metrics, matches = engine_runs.evaluate(checkpoint, spec.data, history["imgsz"], overrides, threads=spec.threads)
-    matches.save(folder / runs.MATCHES)
-    model = engine.open_model(checkpoint, fuse=False)
+    found = engine_runs.evaluate(checkpoint, spec.data, history["imgsz"], overrides, threads=spec.threads)
+    found.matches.save(folder / runs.MATCHES)
+    if found.boxes is not None:
+        found.boxes.save(folder / runs.BOXES)
+    model = engine.open_model(checkpoint, fuse=True)
     result = {
         "key": spec.key,
         "arm": spec.arm,
         "seed": spec.seed,
-        "metrics": metrics,
+        "metrics": found.metrics,
         "ap_tail": engine_runs.ap_tail(),
         "epochs": trained.epochs,
         **history,
         "seconds_of_last_try": round(time.perf_counter() - began, 1),
-        "parameters": speed.count_parameters(model),
+        "parameters": speed.count_parameters(engine.open_model(checkpoint, fuse=False)),
         "gflops": round(speed.count_gflops(model, history["imgsz"]), 6),
         "environment": environment(history["device"]),
     }

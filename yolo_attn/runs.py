@@ -1,7 +1,8 @@
 """One training run as a value: a spec that names everything that decides its result, and the folder that holds it.
 
-A run's folder holds ``spec.json``; ``train/`` while it is trained; ``log.txt``; and, once it is complete,
-``matches.npz``, ``last.pt`` and ``result.json``, which is written last. A run that failed leaves ``failure.json``.
+A run's folder holds ``spec.json``; ``train/`` while it is trained; ``log.txt``; and, once it is complete, the records
+``matches.npz`` and ``boxes.npz``, ``last.pt``, and ``result.json``, which is written last. A run that failed leaves
+``failure.json``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from yolo_attn.errors import YoloAttnError
 from yolo_attn.files import write_json
 
 SPEC, RESULT, FAILURE, LOG, LOCK = "spec.json", "result.json", "failure.json", "log.txt", "run.lock"
-MATCHES, CHECKPOINT, TRAINING = "matches.npz", "last.pt", "train"
+MATCHES, BOXES, CHECKPOINT, TRAINING = "matches.npz", "boxes.npz", "last.pt", "train"
 _WHERE = ("data", "weights")
 
 
