@@ -145,7 +145,7 @@ def _report(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, in
     _refuse(trailing)
     from yolo_attn import summary
 
-    summary.write(arguments.folder, say=_say("report"), replicates=arguments.replicates)
+    summary.write(arguments.folder, say=_say("report"), replicates=arguments.replicates, ap=arguments.ap)
     return _stored_report(arguments.folder, arguments.json), 0
 
 
@@ -230,6 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     report = _verb(verbs, "report", _report, "write the report of a comparison again, from its stored results alone")
     report.add_argument("folder", help="the comparison's folder")
     report.add_argument("--replicates", type=int, default=1000, help="draws for the intervals (default: %(default)s)")
+    report.add_argument("--ap", default="ultralytics", help="ultralytics | coco (default: %(default)s)")
     report.add_argument("--json", action="store_true", help="print JSON instead of the report")
     return parser
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,18 @@ import numpy as np
 
 from yolo_attn import runs, speed_files, speed_summary, stats
 from yolo_attn.caveats import caveats
-from yolo_attn.errors import YoloAttnError
+from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.files import write_json
 from yolo_attn.matches import Matches
 
 PLAN, RUNS, SPEED, RESULTS = "plan.json", "runs", "speed", "results.json"
 REPLICATES = 1000
+METHOD = (
+    "images are drawn with replacement, the same for all models and seeds; to the variance that this gives, what the "
+    "seeds have in common of it, the variance between seeds is added; the interval is that of Student's t, between "
+    "the degrees of freedom of the seeds and those of the images by their shares"
+)
+RECORDS = {"ultralytics": runs.MATCHES, "coco": runs.BOXES}
 _CURVE = "metrics/mAP50-95(B)"
 
 Say = Callable[[str], None]
@@ -75,13 +81,16 @@ def _check_environments(specs: Mapping[str, runs.RunSpec], results: Mapping[str,
                 raise YoloAttnError(f"{name} was run with {package} {found}, its comparison is of {wanted}")
 
 
-def summarize(out: str | Path, replicates: int = REPLICATES, say: Say = lambda line: None) -> dict[str, Any]:
+def summarize(
+    out: str | Path, replicates: int = REPLICATES, say: Say = lambda line: None, ap: str = "ultralytics"
+) -> dict[str, Any]:
     """Collect a comparison's results and compute what they say.
 
     Args:
         out: The comparison's folder.
         replicates: How often images are drawn anew for the intervals.
         say: Told the progress, a line at a time.
+        ap: Whose average precision: ``ultralytics``, equal to its own ``val``, or ``coco``, equal to pycocotools'.
 
     Returns:
         Per arm parameters, GFLOPs, each metric per seed, its difference to the baseline with interval and p values, per
@@ -90,14 +99,16 @@ def summarize(out: str | Path, replicates: int = REPLICATES, say: Say = lambda l
     Raises:
         YoloAttnError: If the folder holds no comparison, or results that do not belong together.
     """
+    if ap not in RECORDS:
+        raise YoloAttnError(one_of("kind of AP", ap, RECORDS))
     stored = read(out)
-    statistics_of = _statistics(stored, replicates, say)
+    statistics_of = _statistics(stored, RECORDS[ap], replicates, say)
     first = next(iter(stored.results.values()), None)
     summary = {
         "title": f"Comparison with {stored.plan['arms'][0]['name']}",
         "baseline": stored.plan["arms"][0]["name"],
         "runs": _runs(stored),
-        "protocol": _protocol(stored),
+        "protocol": {**_protocol(stored), "ap": ap},
         "environment": first["environment"] if first else {},
         "commit": first["environment"].get("commit") if first else None,
         "data": None,
@@ -107,39 +118,60 @@ def summarize(out: str | Path, replicates: int = REPLICATES, say: Say = lambda l
     if statistics_of is not None:
         _add_statistics(summary, statistics_of)
         summary["data"] = _data(stored)
-    summary["caveats"] = caveats(summary, stored)
+    summary["caveats"] = caveats(summary, stored.results)
     return summary
 
 
-def write(out: str | Path, say: Say = lambda line: None, replicates: int = REPLICATES) -> dict[str, Any]:
+def write(
+    out: str | Path, say: Say = lambda line: None, replicates: int = REPLICATES, ap: str = "ultralytics"
+) -> dict[str, Any]:
     """Write ``results.json`` and the report made from it into a comparison's folder; return what it holds."""
     from yolo_attn import report_files
 
-    summary = summarize(out, replicates, say)
+    summary = summarize(out, replicates, say, ap)
     write_json(Path(out) / RESULTS, summary)
     report_files.render(summary, Path(out))
     return summary
 
 
 # --- statistics -------------------------------------------------------------------------------------------------------
-def _statistics(stored: Stored, replicates: int, say: Say) -> Any:
-    by_arm = {arm["name"]: stored.of(arm["name"]) for arm in stored.plan["arms"]}
-    complete = {arm: results for arm, results in by_arm.items() if results}
-    if stored.plan["arms"][0]["name"] not in complete:
+def _statistics(stored: Stored, records: str, replicates: int, say: Say) -> stats.Statistics | None:
+    """Compute what the stored records say, or ``None`` while the baseline has no complete run."""
+    folders = {arm["name"]: {} for arm in stored.plan["arms"]}
+    for name, result in stored.results.items():
+        folders[result["arm"]][result["seed"]] = stored.out / RUNS / name / records
+    baseline = stored.plan["arms"][0]["name"]
+    if not folders[baseline]:
         return None
     say(f"statistics: {replicates} draws of images for {len(stored.results)} runs")
     return stats.compare_arms(
-        {arm: [stored.matches(result) for result in results] for arm, results in complete.items()},
-        seeds={arm: [result["seed"] for result in results] for arm, results in complete.items()},
-        baseline=stored.plan["arms"][0]["name"],
+        folders,
+        baseline=baseline,
         replicates=replicates,
-        tail=next(iter(stored.results.values()))["ap_tail"],
+        curve=None if records == runs.BOXES else next(iter(stored.results.values()))["ap_tail"],
         class_names={int(k): v for k, v in stored.plan["classes"].items()},
     )
 
 
-def _add_statistics(summary: dict[str, Any], found: Any) -> None:
-    raise NotImplementedError
+def _add_statistics(summary: dict[str, Any], found: stats.Statistics) -> None:
+    summary["metrics"] = list(found.arms[found.baseline].metrics)
+    summary["bootstrap"] = {
+        "replicates": found.replicates,
+        "level": found.level,
+        "seed": found.seed,
+        "method": METHOD,
+    }
+    for arm in summary["arms"]:
+        if (of := found.arms.get(arm["name"])) is None:
+            continue
+        arm["metrics"] = {name: asdict(metric) for name, metric in of.metrics.items()}
+        if of.differences:
+            arm["difference"] = {name: asdict(difference) for name, difference in of.differences.items()}
+            arm["per_class"] = [{"class": c.name, **asdict(c)} for c in of.classes]
+    compared = [arm for arm in found.arms.values() if arm.differences]
+    if compared:
+        widest = max((arm.differences["mAP50-95"] for arm in compared), key=lambda d: d.detectable or 0)
+        summary["power"] = stats.power_note(widest)
 
 
 # --- plain facts ------------------------------------------------------------------------------------------------------

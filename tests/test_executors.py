@@ -1,0 +1,217 @@
+"""Executors carry out every run, as many at a time as allowed, and begin again what was killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from yolo_attn import executors, runs
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.executors import LocalPool
+from yolo_attn.progress import Progress
+
+COUNT_A_TRY = "from pathlib import Path; tries = Path('tries'); n = len(tries.read_text()) if tries.exists() else 0; tries.write_text('x' * (n + 1));"  # noqa: E501
+
+
+@pytest.fixture
+def begin(monkeypatch, tmp_path):
+    """Make runs of small programs; each begins with a variable ``n``, how often it was begun before."""
+    began = []
+
+    def start(folder, device=None):
+        began.append((folder.name, device))
+        program = COUNT_A_TRY + (folder / "program.py").read_text()
+        with (folder / runs.LOG).open("ab") as log:
+            return subprocess.Popen([sys.executable, "-c", program], cwd=folder, stdout=log, stderr=log)
+
+    monkeypatch.setattr(executors, "start", start)
+
+    def make(*programs):
+        folders = [tmp_path / f"run-{k}" for k in range(len(programs))]
+        for folder, program in zip(folders, programs, strict=True):
+            folder.mkdir()
+            (folder / "program.py").write_text(program)
+        return folders
+
+    make.began = began
+    return make
+
+
+def carry_out(pool, folders):
+    at_once = [0]
+    outcomes = dict(pool.carry_out(folders, lambda running: at_once.append(len(running))))
+    return outcomes, max(at_once)
+
+
+def tell_peak(megabytes):
+    """A program's line that says how much memory its training takes."""
+    said = json.dumps({"peak_reserved_mb": megabytes})
+    return f"import os; os.makedirs('train', exist_ok=True); open('train/progress.json', 'w').write('{said}');"
+
+
+def test_one_after_the_other_in_order(begin):
+    folders = begin("pass", "pass", "pass")
+    outcomes, at_once = carry_out(LocalPool(["cpu"]), folders)
+    assert outcomes == dict.fromkeys(folders)
+    assert at_once == 1
+    assert begin.began == [("run-0", "cpu"), ("run-1", "cpu"), ("run-2", "cpu")]
+
+
+def test_as_many_at_a_time_as_allowed_on_each_device(begin, monkeypatch):
+    monkeypatch.setattr(executors, "_free_mb", lambda device: 1e6)
+    folders = begin(*[tell_peak(100) + "import time; time.sleep(1)"] * 6)
+    outcomes, at_once = carry_out(LocalPool(["0", "1"], per_device=2), folders)
+    assert list(outcomes.values()) == [None] * 6
+    assert at_once == 4
+    assert sorted(d for _, d in begin.began[:2]) == ["0", "1"]
+
+
+def test_nothing_begins_where_memory_is_short(begin, monkeypatch):
+    monkeypatch.setattr(executors, "_free_mb", lambda device: 5000.0)
+    folders = begin(*[tell_peak(4900) + "import time; time.sleep(0.6)"] * 3)
+    assert carry_out(LocalPool(["0"], per_device=3), folders)[1] == 1
+
+
+def test_nothing_begins_beside_a_run_that_has_not_said_what_it_takes(begin, monkeypatch):
+    monkeypatch.setattr(executors, "_free_mb", lambda device: 1e6)
+    folders = begin(*["import time; time.sleep(0.6)"] * 2)
+    assert carry_out(LocalPool(["0"], per_device=2), folders)[1] == 1
+
+
+def test_a_failure_is_told_stored_and_stops_nothing(begin):
+    folders = begin("print('it rains'); raise SystemExit(3)", "pass")
+    outcomes, _ = carry_out(LocalPool(["cpu"]), folders)
+    assert outcomes[folders[0]].startswith("exit 3; it rains")
+    assert outcomes[folders[1]] is None
+    assert runs.read_failure(folders[0]) == outcomes[folders[0]]
+    assert len(begin.began) == 2
+
+
+@pytest.mark.parametrize(("kills", "ends"), [(1, None), (2, None), (3, "killed by SIGKILL"), (9, "killed by SIGKILL")])
+def test_what_was_killed_begins_again_but_not_for_ever(kills, ends, begin):
+    folders = begin(f"import os; n < {kills} and os.kill(os.getpid(), 9)")
+    for outcome in (
+        lambda: carry_out(LocalPool(["cpu"]), folders)[0][folders[0]],
+        lambda: executors.run_to_end(folders[0]),
+    ):
+        (folders[0] / "tries").unlink(missing_ok=True)
+        reason = outcome()
+        assert (reason is None) if ends is None else reason.startswith(ends)
+        assert len((folders[0] / "tries").read_text()) == min(kills + 1, executors.TRIES)
+
+
+def test_a_run_without_memory_beside_others_is_tried_on_its_own(begin, monkeypatch):
+    monkeypatch.setattr(executors, "_free_mb", lambda device: 1e6)
+    slow = tell_peak(10) + "import time; time.sleep(1.5)"
+    greedy = tell_peak(10) + "import time; time.sleep(0.5); n < 1 and exit('torch: CUDA out of memory')"
+    folders = begin(slow, greedy)
+    outcomes, _ = carry_out(LocalPool(["0"], per_device=2), folders)
+    assert list(outcomes.values()) == [None, None]
+    assert [name for name, _ in begin.began] == ["run-0", "run-1", "run-1"]
+
+
+def test_a_run_without_memory_on_its_own_has_failed(begin):
+    outcomes, _ = carry_out(LocalPool(["0"]), begin("exit('torch: CUDA out of memory')"))
+    assert "out of memory" in next(iter(outcomes.values()))
+
+
+def test_ctrl_c_ends_the_runs(begin, monkeypatch):
+    folders = begin("import time; time.sleep(60)")
+    pids = []
+    start = executors.start
+
+    def noted(*args):
+        process = start(*args)
+        pids.append(process)
+        threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
+        return process
+
+    monkeypatch.setattr(executors, "start", noted)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(LocalPool(["cpu"]), folders)
+    assert pids[0].poll() is not None
+
+
+def test_a_run_ends_with_the_process_that_started_it(tmp_path):
+    program = "from yolo_attn.run_one import stop_with_parent; stop_with_parent(0.05); import time; print(1, flush=True); time.sleep(60)"  # noqa: E501
+    starter = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {program!r}]); print(p.pid, flush=True); p.wait()"  # noqa: E501
+    parent = subprocess.Popen([sys.executable, "-c", starter], stdout=subprocess.PIPE, text=True)
+    pid = int(parent.stdout.readline())
+    parent.stdout.readline()
+    os.kill(pid, 0)
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        time.sleep(0.05)
+        state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+        if not state or state.startswith("Z"):
+            return
+    pytest.fail("the run outlived its starter")
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_no_runs_at_a_time_are_refused(number):
+    with pytest.raises(YoloAttnError, match=f"--per-gpu {number}"):
+        LocalPool(["cpu"], number)
+
+
+def test_a_run_sees_its_gpu_alone(tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(executors.subprocess, "Popen", lambda *a, env, **k: seen.update(env))
+    for visible, device, wanted in ((None, "1", "1"), ("4,5", "1", "5"), (None, "cpu", "")):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if visible:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        executors.start(tmp_path, device)
+        assert seen["CUDA_VISIBLE_DEVICES"] == wanted
+
+
+# --- progress ---------------------------------------------------------------------------------------------------------
+def test_progress_counts_and_estimates(tmp_path):
+    now, said = [0.0], []
+    progress = Progress(total=6, done=1, slots=2, say=said.append, clock=lambda: now[0])
+    progress.live = False
+    a, b = (tmp_path / f"yolo11n-seed{k}-abc" for k in (0, 1))
+    progress.tick([a, b])
+    assert progress.seconds_left([a, b]) is None
+    now[0] = 100.0
+    progress.ended(a, None)
+    assert progress.seconds_left([b]) == pytest.approx((4 * 100 - 100) / 2)
+    progress.ended(b, "exit 1; why")
+    assert said == [
+        "done: yolo11n-seed0",
+        "2 of 6 runs done; 4 left; about 3 min to go",
+        "failed: yolo11n-seed1: exit 1; why",
+        "2 of 6 runs done; 1 failed; 3 left; about 2 min to go",
+    ]
+
+
+def test_progress_knows_epochs_before_a_run_has_ended(tmp_path):
+    now, said = [0.0], []
+    progress = Progress(total=2, done=0, slots=1, say=said.append, clock=lambda: now[0])
+    progress.live = False
+    folder = tmp_path / "yolo11n-ela-seed0-abc"
+    (folder / "train").mkdir(parents=True)
+    (folder / "train" / "progress.json").write_text(json.dumps({"epoch": 1, "epochs": 4, "epoch_seconds": [30.0]}))
+    progress.tick([folder])
+    assert said == []
+    now[0] = 61.0
+    progress.tick([folder])
+    assert said == ["0 of 2 runs done; running yolo11n-ela-seed0 (epoch 2/4); 1 left; about 3 min to go"]
+
+
+def test_progress_draws_one_line_on_a_terminal(tmp_path, capsys):
+    now = [0.0]
+    progress = Progress(total=2, done=0, slots=1, say=pytest.fail, clock=lambda: now[0])
+    progress.live = True
+    now[0] = 2.0
+    progress.tick([tmp_path / "yolo11n-seed0-abc"])
+    drawn = capsys.readouterr().err
+    assert drawn.startswith("\r")
+    assert "\n" not in drawn
+    assert "running yolo11n-seed0" in drawn
