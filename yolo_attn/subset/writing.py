@@ -1,0 +1,68 @@
+"""Write one split of a YOLO set: linked or copied images, and a label file for each."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.subset.labelled_images import LabelledImages
+
+
+def write_split(folder: Path, split: str, images: LabelledImages, paths: list[str], copy: bool = False) -> str:
+    """Write ``images/SPLIT`` and ``labels/SPLIT``.
+
+    Args:
+        folder: Where to.
+        split: ``train`` or ``val``.
+        images: The images and their labels; an image without kept boxes gets an empty label file.
+        paths: Where each image file lies, absolute.
+        copy: Copy the images; they are linked otherwise, or copied where links are impossible.
+
+    Returns:
+        SHA-256 of the labels.
+
+    Raises:
+        YoloAttnError: Two images would share a label file.
+    """
+    names = [name.replace("/", "_") for name in images.file_names]
+    stems = _stems(names, images.origin)
+    image_folder, label_folder = (str(folder / kind / split) for kind in ("images", "labels"))
+    os.makedirs(image_folder)
+    os.makedirs(label_folder)
+    seen = hashlib.sha256()
+    for path, name, stem, text in zip(paths, names, stems, _label_texts(images), strict=True):
+        (shutil.copyfile if copy else _link)(path, f"{image_folder}/{name}")
+        content = text.encode()
+        seen.update(b"%d\n" % len(content) + content)
+        with open(f"{label_folder}/{stem}.txt", "wb") as file:
+            file.write(content)
+    return seen.hexdigest()
+
+
+def _stems(names: list[str], origin: str) -> list[str]:
+    stems = [os.path.splitext(name)[0] for name in names]
+    if len(set(stems)) < len(stems):
+        shared = next(stem for k, stem in enumerate(sorted(stems)) if stem == sorted(stems)[k + 1])
+        raise YoloAttnError(f"{origin} has two images that would share the label file {shared}.txt.")
+    return stems
+
+
+def _label_texts(images: LabelledImages) -> list[str]:
+    """Return the label file of each image: a line ``class cx cy w h`` per kept box, fractions of the image."""
+    kept = images.kept
+    columns = (images.category[kept].tolist(), *images.box[:, kept].tolist())
+    lines = [f"{c} {x:.6f} {y:.6f} {w:.6f} {h:.6f}\n" for c, x, y, w, h in zip(*columns, strict=True)]
+    ends = np.cumsum(images.boxes_per_image).tolist()
+    return ["".join(lines[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _link(target: str, link: str) -> None:
+    try:
+        os.symlink(target, link)
+    except (OSError, NotImplementedError):  # e.g. Windows without the privilege
+        shutil.copyfile(target, link)
