@@ -97,7 +97,8 @@ def convert_coco(
         summary["notes"] = notes
         (folder / "summary.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (folder / "summary.md").write_text(as_markdown(summary), encoding="utf-8")
-        plot_summary(summary, folder / "summary.png")
+        if any(each.is_part for each in chosen.values()):
+            plot_summary(summary, folder / "summary.png")
         names = chosen["train"].part.class_names
         _write_yaml(folder / "data.yaml", out, names, parameters, _counts(chosen))
         for note in notes:

@@ -18,6 +18,7 @@ from yolo_attn.subset.labelled_images import CROWD, DUPLICATE, LabelledImages, c
 LISTS = ("images", "annotations", "categories")
 _scan = json.JSONDecoder().scan_once
 _space = re.compile(r"[ \t\n\r]*").match
+_polygons = re.compile(r'"segmentation"\s*:\s*\[[\[\]0-9\s.,eE+-]*\]', re.ASCII)  # nothing inside a string looks so
 
 
 def read_coco(path: Path, folders: tuple[Path, ...]) -> LabelledImages:
@@ -62,11 +63,11 @@ class _Images:
 
     def add(self, entry: dict) -> None:
         try:
+            self.ids.append(entry["id"])
+            self.file_names.append(str(entry["file_name"]).replace("\\", "/"))
             width, height = float(entry["width"]), float(entry["height"])
             if not (width > 0 and height > 0):
                 raise ValueError("width and height must be above 0")
-            self.ids.append(entry["id"])
-            self.file_names.append(str(entry["file_name"]).replace("\\", "/"))
         except (KeyError, TypeError, ValueError) as error:
             raise _malformed(self.path, "images", entry, error) from error
         self.widths.append(width)
@@ -157,8 +158,7 @@ def _malformed(path: Path, what: str, entry: object, error: Exception) -> YoloAt
 def _walk(path: Path, consumers: dict[str, Callable[[dict], None]]) -> set[str]:
     """Give the entries of the named top-level lists to their consumers; return the names that were found."""
     try:
-        text = path.read_text(encoding="utf-8")
-        return _walk_object(text, consumers)
+        return _walk_object(_polygons.sub('"segmentation":0', path.read_text(encoding="utf-8")), consumers)
     except OSError as error:
         raise YoloAttnError(f"cannot read {path}: {error.strerror or error}.") from error
     except (_WrongShapeError, RecursionError) as error:
@@ -166,7 +166,8 @@ def _walk(path: Path, consumers: dict[str, Callable[[dict], None]]) -> set[str]:
     except UnicodeDecodeError as error:
         raise YoloAttnError(f"{path} is not valid JSON: it is not UTF-8 text.") from error
     except json.JSONDecodeError as error:
-        raise YoloAttnError(f"{path} is not valid JSON, perhaps cut short: {error}.") from error
+        where = f"near {shorten(error.doc[error.pos :][:40])}" if error.doc[error.pos :].strip() else "at its end"
+        raise YoloAttnError(f"{path} is not valid JSON, perhaps cut short: {error.msg} {where}.") from error
 
 
 class _WrongShapeError(Exception):
@@ -208,13 +209,13 @@ def _value(text: str, at: int) -> tuple[object, int]:
     try:
         return _scan(text, at)
     except StopIteration:
-        raise json.JSONDecodeError("expecting a value", text[at : at + 1], 0) from None
+        raise json.JSONDecodeError("expecting a value", text, at) from None
 
 
 def _after(text: str, at: int, sign: str) -> int:
     at = _space(text, at).end()
     if text[at : at + 1] != sign:
-        raise json.JSONDecodeError(f"expecting '{sign}'", text[at : at + 1], 0)
+        raise json.JSONDecodeError(f"expecting '{sign}'", text, at)
     return _space(text, at + 1).end()
 
 

@@ -15,16 +15,16 @@ MAX_CLASSES = 160  # more names than this cannot be read in one row
 
 
 def plot_summary(summary: Mapping[str, Any], path: Path) -> Path:
-    """Draw one row per split: shares of the classes, their errors, and the sizes.
+    """Draw one row per split that is a part of the whole: shares of the classes, their errors, and the sizes.
 
     Args:
-        summary: What `summarize` returned.
+        summary: What `summarize` returned; at least one split is a part.
         path: PNG to write.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    splits = summary["splits"]
+    splits = {split: numbers for split, numbers in summary["splits"].items() if "divergence" in numbers}
     classes = min(MAX_CLASSES, max(len(numbers["classes"]) for numbers in splits.values()))
     width = float(np.clip(4 + 0.19 * classes, 9, 34))
     figure = Figure(figsize=(width, 6.4 * len(splits)), layout="constrained")
@@ -54,7 +54,8 @@ def _draw_classes(axes: np.ndarray, numbers: Mapping[str, Any]) -> None:
     absent = (part == 0) & (whole > 0)
     if absent.any():
         shares.plot(at[absent], whole[absent], "x", color=PART, markersize=6, label="not in the subset")
-    shares.set(yscale="log", ylabel="share of the boxes, %")
+    shares.set(yscale="log" if whole.any() else "linear", ylabel="share of the boxes, %")
+    shares.yaxis.set_major_formatter("{x:g}")
     shares.legend(frameon=False, loc="upper right")
     errors.bar(at, [100 * row["share_error"] for _, row in ranked], 0.8, color=PART)
     errors.axhline(0, color="black", linewidth=0.8)
@@ -81,13 +82,11 @@ def _draw_sizes(axes: Any, numbers: Mapping[str, Any]) -> None:
 
 
 def _draw_divergence(axes: Any, numbers: Mapping[str, Any]) -> None:
-    if "divergence" not in numbers:
-        axes.set_axis_off()
-        return
     kinds = {"class": "class", "class_size": "class\nx size", "boxes_per_image": "boxes\nper image"}
-    for key, shift, color, label in (("random", -0.2, RANDOM, "random"), ("subset", 0.2, PART, "subset")):
-        values = [numbers["divergence"][key][kind] for kind in kinds]
-        axes.bar(np.arange(len(kinds)) + shift, values, 0.38, color=color, label=label)
-    axes.set(title="JS divergence, bits", yscale="log")
+    values = {key: [numbers["divergence"][key][kind] for kind in kinds] for key in ("random", "subset")}
+    at = np.arange(len(kinds))
+    axes.bar(at - 0.2, values["random"], 0.38, color=RANDOM, label="random")
+    axes.bar(at + 0.2, values["subset"], 0.38, color=PART, label="subset")
+    axes.set(title="JS divergence, bits", yscale="log" if any(values["random"]) else "linear")
     axes.set_xticks(range(len(kinds)), list(kinds.values()), fontsize=8)
     axes.legend(frameon=False, fontsize=8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +35,25 @@ def write_split(folder: Path, split: str, images: LabelledImages, paths: list[st
     image_folder, label_folder = (str(folder / kind / split) for kind in ("images", "labels"))
     os.makedirs(image_folder)
     os.makedirs(label_folder)
+    with ThreadPoolExecutor(1) as beside:  # the file system is what takes the time
+        putting = beside.submit(_put_images, paths, [f"{image_folder}/{name}" for name in names], copy)
+        digest = _write_labels([f"{label_folder}/{stem}.txt" for stem in stems], _label_texts(images))
+        putting.result()
+    return digest
+
+
+def _put_images(paths: list[str], targets: list[str], copy: bool) -> None:
+    put = shutil.copyfile if copy else _link
+    for path, target in zip(paths, targets, strict=True):
+        put(path, target)
+
+
+def _write_labels(paths: list[str], texts: list[str]) -> str:
     seen = hashlib.sha256()
-    for path, name, stem, text in zip(paths, names, stems, _label_texts(images), strict=True):
-        (shutil.copyfile if copy else _link)(path, f"{image_folder}/{name}")
+    for path, text in zip(paths, texts, strict=True):
         content = text.encode()
         seen.update(b"%d\n" % len(content) + content)
-        with open(f"{label_folder}/{stem}.txt", "wb") as file:
+        with open(path, "wb", buffering=0) as file:
             file.write(content)
     return seen.hexdigest()
 
