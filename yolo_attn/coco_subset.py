@@ -65,6 +65,9 @@ def convert_coco(
             something else.
     """
     choice, lists = choice or Choice(), dict(id_lists or {})
+    for split, wanted in (("train", choice.images), ("val", choice.val_images)):
+        if split in lists and wanted is not None:
+            raise YoloAttnError(f"an id list settles the {split} images: leave out their number, or the list.")
     listed_options = label_options(lists)
     if not any(getattr(choice, name) for name in LABEL_OPTIONS):
         choice = replace(choice, **listed_options)
@@ -84,6 +87,9 @@ def convert_coco(
         say(f"reading {source}")
         read = {part: each.read() for part, each in sources.items()}
         chosen, notes = _choose(read, choice, lists, say)
+        summary = summarize(chosen)
+        notes += _class_notes(summary, choice)
+        summary["notes"] = notes
         for split, each in chosen.items():
             say(f"writing {split}: {len(each.part)} images")
             digest = write_split(folder, split, each.part, locate(each.part, split), copy)
@@ -92,9 +98,6 @@ def convert_coco(
                 verify_labels(lists[split], digest)
             header = {"split": split, "labels_sha256": digest, **made_with}
             (folder / f"{split}.ids.txt").write_text(ids_text(each.part.ids, header), encoding="utf-8")
-        summary = summarize(chosen, notes)
-        notes += _class_notes(summary, choice)
-        summary["notes"] = notes
         (folder / "summary.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (folder / "summary.md").write_text(as_markdown(summary), encoding="utf-8")
         if any(each.is_part for each in chosen.values()):

@@ -102,7 +102,7 @@ def parse_amount(text: str) -> int | float:
     try:
         if word.endswith("%"):
             return float(word[:-1]) / 100
-        return int(word) if word.isdecimal() else _finite(word)
+        return int(word) if word.lstrip("+-").isdecimal() else _finite(word)
     except ValueError:
         raise YoloAttnError(f"'{text}' is no number of images: give e.g. 5000, or a fraction: 0.1 or 10%.") from None
 

@@ -65,6 +65,8 @@ def download(
     Raises:
         YoloAttnError: There is no network, or not allowed to be used, or what came is not what was expected.
     """
+    if folder.suffix.lower() in (".json", ".yaml", ".yml"):
+        raise YoloAttnError(f"COCO 2017 is downloaded into a folder, not into {folder}.")
     wanted = [a for a in archives if not (folder / a.makes).exists() and not (folder / "images" / a.makes).exists()]
     if not wanted:
         return

@@ -1,9 +1,13 @@
-"""A drawn-by-numbers set as large as COCO's train2017, and what `yolo-attn subset` needs for it: time and memory."""
+"""A generated set as large as COCO 2017, and what `yolo-attn subset` needs for it: time, memory and likeness."""
 
 from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -90,3 +94,43 @@ def _annotations(
 def _polygon(rng: np.random.Generator) -> str:
     points = rng.uniform(0, 480, 2 * int(rng.integers(8, 46))).round(2)
     return json.dumps([points.tolist()])
+
+
+def measure(source: Path, out: Path, flags: Sequence[str]) -> dict[str, float]:
+    """Run `yolo-attn subset` in a process of its own.
+
+    Args:
+        source: COCO folder.
+        out: New folder for the subset.
+        flags: Further flags, e.g. ``("--preset", "coco-1k")``.
+
+    Returns:
+        Wall-clock and CPU seconds, peak memory in GB, and the divergences of the training images, of the subset and of
+        random ones.
+
+    Raises:
+        CalledProcessError: The command failed.
+    """
+    command = [sys.executable, "-m", "yolo_attn.cli", "subset", "--coco", str(source), "-o", str(out), *flags]
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise subprocess.CalledProcessError(os.waitstatus_to_exitcode(status), command)
+    measured = {
+        "seconds": time.perf_counter() - started,
+        "CPU seconds": used.ru_utime + used.ru_stime,
+        "GB": used.ru_maxrss / 1e6,
+    }
+    found = json.loads((out / "summary.json").read_text(encoding="utf-8"))["splits"]["train"].get("divergence", {})
+    return measured | {f"{kind}, {of}": value for of, values in found.items() for kind, value in values.items()}
+
+
+def to_markdown(cases: dict[str, dict[str, float]]) -> str:
+    """Return measurements as a table, a line per case."""
+    columns = list(dict.fromkeys(name for case in cases.values() for name in case))
+    lines = [f"| flags | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
+    for flags, case in cases.items():
+        cells = [f"{case[name]:.3g}" if name in case else "" for name in columns]
+        lines.append(f"| `{flags}` | {' | '.join(cells)} |")
+    return "\n".join(lines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,9 +48,9 @@ class Chosen:
         return len(self.part) < len(self.whole)
 
 
-def summarize(chosen: Mapping[str, Chosen], notes: Sequence[str]) -> dict[str, Any]:
-    """Return all numbers of a subset, as JSON values."""
-    return {"splits": {split: _split(each) for split, each in chosen.items()}, "notes": list(notes)}
+def summarize(chosen: Mapping[str, Chosen]) -> dict[str, Any]:
+    """Return all numbers of a subset, as JSON values; its notes are still to be added."""
+    return {"notes": [], "splits": {split: _split(each) for split, each in chosen.items()}}
 
 
 def _split(chosen: Chosen) -> dict[str, Any]:
