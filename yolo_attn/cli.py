@@ -120,7 +120,7 @@ def _subset(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, in
     )
     if arguments.json:
         return (written.parent / "summary.json").read_text(encoding="utf-8").rstrip(), 0
-    say(f"what was chosen: {written.parent / 'summary.md'} and summary.png")
+    say(f"what was chosen: {written.parent / 'summary.md'}")
     return str(written), 0
 
 
