@@ -161,6 +161,8 @@ def unpack(path: Path, archive: Archive, folder: Path, say: Callable[[str], None
     try:
         with zipfile.ZipFile(path) as file:
             file.extractall(partial)  # verifies the CRC of every member
+        if not (partial / archive.makes).exists():
+            raise zipfile.BadZipFile(f"it does not hold {archive.makes}")
         _move(partial, folder, archive)
     except (zipfile.BadZipFile, EOFError) as error:
         path.unlink()
@@ -172,8 +174,6 @@ def unpack(path: Path, archive: Archive, folder: Path, say: Callable[[str], None
 
 def _move(partial: Path, folder: Path, archive: Archive) -> None:
     made = partial / archive.makes
-    if not made.exists():
-        raise YoloAttnError(f"{archive.name} does not hold {archive.makes}.")
     beside = [p for p in made.parent.iterdir() if p.is_file() and p != made] if made.is_file() else []
     for each in (*beside, made):  # the one by which it is known comes last
         target = folder / each.relative_to(partial)
