@@ -80,8 +80,9 @@ def _count(images: LabelledImages) -> _Counts:
     return _Counts(starts, column[order], value[order].astype(float), offsets[-1] + len(BOX_BINS) + 1)
 
 
-def _tally(image: np.ndarray, kind: np.ndarray, kinds: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    key, count = np.unique(image * kinds + kind, return_counts=True)
+def _tally(group: np.ndarray, kind: np.ndarray, kinds: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return group, kind and count of every pair that occurs."""
+    key, count = np.unique(group * kinds + kind, return_counts=True)
     return key // kinds, key % kinds, count
 
 
@@ -99,18 +100,21 @@ def _stratified(images: LabelledImages, number: int, order: np.ndarray) -> np.nd
 
 
 def _rare_classes(images: LabelledImages, number: int, order: np.ndarray) -> np.ndarray:
-    """Return images that show every class too rare to count on, as far as half the number suffices."""
+    """Return images that show every class too rare to count on, as far as half the number suffices.
+
+    Of the images of a class one with its usual number of boxes is taken.
+    """
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
-    pairs = np.unique(images.category[images.kept] * len(images) + images.image[images.kept])
-    category, image = pairs // len(images), pairs % len(images)
+    category, image, boxes = _tally(images.category[images.kept], images.image[images.kept], len(images))
     showing = np.bincount(category, minlength=len(images.class_names))
     rare = np.flatnonzero((showing > 0) & (showing * number < RARE * len(images)))
     taken: list[int] = []
     for wanted in rare[np.argsort(showing[rare], kind="stable")]:
-        candidates = image[category == wanted]
+        candidates, shown = image[category == wanted], boxes[category == wanted]
         if len(taken) < number // 2 and not set(taken) & set(candidates.tolist()):
-            taken.append(int(candidates[np.argmin(place[candidates])]))
+            unusual = np.abs(shown - np.sort(shown)[len(shown) // 2])
+            taken.append(int(candidates[np.lexsort((place[candidates], unusual))[0]]))
     return np.array(taken, np.int64)
 
 
