@@ -13,8 +13,10 @@ import pytest
 import yaml
 
 from yolo_attn import coco_subset
-from yolo_attn.coco_subset import build_once, convert_coco
+from yolo_attn.build_once import build_once
+from yolo_attn.coco_subset import convert_coco
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.subset.choice import Choice
 
 REAL = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "coco3k"
 
@@ -73,9 +75,9 @@ def source(tmp_path) -> Path:
     return write_source(tmp_path / "quelle mit ü")
 
 
-def message(*args, **kwargs) -> str:
+def message(source: Path, out: Path, **wanted) -> str:
     with pytest.raises(YoloAttnError) as caught:
-        convert_coco(*args, **kwargs)
+        convert_coco(source, out, Choice(**wanted))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -118,7 +120,7 @@ def test_images_are_copied_where_links_are_impossible(source, tmp_path, monkeypa
     def refuse(*_):
         raise OSError("no links here")
 
-    monkeypatch.setattr(Path, "symlink_to", refuse)
+    monkeypatch.setattr(os, "symlink", refuse)
     copied = convert_coco(source, tmp_path / "out").parent / "images" / "train" / "b.jpg"
     assert not copied.is_symlink()
     assert copied.read_bytes() == (source / "images" / "train" / "b.jpg").read_bytes()
@@ -143,14 +145,15 @@ def test_file_names_with_folders(tmp_path):
 
 
 def test_classes_are_reindexed_by_category_id_and_other_images_stay(source, tmp_path):
-    path = convert_coco(source, tmp_path / "out", classes=["cup", "car"])
+    path = convert_coco(source, tmp_path / "out", Choice(classes=("cup", "car")))
     assert yaml.safe_load(path.read_text(encoding="utf-8"))["names"] == {0: "car", 1: "cup"}
     assert labels(path.parent) == {
         "b": [LABELS["b"][0].replace("1 ", "0 ", 1), LABELS["b"][1].replace("2 ", "1 ", 1)],
         "a é": [LABELS["a é"][1].replace("2 ", "1 ", 1)],
         "empty": [],
     }
-    assert convert_coco(source, tmp_path / "out", classes=["car", "cup"]) == path  # the order makes no difference
+    other_order = Choice(classes=("car", "cup"))
+    assert convert_coco(source, tmp_path / "out", other_order) == path
 
 
 def test_samples_are_seeded_nested_and_independent_of_the_json_order(tmp_path):
@@ -162,7 +165,7 @@ def test_samples_are_seeded_nested_and_independent_of_the_json_order(tmp_path):
     def names(source, **kwargs):
         out = tmp_path / "out"
         shutil.rmtree(out, ignore_errors=True)
-        return set(labels(convert_coco(source, out, **kwargs).parent))
+        return set(labels(convert_coco(source, out, Choice(sampling="random", **kwargs)).parent))
 
     ten = names(source, images=10, seed=3)
     assert len(ten) == 10
@@ -174,10 +177,10 @@ def test_samples_are_seeded_nested_and_independent_of_the_json_order(tmp_path):
 
 def test_the_same_again_is_reused_and_anything_else_is_refused(source, tmp_path):
     out = tmp_path / "out"
-    path = convert_coco(source, out, images=2)
+    path = convert_coco(source, out, Choice(images=2))
     before = path.stat().st_mtime_ns
     (out / "labels" / "train.cache").write_bytes(b"written by a training")
-    assert convert_coco(source, out, images=2) == path
+    assert convert_coco(source, out, Choice(images=2)) == path
     assert path.stat().st_mtime_ns == before
     text = message(source, out, images=3)
     assert "other parameters (images 2 there, 3 now)" in text
@@ -282,14 +285,17 @@ def test_two_candidates_are_ambiguous_and_the_exact_name_wins(source, tmp_path):
         (json.dumps({**TRAIN, "categories": []}), "names no categories"),
         (json.dumps({**TRAIN, "categories": [{"id": 1}]}), "no 'name'"),
         (json.dumps({**TRAIN, "images": []}), "lists no images"),
-        (json.dumps({**TRAIN, "images": [{"file_name": "b.jpg"}]}), "without a usable 'id'"),
-        (json.dumps({**TRAIN, "images": [{"id": 11}]}), "without 'file_name'"),
+        (json.dumps({**TRAIN, "images": [{"file_name": "b.jpg"}]}), "no 'id'"),
+        (json.dumps({**TRAIN, "images": [{"id": 11}]}), "no 'file_name'"),
         (json.dumps({**TRAIN, "images": [{"id": 11, "file_name": "b.jpg"}], "annotations": []}), "no 'width'"),
         (json.dumps({**TRAIN, "annotations": [{"image_id": 11, "category_id": 5}]}), "no 'bbox'"),
         (json.dumps({**TRAIN, "annotations": [{"image_id": 11, "category_id": 5, "bbox": [1, 2]}]}), "malformed"),
         (json.dumps({**TRAIN, "annotations": [{"image_id": 99, "category_id": 5, "bbox": [1, 2, 3, 4]}]}), "unknown"),
         (json.dumps({**TRAIN, "annotations": [{"image_id": 11, "category_id": 3, "bbox": [1, 2, 3, 4]}]}), "unknown"),
-        (json.dumps({**TRAIN, "categories": [{"id": 2, "name": "dog"}]}), "different categories"),
+        (
+            json.dumps({**TRAIN, "annotations": [], "categories": [{"id": 2, "name": "dog"}]}),
+            "different categories, the first being 'car'",
+        ),
     ],
 )
 def test_a_broken_json_is_one_clear_sentence(source, tmp_path, text, said):

@@ -1,0 +1,181 @@
+"""Fetch COCO 2017 from where its authors put it: resumed where it stopped, checked, unpacked."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import shutil
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from yolo_attn.errors import YoloAttnError
+
+TIMEOUT = 15  # seconds without a byte
+BLOCK = 1 << 20
+REPORT_EVERY = 1 << 28  # bytes
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A zip file to fetch.
+
+    Args:
+        url: Where it is.
+        md5: Its checksum; those of COCO are the ones that many public projects state. None: not checked.
+        makes: File or folder of the unpacked archive by which it is known to be there.
+    """
+
+    url: str
+    md5: str | None
+    makes: str
+
+    @property
+    def name(self) -> str:
+        """Return the file name."""
+        return self.url.rpartition("/")[2]
+
+
+COCO_2017 = (
+    Archive(
+        "http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
+        "f4bbac642086de4f52a3fdda2de5fa2c",
+        "annotations/instances_train2017.json",
+    ),
+    Archive("http://images.cocodataset.org/zips/val2017.zip", "442b8da7639aecaf257c1dceb8ba8c80", "val2017"),
+    Archive("http://images.cocodataset.org/zips/train2017.zip", "cced6f7f71b7629ddf16f17bbcfab6b2", "train2017"),
+)
+
+
+def download(
+    folder: Path, archives: Sequence[Archive] = COCO_2017, say: Callable[[str], None] = lambda line: None
+) -> None:
+    """Fetch and unpack what is not there yet; an archive is deleted once it is unpacked.
+
+    Args:
+        folder: Where to; made if need be.
+        archives: What to fetch.
+        say: Told the progress, a line at a time.
+
+    Raises:
+        YoloAttnError: There is no network, or not allowed to be used, or what came is not what was expected.
+    """
+    if folder.suffix.lower() in (".json", ".yaml", ".yml"):
+        raise YoloAttnError(f"COCO 2017 is downloaded into a folder, not into {folder}.")
+    wanted = [a for a in archives if not (folder / a.makes).exists() and not (folder / "images" / a.makes).exists()]
+    if not wanted:
+        return
+    if os.environ.get("YOLO_OFFLINE", "").lower() in ("1", "true"):
+        names = ", ".join(archive.name for archive in wanted)
+        raise YoloAttnError(f"YOLO_OFFLINE is set, so nothing is downloaded. Unpack {names} into {folder} yourself.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for archive in wanted:
+            unpack(fetch(archive, folder, say), archive, folder, say)
+    except OSError as error:
+        raise YoloAttnError(f"cannot write to {folder}: {error.strerror or error}.") from error
+
+
+def fetch(archive: Archive, folder: Path, say: Callable[[str], None] = lambda line: None) -> Path:
+    """Download one archive, going on where an earlier attempt stopped, and check it.
+
+    Returns:
+        Path of the complete archive.
+
+    Raises:
+        YoloAttnError: It cannot be reached, or it is not what was expected; a wrong file is deleted.
+    """
+    done, part = folder / archive.name, folder / f"{archive.name}.part"
+    if done.is_file():
+        return done
+    for attempt in range(1, ATTEMPTS + 1):
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            _receive(archive, part, say)
+            break
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            gained = part.exists() and part.stat().st_size > before
+            if not gained or attempt == ATTEMPTS:
+                raise YoloAttnError(
+                    f"cannot download {archive.url} ({getattr(error, 'reason', None) or error}). What came is kept: "
+                    "the same command goes on from there."
+                ) from error
+    say(f"{archive.name}: checking")
+    _check(archive, part)
+    os.replace(part, done)
+    return done
+
+
+def _receive(archive: Archive, part: Path, say: Callable[[str], None]) -> None:
+    """Append what is missing to `part`; raise if the connection ends early."""
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(archive.url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # all of it is there
+            return
+        raise
+    with answer, part.open("ab" if answer.status == http.HTTPStatus.PARTIAL_CONTENT else "wb") as file:
+        total = file.tell() + int(answer.headers.get("Content-Length", 0))
+        told = file.tell()
+        while block := answer.read(BLOCK):
+            file.write(block)
+            if file.tell() - told >= REPORT_EVERY:
+                told = file.tell()
+                say(f"{archive.name}: {told / 1e9:.1f} of {total / 1e9:.1f} GB")
+    if part.stat().st_size < total:
+        raise http.client.IncompleteRead(b"", total - part.stat().st_size)
+
+
+def _check(archive: Archive, part: Path) -> None:
+    seen = hashlib.md5(usedforsecurity=False)
+    with part.open("rb") as file:
+        while block := file.read(BLOCK):
+            seen.update(block)
+    if archive.md5 is not None and seen.hexdigest() != archive.md5:
+        part.unlink()
+        raise YoloAttnError(
+            f"{archive.url} is not what was expected: MD5 {seen.hexdigest()}, not {archive.md5}. It was deleted; "
+            "the same command fetches it again."
+        )
+    if not zipfile.is_zipfile(part):
+        part.unlink()
+        raise YoloAttnError(f"{archive.url} is not a zip file. It was deleted.")
+
+
+def unpack(path: Path, archive: Archive, folder: Path, say: Callable[[str], None] = lambda line: None) -> None:
+    """Unpack an archive beside what is there and delete it; what `archive.makes` names appears last, and whole.
+
+    Raises:
+        YoloAttnError: It is damaged.
+    """
+    say(f"{archive.name}: unpacking")
+    partial = folder / f".{archive.name}.unpacking"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(path) as file:
+            file.extractall(partial)  # verifies the CRC of every member
+        if not (partial / archive.makes).exists():
+            raise zipfile.BadZipFile(f"it does not hold {archive.makes}")
+        _move(partial, folder, archive)
+    except (zipfile.BadZipFile, EOFError) as error:
+        path.unlink()
+        raise YoloAttnError(f"{path.name} is damaged ({error}). It was deleted; fetch it again.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    path.unlink()
+
+
+def _move(partial: Path, folder: Path, archive: Archive) -> None:
+    made = partial / archive.makes
+    beside = [p for p in made.parent.iterdir() if p.is_file() and p != made] if made.is_file() else []
+    for each in (*beside, made):  # the one by which it is known comes last
+        target = folder / each.relative_to(partial)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(each, target)
