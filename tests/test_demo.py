@@ -13,16 +13,16 @@ def test_the_fast_demo_and_again(tmp_path, capsys, monkeypatch):
     out = Path("a demo")  # a relative folder, as the default is
     assert cli.main(["demo", "--fast", "-o", str(out)]) == 0
     said = capsys.readouterr()
-    assert "| yolo11n |" in said.out
-    assert "| yolo11n-ela |" in said.out
+    assert "| **yolo11n** baseline |" in said.out
+    assert "| **yolo11n-ela** |" in said.out
     assert "too short to learn" in said.out
-    summary = json.loads((out / "fast" / "compare" / "report.json").read_text())
-    assert summary["runs"] == {"planned": 2, "complete": 2}
+    summary = json.loads((out / "fast" / "compare" / "results.json").read_text())
+    assert summary["runs"] == {"planned": 2, "complete": 2, "failed": []}
     for picture in ("results.png", "predictions.png"):
         image = cv2.imread(str(out / "fast" / picture))
         assert image.std() > 10, picture
         assert str(out / "fast" / picture) in said.out
-    monkeypatch.setattr("yolo_attn.compare._run", lambda folder: f"{folder.name} was run again")
+    monkeypatch.setattr("yolo_attn.executors.start", lambda folder, device: 1 / 0)
     assert cli.main(["demo", "--fast", "-o", str(out)]) == 0
     assert capsys.readouterr().out == said.out
 

@@ -6,9 +6,9 @@ import io
 import pytest
 from report_example import METRICS, example
 
-from yolo_attn import plots, report_files
-from yolo_attn.report_csv import to_csv
-from yolo_attn.report_files import render
+from yolo_attn.report import files, plots
+from yolo_attn.report.csv_table import to_csv
+from yolo_attn.report.files import render
 
 
 def rows(summary):
@@ -85,7 +85,7 @@ def test_a_second_report_replaces_the_first_and_leaves_other_files(rendered):
 
 def test_what_cannot_be_rendered_leaves_the_old_report(tmp_path, monkeypatch):
     (tmp_path / "report.md").write_text("old")
-    monkeypatch.setattr(report_files, "to_html", lambda *_: 1 / 0)
+    monkeypatch.setattr(files, "to_html", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         render({}, tmp_path)
     assert listing(tmp_path) == ["report.md"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from yolo_attn import report_format as f
+from yolo_attn.report import formatting as f
 
 
 @pytest.mark.parametrize(

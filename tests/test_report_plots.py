@@ -9,8 +9,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from report_example import example
 
-from yolo_attn import plots
-from yolo_attn.plot_tradeoff import Point, front
+from yolo_attn.report import plots
+from yolo_attn.report.plot_tradeoff import Point, front
 
 FEW = ["person", "a <b> & c", "$x_1$", "a class with quite a long name for a label", *"defghijk"]
 

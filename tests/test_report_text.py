@@ -8,9 +8,9 @@ from itertools import pairwise
 import pytest
 from report_example import example
 
-from yolo_attn import report_answer
-from yolo_attn.report_html import to_html
-from yolo_attn.report_markdown import to_markdown
+from yolo_attn.report import answer
+from yolo_attn.report.html import to_html
+from yolo_attn.report.markdown import to_markdown
 
 NASTY = [
     "<script>alert(1)</script>",
@@ -96,7 +96,7 @@ def said(line):
 
 # --- the answer -------------------------------------------------------------------------------------------------------
 def test_the_answer_of_every_model_in_one_sentence():
-    assert [said(line) for line in report_answer.answers(known())] == [
+    assert [said(line) for line in answer.answers(known())] == [
         "yolo11n-ela: +0.0012 [−0.0038, +0.0062] mAP50-95 against yolo11n: not significant (p = 0.610); "
         "4.0 % slower at batch 1 [3.0, 5.0] %.",
         "yolo11n-ca: −0.0200 [−0.0250, −0.0150] mAP50-95 against yolo11n: worse (p < 0.001); "
@@ -120,7 +120,7 @@ def test_the_headline_names_what_is_known_and_what_is_not(verdicts, sentence):
     summary = example(arms=1 + len(verdicts))
     for arm, verdict in zip(summary["arms"][1:], verdicts, strict=True):
         arm["difference"]["mAP50-95"]["verdict"] = verdict
-    assert report_answer.headline(summary) == sentence
+    assert answer.headline(summary) == sentence
 
 
 @pytest.mark.parametrize(("low", "explained"), [(0.0001, True), (-0.0001, False)])
@@ -131,7 +131,7 @@ def test_an_interval_without_0_that_is_not_significant_is_explained(low, explain
 
 
 def test_accuracy_and_speed_are_judged_together():
-    lines = [said(line) for line in report_answer.tradeoff(known())]
+    lines = [said(line) for line in answer.tradeoff(known())]
     assert lines == [
         "Slower, with no difference in mAP50-95 shown: yolo11n-ela",
         "Worse in mAP50-95, with no difference in speed shown: yolo11n-ca",

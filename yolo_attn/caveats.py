@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-ENOUGH_SEEDS, FEW_TARGETS = 3, 10
+ENOUGH_SEEDS, FEW_TARGETS, STEADY = 3, 10, 1.25
 
 
 def caveats(summary: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -15,7 +15,7 @@ def caveats(summary: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]
         summary: What :func:`yolo_attn.summary.summarize` has collected.
         results: The complete runs' results, by folder.
     """
-    checks = (_same_batches, _controls, _seeds, _training, _data, _hardware)
+    checks = (_same_batches, _controls, _seeds, _training, _data, _times, _hardware)
     return [sentence for check in checks for sentence in check(summary, results)]
 
 
@@ -61,7 +61,7 @@ def _training(summary: Mapping[str, Any], results: Mapping[str, Mapping[str, Any
     curve = next((a["curve"] for a in summary["arms"] if a["kind"] == "baseline" and a.get("curve")), None)
     if curve and curve["quantity"] == "mAP50-95" and len(curve["epochs"]) > 2:
         if all(values[-1] < max(values) for values in curve["by_seed"]):
-            yield "The baseline was better before its last epoch, in every seed: the recipe trains too long or too hard."
+            yield "The baseline was better before its last epoch, with every seed: the recipe is too long or too hard."
         elif all(values[-1] == max(values) and _still_rising(values) for values in curve["by_seed"]):
             yield "The baseline still improves at its last epoch: a longer training may order the models differently."
 
@@ -70,13 +70,25 @@ def _still_rising(values: list[float]) -> bool:
     return values[-1] - values[-2] > 0.2 * (values[-1] - values[0]) > 0
 
 
+def _times(summary: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Compare an arm's epochs with each other: they are alike but for what else the machine did."""
+    for arm in summary["arms"]:
+        seconds = sorted(s for r in results.values() if r["arm"] == arm["name"] for s in r["epoch_seconds"])
+        if len(seconds) > 1 and seconds[-1] > STEADY * seconds[0]:
+            yield (
+                f"Training times are no measure of the models here: epochs of {arm['name']} alone took from "
+                f"{seconds[0]:.1f} to {seconds[-1]:.1f} s, as the machine was busy with other things."
+            )
+            return
+
+
 def _data(summary: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     data = summary.get("data")
     if not data:
         return
     if absent := data["classes_without_targets"]:
         shown = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-        yield f"{len(absent)} of {data['classes']} classes have no object in the validation images and do not count: {shown}."
+        yield f"{len(absent)} of {data['classes']} classes do not count, without an object in the images: {shown}."
     classes = next((arm["per_class"] for arm in summary["arms"] if arm.get("per_class")), [])
     if few := [c for c in classes if c["targets"] < FEW_TARGETS]:
         yield (

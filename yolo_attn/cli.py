@@ -50,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(text)
         return code
     except KeyboardInterrupt:
-        print("yolo-attn: stopped", file=sys.stderr)
+        again = "; the same command goes on where this one stopped" if words[:1] == ["compare"] else ""
+        print(f"\nyolo-attn: stopped{again}", file=sys.stderr)
         return 130
     except Exception as error:
         if not _is_users_mistake(error):
@@ -191,7 +192,13 @@ def _demo(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]
 
 
 def _stored_report(folder: str, as_json: bool) -> str:
-    return Path(folder, "results.json" if as_json else "report.md").read_text(encoding="utf-8").rstrip()
+    """Return what a comparison found: all of it as JSON, or the beginning of the report and where the rest lies."""
+    text = Path(folder, "results.json").read_text(encoding="utf-8").rstrip()
+    if as_json:
+        return text
+    from yolo_attn.report.markdown import BRIEF, to_markdown
+
+    return to_markdown(json.loads(text), sections=BRIEF) + f"\nThe whole report: {Path(folder, 'report.html')}"
 
 
 def _say(verb: str) -> Callable[[str], None]:

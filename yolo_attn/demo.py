@@ -10,11 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from yolo_attn import figures, report
+from yolo_attn import figures, summary
 from yolo_attn.coco_subset import convert_coco
-from yolo_attn.compare import Plan, compare
+from yolo_attn.compare import compare
 from yolo_attn.demo_scenes import make_scenes
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.matrix import Plan
+from yolo_attn.report.markdown import BRIEF, to_markdown
+from yolo_attn.runs import CHECKPOINT
 
 ARMS = ("yolo11n.yaml", "yolo11n-ela.yaml")
 SCENES = {"train": 1000, "val": 200, "size": 128}
@@ -37,6 +40,7 @@ RECIPE: dict[str, Any] = {
 }
 FAST = {"epochs": 2, "imgsz": 64}
 SHOWN_IMAGES = 4
+SPEED_SECONDS = 3.0
 
 
 def run_demo(out: Path, fast: bool = False, say: Callable[[str], None] = lambda line: None) -> str:
@@ -58,14 +62,16 @@ def run_demo(out: Path, fast: bool = False, say: Callable[[str], None] = lambda 
     say(f"drawing {scenes['train']} + {scenes['val']} scenes of {scenes['size']} px")
     data = convert_coco(make_scenes(out / "coco", **scenes), out / "yolo")
     recipe = {**RECIPE, **FAST} if fast else RECIPE
-    if failed := compare(Plan(arms=ARMS, data=str(data), seeds=(0,), overrides=recipe), out / "compare", say=say):
+    plan = Plan(arms=ARMS, data=str(data), seeds=(0,), overrides=recipe)
+    if failed := compare(plan, out / "compare", say=say, speed_seconds=SPEED_SECONDS):
         raise YoloAttnError("; ".join(failed))
     say("drawing the figures")
     made = draw(out, data, imgsz=recipe["imgsz"])
-    table = (out / "compare" / "report.md").read_text(encoding="utf-8")
+    found = json.loads((out / "compare" / summary.RESULTS).read_text(encoding="utf-8"))
     places = [f"- {what}: {where}" for what, where in made.items()]
     note = "A smoke test: too short to learn." if fast else "Drawn scenes: these figures say nothing about photographs."
-    return "\n".join([table, note, f"- data, COCO format: {out / 'coco'}", f"- data, YOLO format: {data}", *places])
+    data_places = [f"- data, COCO format: {out / 'coco'}", f"- data, YOLO format: {data}"]
+    return "\n".join([to_markdown(found, sections=BRIEF), note, *data_places, *places])
 
 
 def draw(out: Path, data: Path, imgsz: int) -> dict[str, Path]:
@@ -73,15 +79,14 @@ def draw(out: Path, data: Path, imgsz: int) -> dict[str, Path]:
     from yolo_attn import engine
 
     folder = out / "compare"
-    summary = report.summarize(folder)
-    runs = {arm["model"]: folder / "runs" / arm["runs"][0] for arm in summary["arms"]}
+    runs = {result["arm"]: folder / summary.RUNS / name for name, result in summary.read(folder).results.items()}
     results = {name: json.loads((run / "result.json").read_text(encoding="utf-8")) for name, run in runs.items()}
     images = _images_with_most_objects(data)
     columns = {"truth": [figures.draw_truth(image) for image in images]}
     for name, run in runs.items():
-        columns[name] = engine.draw_predictions(run / results[name]["checkpoint"], images, imgsz)
+        columns[name] = engine.draw_predictions(run / CHECKPOINT, images, imgsz)
     return {
-        "table": folder / "report.md",
+        "report": folder / "report.html",
         "losses and mAP": figures.plot_results(results, out / "results.png"),
         "predictions beside the truth": figures.save_sheet(columns, out / "predictions.png"),
     }

@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .coco_subset import build_once
+from .build_once import build_once
 from .demo_shapes import SHAPES, Part, clutter
 from .errors import YoloAttnError
 

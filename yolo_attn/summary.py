@@ -23,9 +23,9 @@ from yolo_attn.matches import Matches
 PLAN, RUNS, SPEED, RESULTS = "plan.json", "runs", "speed", "results.json"
 REPLICATES = 1000
 METHOD = (
-    "images are drawn with replacement, the same for all models and seeds; to the variance that this gives, what the "
+    "Images are drawn with replacement, the same for all models and seeds; to the variance that this gives, what the "
     "seeds have in common of it, the variance between seeds is added; the interval is that of Student's t, between "
-    "the degrees of freedom of the seeds and those of the images by their shares"
+    "the degrees of freedom of the seeds and those of the images, by their shares."
 )
 RECORDS = {"ultralytics": runs.MATCHES, "coco": runs.BOXES}
 _CURVE = "metrics/mAP50-95(B)"
@@ -126,11 +126,11 @@ def write(
     out: str | Path, say: Say = lambda line: None, replicates: int = REPLICATES, ap: str = "ultralytics"
 ) -> dict[str, Any]:
     """Write ``results.json`` and the report made from it into a comparison's folder; return what it holds."""
-    from yolo_attn import report_files
+    from yolo_attn.report import files
 
     summary = summarize(out, replicates, say, ap)
     write_json(Path(out) / RESULTS, summary)
-    report_files.render(summary, Path(out))
+    files.render(summary, Path(out))
     return summary
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
-from yolo_attn.report_read import Arm, Summary, arms, difference, look, metrics, paired_seeds
+from yolo_attn.report.read import Arm, Summary, arms, difference, look, metrics, paired_seeds
 
 _DIFFERENCE = (
     "estimate", "low", "high", "se", "df", "p", "p_holm", "p_permutation", "p_permutation_holm", "permutation_floor",

@@ -12,11 +12,11 @@ import matplotlib as mpl
 from matplotlib import style
 from matplotlib.figure import Figure
 
-from yolo_attn.plot_curves import draw_curves
-from yolo_attn.plot_forest import BLACK, GREY, VERDICT_COLOURS, WIDTH, Mark, draw_panel, forest_panels, shorten
-from yolo_attn.plot_tradeoff import draw_tradeoff
-from yolo_attn.report_format import estimate
-from yolo_attn.report_read import (
+from yolo_attn.report.formatting import estimate
+from yolo_attn.report.plot_curves import draw_curves
+from yolo_attn.report.plot_forest import BLACK, GREY, VERDICT_COLOURS, WIDTH, Mark, draw_panel, forest_panels, shorten
+from yolo_attn.report.plot_tradeoff import draw_tradeoff
+from yolo_attn.report.read import (
     Arm,
     Summary,
     baseline_name,

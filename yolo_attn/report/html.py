@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
-from yolo_attn import plots
-from yolo_attn.report_blocks import (
+from yolo_attn.report import plots
+from yolo_attn.report.blocks import (
     Block,
     Bullets,
     Code,
@@ -25,9 +25,9 @@ from yolo_attn.report_blocks import (
     Verdict,
     parts,
 )
-from yolo_attn.report_format import ARROWS
-from yolo_attn.report_read import Summary
-from yolo_attn.report_sections import build
+from yolo_attn.report.formatting import ARROWS
+from yolo_attn.report.read import Summary
+from yolo_attn.report.sections import build
 
 _TOGETHER = re.compile(r"\[[−+\d., ]+\](?: %)?|\d %|p [=<] [\d.]+|± ")
 _TAGS = {Strong: "strong", Code: "code", Muted: "small"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from yolo_attn import report_answer
-from yolo_attn.report_blocks import (
+from yolo_attn.report import answer
+from yolo_attn.report.blocks import (
     Block,
     Bullets,
     Fold,
@@ -21,7 +21,7 @@ from yolo_attn.report_blocks import (
     Table,
     Verdict,
 )
-from yolo_attn.report_format import (
+from yolo_attn.report.formatting import (
     MISSING,
     apart,
     count,
@@ -35,8 +35,8 @@ from yolo_attn.report_format import (
     significant,
     with_interval,
 )
-from yolo_attn.report_protocol import protocol_section
-from yolo_attn.report_read import (
+from yolo_attn.report.protocol import protocol_section
+from yolo_attn.report.read import (
     Arm,
     Summary,
     arms,
@@ -89,8 +89,8 @@ def _subtitle(summary: Summary) -> str:
 
 
 def _answer(summary: Summary) -> Section:
-    blocks: list[Block] = [Paragraph([Strong(report_answer.headline(summary))])]
-    if lines := report_answer.answers(summary):
+    blocks: list[Block] = [Paragraph([Strong(answer.headline(summary))])]
+    if lines := answer.answers(summary):
         blocks.append(Bullets(lines))
     if any(look(difference(a, primary(summary)), "low") is not None for a in compared(summary)):
         note = (
@@ -176,7 +176,7 @@ def _main_row(summary: Summary, arm: Arm, metric: str, measurement: Mapping[str,
 def _tradeoff(summary: Summary) -> Section:
     if not main_measurement(summary) or len(arms(summary)) < 2:
         return Section("tradeoff", "Accuracy against speed")
-    metric, lines = primary(summary), report_answer.tradeoff(summary)
+    metric, lines = primary(summary), answer.tradeoff(summary)
     caption = (
         f"Bars are the {interval_name(summary)}s of the difference to {baseline_name(summary)} in {metric} and of "
         "the ratio of times. The dashed line joins the models that no other beats in both by its point estimate. "

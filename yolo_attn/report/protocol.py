@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from yolo_attn.report_blocks import Code, Line, Section, Table
-from yolo_attn.report_format import plural
-from yolo_attn.report_read import Summary, look
+from yolo_attn.report.blocks import Code, Line, Section, Table
+from yolo_attn.report.formatting import plural
+from yolo_attn.report.read import Summary, look
 
 
 def protocol_section(summary: Summary) -> Section:
@@ -12,6 +12,7 @@ def protocol_section(summary: Summary) -> Section:
     facts = [
         ("recipe of every model", _recipe(summary)),
         ("seeds", ", ".join(map(str, look(summary, "protocol", "seeds") or []))),
+        ("average precision", _ap(summary)),
         ("judged", look(summary, "protocol", "judged")),
         ("data", look(summary, "protocol", "data")),
         ("data, checksum", _code(look(summary, "protocol", "data_checksum"))),
@@ -23,7 +24,7 @@ def protocol_section(summary: Summary) -> Section:
         ("commit", _code(look(summary, "commit"))),
         ("intervals and tests", _method(summary)),
     ]
-    optional = {"weights, checksum"}
+    optional = {"weights, checksum", "average precision"}
     rows: list[list[Line]] = [[k, v or "not stored"] for k, v in facts if v or k not in optional]
     title = "What the results were obtained with"
     return Section(
@@ -46,6 +47,11 @@ def _data(summary: Summary) -> str | None:
     if without := held.get("classes_without_targets"):
         said.append(f"{len(without)} of them without a target")
     return ", ".join(said)
+
+
+def _ap(summary: Summary) -> str | None:
+    whose = {"ultralytics": "Ultralytics' own, as `val` gives it", "coco": "COCO's, as pycocotools gives it"}
+    return whose.get(look(summary, "protocol", "ap") or "")
 
 
 def _weights(summary: Summary) -> str | None:

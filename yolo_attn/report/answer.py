@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from yolo_attn.report_blocks import Line, Part, Strong, Verdict
-from yolo_attn.report_format import (
+from yolo_attn.report.blocks import Line, Part, Strong, Verdict
+from yolo_attn.report.formatting import (
     estimate,
     listing,
     number,
@@ -11,7 +11,7 @@ from yolo_attn.report_format import (
     slowdown_interval,
     slower_or_faster,
 )
-from yolo_attn.report_read import (
+from yolo_attn.report.read import (
     Arm,
     Summary,
     baseline,

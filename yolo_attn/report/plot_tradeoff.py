@@ -8,8 +8,8 @@ from itertools import cycle
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from yolo_attn.plot_forest import GREY, WIDTH, shorten
-from yolo_attn.report_read import (
+from yolo_attn.report.plot_forest import GREY, WIDTH, shorten
+from yolo_attn.report.read import (
     Arm,
     Summary,
     arms,

@@ -6,11 +6,11 @@ import os
 import tempfile
 from pathlib import Path
 
-from yolo_attn import plots
-from yolo_attn.report_csv import to_csv
-from yolo_attn.report_html import to_html
-from yolo_attn.report_markdown import to_markdown
-from yolo_attn.report_read import Summary
+from yolo_attn.report import plots
+from yolo_attn.report.csv_table import to_csv
+from yolo_attn.report.html import to_html
+from yolo_attn.report.markdown import to_markdown
+from yolo_attn.report.read import Summary
 
 
 def render(summary: Summary, out: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from yolo_attn.report_blocks import Muted, Part
-from yolo_attn.report_read import Summary, look
+from yolo_attn.report.blocks import Muted, Part
+from yolo_attn.report.read import Summary, look
 
 MISSING = "–"
 ARROWS = {"better": "▲ better", "worse": "▼ worse", "not significant": "○ not significant"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from yolo_attn.report_blocks import (
+from yolo_attn.report.blocks import (
     Block,
     Bullets,
     Code,
@@ -20,24 +20,31 @@ from yolo_attn.report_blocks import (
     Verdict,
     parts,
 )
-from yolo_attn.report_format import ARROWS
-from yolo_attn.report_read import Summary
-from yolo_attn.report_sections import build
+from yolo_attn.report.formatting import ARROWS
+from yolo_attn.report.read import Summary
+from yolo_attn.report.sections import build
 
 _MARKUP = re.compile(r"[\\`*|$~]|(?<![^\W_])_|_(?![^\W_])|(?<=\])\(")
 _LINE_START = re.compile(r"^([-+#=]|\d+(?=[.)]))")
 
 
-def to_markdown(summary: Summary, plots: Collection[str] = ()) -> str:
+BRIEF = ("answer", "caveats", "results")
+"""The sections that are printed where the whole report would be too long."""
+
+
+def to_markdown(summary: Summary, plots: Collection[str] = (), sections: Collection[str] | None = None) -> str:
     """Return the report of a comparison.
 
     Args:
         summary: What ``results.json`` holds.
         plots: Names of the plots that lie in ``plots/`` beside the report; only these are shown.
+        sections: Keys of the sections to return, e.g. ``BRIEF``; all by default.
     """
     report = build(summary)
     texts = [f"# {_escape(report.title)}", _escape(report.subtitle)]
     for section in report.sections:
+        if sections is not None and section.key not in sections:
+            continue
         texts += [f"## {_escape(section.title)}", *_section(section, plots)]
     return "\n\n".join(filter(None, texts)) + "\n"
 

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from yolo_attn.plot_forest import BLUE, GREY, grid, is_leftmost, label_lowest, shorten
-from yolo_attn.report_read import Arm, Summary, baseline, compared, look
+from yolo_attn.report.plot_forest import BLUE, GREY, grid, is_leftmost, label_lowest, shorten
+from yolo_attn.report.read import Arm, Summary, baseline, compared, look
 
 
 def draw_curves(summary: Summary) -> Figure | None:
