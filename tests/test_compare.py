@@ -98,7 +98,7 @@ def test_the_point_estimate_is_ultralytics_own_map(finished):
     stored = summary.read(out)
     for arm in results(out)["arms"]:
         own = [r["metrics"]["mAP50-95"] for r in stored.of(arm["name"])]
-        assert arm["metrics"]["mAP50-95"]["by_seed"] == own, arm["name"]
+        assert arm["metrics"]["mAP50-95"]["by_seed"] == pytest.approx(own, abs=1e-14), arm["name"]
 
 
 def test_identity_rows_change_nothing(finished):
@@ -196,13 +196,37 @@ def processes_of(folder):
     return [p for p, words in lines.items() if "yolo_attn.run_one" in words and str(folder) in words[-1]]
 
 
+@pytest.mark.gpu
+def test_several_at_a_time_on_a_gpu_and_resumed(scenes, tiny_models, tmp_path, monkeypatch):
+    """Two runs at a time, one of them killed; speed in both precisions; memory known."""
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    plan = plan_for(scenes, arms=tiny_models, controls=("identity",), device="0", overrides={**TINY, "amp": True})
+    killed = []
+    has_room = compare.LocalPool._has_room
+
+    def kill_one(self, device, beside, job, running):
+        if beside and beside[0].peak_mb() is not None and not killed:
+            killed.append(beside[0].process.kill())
+        return has_room(self, device, beside, job, running)
+
+    monkeypatch.setattr(compare.LocalPool, "_has_room", kill_one)
+    assert compare.compare(plan, tmp_path, per_device=2, speed_seconds=1) == []
+    found = results(tmp_path)
+    assert found["environment"]["gpu"]
+    assert all(arm["peak_memory_mb"] > 1 for arm in found["arms"])
+    assert {(m["batch"], m["precision"]) for m in found["speed"]["measurements"]} >= {(1, "fp32"), (1, "fp16")}
+
+
 # --- faked runs -------------------------------------------------------------------------------------------------------
 def test_differences_intervals_and_power_are_reported(scenes, faked, tmp_path):
     compare.compare(plan_for(scenes, seeds=(0, 1, 2), controls=("identity",)), tmp_path)
     found = results(tmp_path)
     base, ela, identity = found["arms"]
     own = [float(mean_average_precision(average_precision(records("yolo11n-ela", s)[0]))[0]) for s in (0, 1, 2)]
-    assert ela["metrics"]["mAP50-95"]["by_seed"] == own
+    assert ela["metrics"]["mAP50-95"]["by_seed"] == pytest.approx(own, abs=1e-14)
     difference = ela["difference"]["mAP50-95"]
     assert difference["estimate"] == pytest.approx(np.mean(np.subtract(own, base["metrics"]["mAP50-95"]["by_seed"])))
     assert difference["low"] < difference["estimate"] < difference["high"]

@@ -49,7 +49,7 @@ def compare(
     Raises:
         YoloAttnError: If the plan is not right, or another comparison is at work in ``out``.
     """
-    from yolo_attn import engine_runs, summary
+    from yolo_attn import engine, engine_runs, summary
 
     out = Path(out).resolve()
     workers = _executor(executor, plan, per_device)
@@ -63,7 +63,7 @@ def compare(
             write_json(out / PLAN, _plan_record(specs, arms))
             failed = _carry_out(specs, out, workers, say)
             if speed_seconds:
-                _measure_speed(specs, out, speed_seconds, say)
+                _measure_speed(specs, out, engine.device_names(plan.device)[0], speed_seconds, say)
             summary.write(out, say)
     except Timeout:
         raise YoloAttnError(f"another comparison is at work in '{out}'") from None
@@ -116,7 +116,9 @@ def _carry_out(specs: Sequence[runs.RunSpec], out: Path, workers: Executor, say:
     return failed
 
 
-def _measure_speed(specs: Sequence[runs.RunSpec], out: Path, seconds: float, say: Callable[[str], None]) -> None:
+def _measure_speed(
+    specs: Sequence[runs.RunSpec], out: Path, device: str, seconds: float, say: Callable[[str], None]
+) -> None:
     """Time the trained models of one seed against each other, in a process of its own, unless that is stored."""
     models: dict[str, runs.RunSpec] = {}
     for spec in specs:
@@ -140,5 +142,5 @@ def _measure_speed(specs: Sequence[runs.RunSpec], out: Path, seconds: float, say
             seconds=seconds,
         ),
     )
-    if reason := executors.measure_speed(folder):
+    if reason := executors.measure_speed(folder, device):
         say(f"speed could not be measured: {reason}")

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -53,25 +53,25 @@ class Executor(Protocol):
 # --- one run ----------------------------------------------------------------------------------------------------------
 def start(folder: Path, device: str | None = None) -> subprocess.Popen[bytes]:
     """Start a run in a process of its own, on a device that is all it sees (``cpu``, or a GPU's number)."""
+    return _start_module("yolo_attn.run_one", folder, device)
+
+
+def _start_module(module: str, folder: Path, device: str | None) -> subprocess.Popen[bytes]:
     seen = {} if device is None else {"CUDA_VISIBLE_DEVICES": "" if device == "cpu" else _visible(device)}
-    return _start_module("yolo_attn.run_one", folder, seen)
-
-
-def _start_module(module: str, folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     with (folder / runs.LOG).open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", module, str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **seen},
             start_new_session=True,  # Ctrl-C is the driver's; it stops its runs itself
         )
 
 
-def measure_speed(folder: Path) -> str | None:
+def measure_speed(folder: Path, device: str) -> str | None:
     """Time models in a process of its own (:mod:`yolo_attn.speed_run`); return why that failed, or nothing."""
-    process = _start_module("yolo_attn.speed_run", folder, {})
+    process = _start_module("yolo_attn.speed_run", folder, device)
     try:
         return None if (code := process.wait()) == 0 else _reason(folder, code)
     finally:

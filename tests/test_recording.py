@@ -1,0 +1,108 @@
+"""What a validation keeps is what it computed with: matches, areas and boxes give the figures of Ultralytics and COCO."""
+
+import json
+
+import numpy as np
+import pytest
+
+from yolo_attn import engine_runs
+from yolo_attn.recording import matched_targets
+from yolo_attn.resampling import draw_images, resample
+
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+
+
+def host_matching(overlap):
+    """Match as Ultralytics 8.4 does, one threshold at a time: by confidence, each takes its best target still free."""
+    correct = np.zeros((overlap.shape[1], len(THRESHOLDS)), bool)
+    target = np.full(correct.shape, -1)
+    for t, threshold in enumerate(THRESHOLDS):
+        free = set(range(len(overlap)))
+        for d in range(overlap.shape[1]):
+            best = max(free, key=lambda g: overlap[g, d], default=None)
+            if best is not None and overlap[best, d] >= threshold:
+                free.remove(best)
+                correct[d, t], target[d, t] = True, best
+    return correct, target
+
+
+def test_targets_are_those_of_the_host_s_matching():
+    rng = np.random.default_rng(0)
+    for trial in range(200):
+        overlap = rng.uniform(0, 1, (rng.integers(1, 6), rng.integers(1, 12))) * (rng.uniform(size=1) < 0.95)
+        correct, target = host_matching(overlap)
+        assert np.array_equal(matched_targets(correct, overlap), target), trial
+
+
+def test_no_targets_no_matches():
+    assert matched_targets(np.zeros((3, 10), bool), None).tolist() == [[-1] * 10] * 3
+
+
+@pytest.fixture(scope="module")
+def validated(pretrained, tmp_path_factory):
+    """The real checkpoint on 60 real images, once recorded, once with Ultralytics' own JSON of predictions."""
+    from conftest import SHARED
+    from ultralytics import YOLO
+
+    from yolo_attn.coco_subset import convert_coco
+    from yolo_attn.subset.choice import Choice
+
+    if not (SHARED / "data" / "coco3k").is_dir():
+        pytest.skip("needs shared/data/coco3k beside the checkout")
+    out = tmp_path_factory.mktemp("real")
+    data = convert_coco(SHARED / "data" / "coco3k", out / "yolo", Choice(images=10, val_images=60))
+    found = engine_runs.evaluate(pretrained, str(data), 160, {"device": "cpu", "batch": 16})
+    stock = YOLO(pretrained).val(
+        data=str(data), imgsz=160, batch=16, device="cpu", save_json=True, plots=False, project=str(out), name="val"
+    )
+    return found, stock, out
+
+
+def test_map_is_that_of_a_stock_validation(validated):
+    found, stock, _ = validated
+    metrics = resample(found.matches, draw_images(found.matches.images, 2, 0)).metrics
+    assert found.metrics["mAP50-95"] == stock.box.map > 0.05
+    for name, own in (("mAP50-95", stock.box.map), ("AP50", stock.box.map50), ("AP75", stock.box.map75)):
+        assert metrics[name][0] == pytest.approx(own, abs=1e-14), name
+
+
+def test_coco_ap_is_that_of_the_host_s_predictions(validated):
+    coco_eval = pytest.importorskip("faster_coco_eval", reason="needs faster-coco-eval: pip install 'yolo-attn[coco]'")
+    found, _, out = validated
+    boxes = found.boxes
+    index = {name.rsplit(".", 1)[0]: k for k, name in enumerate(boxes.names)}
+    predictions = json.loads((out / "val" / "predictions.json").read_text())
+    for p in predictions:
+        stem = p["file_name"].rsplit(".", 1)[0] if "file_name" in p else f"{p['image_id']:012}"
+        p["image_id"] = index[stem]
+    targets = [
+        {"id": k + 1, "image_id": int(i), "category_id": int(c) + 1, "bbox": [x, y, r - x, b - y],
+         "area": (r - x) * (b - y), "iscrowd": 0}
+        for k, (i, c, (x, y, r, b)) in enumerate(
+            zip(boxes.target_image, boxes.target_cls, boxes.target_boxes.astype(float).tolist(), strict=True))
+    ]  # fmt: skip
+    truth = coco_eval.COCO({
+        "images": [{"id": k} for k in range(boxes.images)], "annotations": targets,
+        "categories": [{"id": int(c) + 1} for c in np.unique(boxes.target_cls)],
+    })  # fmt: skip
+    evaluation = coco_eval.COCOeval_faster(truth, truth.loadRes(predictions), iouType="bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    metrics = resample(boxes, draw_images(boxes.images, 2, 0)).metrics
+    for k, name in enumerate(("mAP50-95", "AP50", "AP75", "APs", "APm", "APl")):
+        # the JSON rounds boxes to 1/1000 px and confidences to 1/100,000
+        assert metrics[name][0] == pytest.approx(evaluation.stats[k], abs=2e-3), name
+
+
+def test_areas_are_in_pixels_of_the_files(validated):
+    import cv2
+
+    found, _, out = validated
+    matches = found.matches
+    sizes = {p.name: cv2.imread(str(p)).shape[:2] for p in (out / "yolo" / "images" / "val").iterdir()}
+    for k, name in enumerate(matches.names):
+        height, width = sizes[name]
+        lines = (out / "yolo" / "labels" / "val" / f"{name.rsplit('.', 1)[0]}.txt").read_text().splitlines()
+        wanted = sorted(float(w) * width * float(h) * height for _, _, _, w, h in (line.split() for line in lines))
+        np.testing.assert_allclose(np.sort(matches.target_area[matches.target_image == k]), wanted, rtol=0.03, atol=3)
