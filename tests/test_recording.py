@@ -1,4 +1,4 @@
-"""What a validation keeps is what it computed with: matches, areas and boxes give the figures of Ultralytics and COCO."""
+"""What a validation keeps is what it computed with: its matches and boxes give the figures of Ultralytics and COCO."""
 
 import json
 

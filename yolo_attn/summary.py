@@ -6,7 +6,6 @@ Nothing is measured here. What cannot be compared (other versions, other data) i
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -216,7 +215,7 @@ def _arm(stored: Stored, arm: Mapping[str, str]) -> dict[str, Any]:
         found.update(
             parameters=results[0]["parameters"],
             gflops=results[0]["gflops"],
-            epoch_seconds=statistics.median(s for r in results for s in r["epoch_seconds"]),
+            epoch_seconds=min(s for r in results for s in r["epoch_seconds"]),
             peak_memory_mb=max(r["peak_memory_mb"] for r in results),
             curve=_curve(results, validated=next(iter(stored.specs.values())).overrides.get("val", True)),
         )

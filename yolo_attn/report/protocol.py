@@ -50,7 +50,7 @@ def _data(summary: Summary) -> str | None:
 
 
 def _ap(summary: Summary) -> str | None:
-    whose = {"ultralytics": "Ultralytics' own, as `val` gives it", "coco": "COCO's, as pycocotools gives it"}
+    whose = {"ultralytics": "Ultralytics' own, that of its validation", "coco": "COCO's, that of pycocotools"}
     return whose.get(look(summary, "protocol", "ap") or "")
 
 

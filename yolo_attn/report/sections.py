@@ -347,7 +347,7 @@ def _training_cost(summary: Summary) -> list[Block]:
         ]
         for a in timed
     ]
-    return [Table("Training", ["model", "seconds per epoch", "ratio", "peak memory, MB"], rows, headed=True)]
+    return [Table("Training", ["model", "seconds per epoch, fastest", "ratio", "peak memory, MB"], rows, headed=True)]
 
 
 def _name(summary: Summary, arm: Arm) -> list[Part]:
