@@ -315,11 +315,14 @@ def test_results_that_do_not_belong_together_are_refused(scenes, faked, tmp_path
 def test_caveats_follow_from_the_runs(scenes, faked, tmp_path):
     faked.changes = {"first_batches": "always the same"}
     compare.compare(plan_for(scenes), tmp_path)
+    file = next((tmp_path / "runs").glob("yolo11n-seed1-*")) / runs.RESULT
+    file.write_text(file.read_text().replace("2.0,", "3.0,"))
+    summary.write(tmp_path, replicates=20)
     said = "\n".join(results(tmp_path)["caveats"])
     assert "Two seeds gave the same first batches" in said
     assert "2 seeds are too few" in said
     assert "3 of 6 classes do not count" in said
-    assert "epochs of yolo11n alone took from 1.0 to 3.0 s" in said
+    assert "epoch 2 of yolo11n alone took from 2.0 to 3.0 s" in said
 
 
 def test_a_damaged_record_is_named(scenes, faked, tmp_path, capsys):
@@ -384,6 +387,18 @@ def test_the_ways_to_name_an_arm(scenes):
     assert arms[3].model["scale"] == "n"
 
 
+def test_an_arm_has_its_scale_under_any_name(scenes, tmp_path):
+    """The name of an arm may suggest another scale than its model's, or none."""
+    from yolo_attn.model_files import write_model
+
+    wide = ya.YOLO("yolo11s-ca.yaml").model
+    for name in ("coordinate", "yolo11n-wide", "yolo11x"):
+        arm = arms_of(plan_for(scenes, arms=["yolo11n.yaml", {"model": "yolo11s-ca.yaml", "name": name}]))[1]
+        assert arm.name == name
+        built = ya.YOLO(str(write_model(arm.model, tmp_path))).model
+        assert [p.shape for p in built.parameters()] == [p.shape for p in wide.parameters()], name
+
+
 def test_controls_are_added_once_for_equal_models(scenes):
     plan = plan_for(
         scenes, arms=("yolo11n.yaml", "yolo11n-ela.yaml", "yolo11n-ca.yaml"), controls=("identity", "plain")
@@ -413,6 +428,7 @@ def test_a_comparison_file(scenes, faked, tmp_path, capsys):
         ("arms: [yolo11n.yaml]\nseeds: [one]", r"seeds=\['one'\]"),
         ("arms: [yolo11n.yaml]\noverrides: [epochs]", "overrides"),
         ("arms: [yolo11n.yaml]\ncontrols: plain", "controls"),
+        ("arms: [yolo11n.yaml]\noverrides: {device: cpu}", "device stands beside overrides"),
         ("arms: []", "no list 'arms'"),
         ("arms: [yolo11n.yaml", "is not YAML"),
         ("- 1", "is not a comparison"),
@@ -459,6 +475,9 @@ def test_shipped_comparison_files_are_right(scenes):
         ({"data": "coco8"}, "not a data YAML"),
         ({"device": "gpu"}, "device=gpu is not understood"),
         ({"device": "7"}, "there is no GPU 7"),
+        ({"overrides": {"device": "cpu"}}, "sets 'device' itself"),
+        ({"overrides": {"split": "test"}}, "sets 'split' itself"),
+        ({"arms": ("yolo11n.yaml", "yolo11n-seg.yaml")}, "models for different tasks"),
     ],
 )
 def test_a_wrong_plan_is_refused_before_anything_is_written(changes, says, scenes, tmp_path):
@@ -471,6 +490,34 @@ def test_a_wrong_plan_is_refused_before_anything_is_written(changes, says, scene
 def test_a_wrong_executor_is_refused(executor, says, scenes, tmp_path):
     with pytest.raises(ya.YoloAttnError, match=says):
         compare.compare(plan_for(scenes), tmp_path / "out", executor=executor)
+
+
+def test_the_order_of_the_seeds_does_not_mix_them_up(scenes, faked, tmp_path):
+    compare.compare(plan_for(scenes, seeds=(2, 0, 1)), tmp_path)
+    for arm in results(tmp_path)["arms"]:
+        own = [float(mean_average_precision(average_precision(records(arm["name"], s)[0]))[0]) for s in arm["seeds"]]
+        assert arm["metrics"]["mAP50-95"]["by_seed"] == pytest.approx(own, abs=1e-14)
+
+
+def test_one_seed_gives_no_verdict(scenes, faked, tmp_path):
+    compare.compare(plan_for(scenes, seeds=(3,)), tmp_path)
+    assert results(tmp_path)["arms"][1]["difference"]["mAP50-95"]["verdict"] is None
+    assert "not tested, with one seed" in (tmp_path / "report.md").read_text()
+
+
+def test_no_model_is_named(scenes, capsys):
+    assert cli.main(["compare", "epochs=3", "--data", str(scenes)]) == 2
+    assert "no model is named" in capsys.readouterr().err
+
+
+def test_old_times_are_not_shown_beside_new_runs(scenes, faked, tmp_path):
+    plan = plan_for(scenes)
+    compare.compare(plan, tmp_path)
+    (tmp_path / "speed").mkdir()
+    lines = [{"kind": "header", "spec": {"key": "another", "imgsz": 32, "device": "cpu", "baseline": "x"}}]
+    text = "".join(json.dumps(line) + "\n" for line in [*lines, {"kind": "complete", "lines": 1}])
+    (tmp_path / "speed" / "speed.jsonl").write_text(text)
+    assert summary.write(tmp_path, replicates=20)["speed"] is None
 
 
 # --- data -------------------------------------------------------------------------------------------------------------
@@ -510,3 +557,20 @@ def test_a_set_without_objects_is_refused(spoiled, tmp_path):
         label.write_text("")
     with pytest.raises(ya.YoloAttnError, match="not one object in its val labels"):
         compare.compare(plan_for(spoiled()), tmp_path / "out")
+
+
+def test_a_part_of_the_images_and_a_set_that_could_be_downloaded(spoiled, faked, tmp_path):
+    data = spoiled(download="https://example.com/a.zip")
+    (tmp_path / "set" / "images" / "train" / ".hidden.jpg").write_bytes(b"not an image")
+    plan = plan_for(data, overrides={**TINY, "fraction": 0.5})
+    assert compare.compare(plan, tmp_path / "out") == []
+
+
+def test_what_lies_in_the_set_decides_the_key(spoiled, tmp_path):
+    def key():
+        return specs_of(plan_for(spoiled(), arms=ARMS[:1]))[0].key
+
+    before = key()
+    label = sorted((tmp_path / "set" / "labels" / "train").iterdir())[0]
+    label.write_text(label.read_text() + "0 0.5 0.5 0.1 0.1\n")
+    assert key() != before

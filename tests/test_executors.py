@@ -138,7 +138,7 @@ def test_ctrl_c_ends_the_runs(begin, monkeypatch):
 
 
 def test_a_run_ends_with_the_process_that_started_it(tmp_path):
-    program = "from yolo_attn.run_one import stop_with_parent; stop_with_parent(0.05); import time; print(1, flush=True); time.sleep(60)"  # noqa: E501
+    program = "from yolo_attn.processes import stop_with_parent; stop_with_parent(0.05); import time; print(1, flush=True); time.sleep(60)"  # noqa: E501
     starter = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {program!r}]); print(p.pid, flush=True); p.wait()"  # noqa: E501
     parent = subprocess.Popen([sys.executable, "-c", starter], stdout=subprocess.PIPE, text=True)
     pid = int(parent.stdout.readline())

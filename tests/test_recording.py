@@ -106,3 +106,35 @@ def test_areas_are_in_pixels_of_the_files(validated):
         lines = (out / "yolo" / "labels" / "val" / f"{name.rsplit('.', 1)[0]}.txt").read_text().splitlines()
         wanted = sorted(float(w) * width * float(h) * height for _, _, _, w, h in (line.split() for line in lines))
         np.testing.assert_allclose(np.sort(matches.target_area[matches.target_image == k]), wanted, rtol=0.03, atol=3)
+
+
+@pytest.mark.parametrize("task", ["seg", "pose", "obb"])
+def test_other_tasks_with_boxes_are_recorded_too(task, tmp_path):
+    """Untrained models find nothing much; what is recorded has to fit what Ultralytics computed all the same."""
+    import cv2
+    import torch
+    import yaml
+    from ultralytics import YOLO
+
+    rng = np.random.default_rng(0)
+    extra = {"seg": " 0.1 0.1 0.6 0.1 0.6 0.7 0.1 0.7", "obb": " 0.1 0.1 0.6 0.1 0.6 0.7 0.1 0.7"}
+    points = " 0.3 0.3 2" * 17
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (tmp_path / kind / split).mkdir(parents=True)
+        for k in range(4):
+            picture = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+            cv2.imwrite(str(tmp_path / "images" / split / f"{k}.jpg"), picture)
+            line = "0" + extra.get(task, " 0.35 0.4 0.5 0.6" + points) + "\n"
+            (tmp_path / "labels" / split / f"{k}.txt").write_text(line)
+    data = {"path": str(tmp_path), "train": "images/train", "val": "images/val", "names": {0: "thing"}}
+    data |= {"kpt_shape": [17, 3]} if task == "pose" else {}
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump(data))
+    model = YOLO(f"yolo11n-{task}.yaml").model
+    torch.save({"model": model, "train_args": {}}, tmp_path / "model.pt")
+    found = engine_runs.evaluate(
+        tmp_path / "model.pt", str(tmp_path / "data.yaml"), 64, {"device": "cpu", "conf": 0.0001}
+    )
+    assert found.matches.images == 4
+    np.testing.assert_allclose(found.matches.target_area, 0.5 * 64 * 0.6 * 48, rtol=0.05)
+    assert (found.boxes is None) is (task == "obb")

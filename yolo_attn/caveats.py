@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-ENOUGH_SEEDS, FEW_TARGETS, STEADY = 3, 10, 1.25
+ENOUGH_SEEDS, FEW_TARGETS, STEADY, WORSE = 3, 10, 1.25, 0.95
 
 
 def caveats(summary: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -60,7 +60,7 @@ def _seeds(summary: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]])
 def _training(summary: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     curve = next((a["curve"] for a in summary["arms"] if a["kind"] == "baseline" and a.get("curve")), None)
     if curve and curve["quantity"] == "mAP50-95" and len(curve["epochs"]) > 2:
-        if all(values[-1] < max(values) for values in curve["by_seed"]):
+        if all(values[-1] < WORSE * max(values) for values in curve["by_seed"]):
             yield "The baseline was better before its last epoch, with every seed: the recipe is too long or too hard."
         elif all(values[-1] == max(values) and _still_rising(values) for values in curve["by_seed"]):
             yield "The baseline still improves at its last epoch: a longer training may order the models differently."
@@ -71,15 +71,16 @@ def _still_rising(values: list[float]) -> bool:
 
 
 def _times(summary: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Compare an arm's epochs with each other: they are alike but for what else the machine did."""
+    """Compare the same epoch of an arm's runs: they are alike but for what else the machine did."""
     for arm in summary["arms"]:
-        seconds = sorted(s for r in results.values() if r["arm"] == arm["name"] for s in r["epoch_seconds"])
-        if len(seconds) > 1 and seconds[-1] > STEADY * seconds[0]:
-            yield (
-                f"Training times are no measure of the models here: epochs of {arm['name']} alone took from "
-                f"{seconds[0]:.1f} to {seconds[-1]:.1f} s, as the machine was busy with other things."
-            )
-            return
+        by_run = [r["epoch_seconds"] for r in results.values() if r["arm"] == arm["name"]]
+        for epoch, seconds in enumerate(zip(*by_run, strict=False), 1):
+            if max(seconds) > STEADY * min(seconds):
+                yield (
+                    f"Training times are no measure of the models here: epoch {epoch} of {arm['name']} alone took from "
+                    f"{min(seconds):.1f} to {max(seconds):.1f} s, by what else the machine had to do."
+                )
+                return
 
 
 def _data(summary: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import re
@@ -363,6 +364,8 @@ def _is_users_mistake(error: Exception) -> bool:
     if os.environ.get("YOLO_ATTN_DEBUG"):
         return False
     if isinstance(error, (YoloAttnError, FileNotFoundError, PermissionError, NotADirectoryError, FileExistsError)):
+        return True
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
     checked = any(modules[-1].startswith(m) for m in _HOST_CHECKS)

@@ -19,7 +19,7 @@ from yolo_attn.executors import Executor, LocalPool, RayCluster
 from yolo_attn.files import write_json
 from yolo_attn.matrix import Arm, Plan, arms_of, specs_of
 from yolo_attn.progress import Progress
-from yolo_attn.summary import PLAN, RUNS, SPEED
+from yolo_attn.summary import PLAN, RUNS, SPEED, speed_key, timed_runs
 
 EXECUTORS = ("serial", "pool", "ray")
 SPEED_SECONDS = 20.0
@@ -54,9 +54,9 @@ def compare(
     out = Path(out).resolve()
     workers = _executor(executor, plan, per_device)
     arms = arms_of(plan)
-    specs = specs_of(plan, arms)
-    runs.check_alike({s.folder_name: s for s in specs})
-    engine_runs.prepare_data(specs[0].data, specs[0].overrides)
+    specs = specs_of(plan, arms, kind=workers.kind)
+    task = engine.check_model_dict(arms[0].name, arms[0].model, None)
+    engine_runs.prepare_data(specs[0].data, specs[0].overrides, task)
     out.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / "compare.lock", timeout=0):
@@ -76,7 +76,7 @@ def _executor(name: str, plan: Plan, per_device: int) -> Executor:
     if name not in EXECUTORS:
         raise YoloAttnError(one_of("executor", name, EXECUTORS))
     if name == "ray":
-        return RayCluster(engine.device_kind(plan.device), per_device, plan.threads)
+        return RayCluster(plan.device, per_device, plan.threads or engine.default_threads())
     devices = engine.device_names(plan.device)
     if name == "serial" and per_device > 1:
         name = "pool"
@@ -88,11 +88,12 @@ def _executor(name: str, plan: Plan, per_device: int) -> Executor:
 def _plan_record(specs: Sequence[runs.RunSpec], arms: Sequence[Arm]) -> dict[str, Any]:
     from yolo_attn.engine import check_data
 
+    names = {str(k): v for k, v in check_data(specs[0].data, present=True)["names"].items()}
     return {
         "arms": [{"name": arm.name, "kind": arm.kind} for arm in arms],
         "seeds": sorted({spec.seed for spec in specs}),
         "runs": [spec.folder_name for spec in specs],
-        "classes": {str(k): v for k, v in check_data(specs[0].data)["names"].items()},
+        "classes": {"0": "item"} if specs[0].overrides.get("single_cls") else names,
         "yolo_attn": version("yolo-attn"),
     }
 
@@ -120,12 +121,8 @@ def _measure_speed(
     specs: Sequence[runs.RunSpec], out: Path, device: str, seconds: float, say: Callable[[str], None]
 ) -> None:
     """Time the trained models of one seed against each other, in a process of its own, unless that is stored."""
-    models: dict[str, runs.RunSpec] = {}
-    for spec in specs:
-        if runs.read_result(spec, out / RUNS) is not None:
-            models.setdefault(spec.arm, spec)
-    baseline, folder = specs[0].arm, out / SPEED
-    key = runs.checksum(" ".join(sorted(spec.key for spec in models.values())).encode())[:10]
+    models = timed_runs(specs, [s.folder_name for s in specs if runs.read_result(s, out / RUNS) is not None])
+    baseline, folder, key = specs[0].arm, out / SPEED, speed_key(models.values())
     if baseline not in models or speed_files.read_raw(folder, key) is not None:
         return
     say(f"speed of {len(models)} models, in turns")

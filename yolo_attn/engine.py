@@ -31,14 +31,19 @@ from yolo_attn.checkpoints import open_source
 from yolo_attn.derived import derive, host_of
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.freezing import base_layers, in_words
+from yolo_attn.model_files import write_model
 from yolo_attn.weights import TransferReport, check_source, transfer_weights
 
 _DETECTION_LIKE = ("detect", "segment", "pose", "obb")
 
 
 # --- data -------------------------------------------------------------------------------------------------------------
-def check_data(data: str | Path) -> dict[str, Any]:
+def check_data(data: str | Path, present: bool = False) -> dict[str, Any]:
     """Resolve a data YAML as Ultralytics does, downloading nothing.
+
+    Args:
+        data: The YAML.
+        present: Whether its images have to be there even if Ultralytics could download them.
 
     Returns:
         Its content with absolute paths, as Ultralytics uses it; empty for a set that Ultralytics is yet to download.
@@ -50,7 +55,7 @@ def check_data(data: str | Path) -> dict[str, Any]:
         return {}
     try:
         file = check_yaml(str(data))
-        if yaml.safe_load(Path(file).read_text(encoding="utf-8")).get("download"):
+        if yaml.safe_load(Path(file).read_text(encoding="utf-8")).get("download") and not present:
             return {}
         return check_det_dataset(file, autodownload=False)
     except (FileNotFoundError, SyntaxError, yaml.YAMLError, AttributeError, RuntimeError) as error:
@@ -253,20 +258,19 @@ def draw_predictions(checkpoint: Path, images: Sequence[Path], imgsz: int, scale
     return drawn
 
 
-def check_model_dict(name: str, model: Mapping[str, Any], weights: str | None) -> None:
-    """Build a model dict, see whether the weights fit it, and forget it again.
+def check_model_dict(name: str, model: Mapping[str, Any], weights: str | None) -> str:
+    """Build a model dict, see whether the weights fit it, and return its task.
 
     Raises:
         YoloAttnError: If it cannot be built, is for something else than boxes, or the weights are not for it.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch, f"{name}.yaml")
-        file.write_text(yaml.safe_dump(dict(model), sort_keys=False), encoding="utf-8")
-        built = YOLO(str(file))
+        built = YOLO(str(write_model(model, Path(scratch))))
     if built.task not in _DETECTION_LIKE:
         raise YoloAttnError(f"{name} is a model for '{built.task}'; a comparison needs one that detects boxes")
     if weights:
         check_source(built, weights)
+    return built.task
 
 
 def resolve_weights(name: str) -> Path:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import csv
 import functools
+import glob
 import hashlib
 import inspect
 import io
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
+import torch
 from ultralytics.cfg import get_cfg
 from ultralytics.data.build import build_yolo_dataset
 from ultralytics.data.utils import IMG_FORMATS, img2label_paths
 from ultralytics.utils import metrics as host_metrics
-from ultralytics.utils import torch_utils
+from ultralytics.utils import ops, torch_utils
 
 from yolo_attn.average_precision import average_precision, mean_average_precision
 from yolo_attn.coco_average_precision import Boxes
@@ -42,7 +45,7 @@ def resolve_data(data: str) -> tuple[Path, str]:
     Raises:
         YoloAttnError: If it, or images it names, are missing.
     """
-    found = check_data(data)
+    found = check_data(data, present=True)
     if not found:
         raise YoloAttnError(f"data '{data}' is not a data YAML with its images in place")
     digest = hashlib.sha256(repr(sorted(found["names"].items())).encode())
@@ -54,18 +57,19 @@ def resolve_data(data: str) -> tuple[Path, str]:
     return Path(found["yaml_file"]).resolve(), digest.hexdigest()
 
 
-def prepare_data(data: str, overrides: Mapping[str, Any]) -> None:
+def prepare_data(data: str, overrides: Mapping[str, Any], task: str = "detect") -> None:
     """Do once what every run would do first: read all labels and, where asked for, cache the images on disk.
 
     Raises:
         YoloAttnError: If images cannot be read, or there is nothing to find in a split.
     """
-    found = check_data(data)
-    cfg = get_cfg(overrides={**overrides, "data": data, "task": "detect"})
+    found = check_data(data, present=True)
+    cfg = get_cfg(overrides={**overrides, "data": data, "task": task, "fraction": 1.0})
     cfg.cache = cfg.cache if cfg.cache == "disk" else False
     for split in SPLITS:
         dataset = build_yolo_dataset(cfg, found[split], 16, found, mode=split, stride=32)
-        if unread := sorted({str(image) for image in _images(found[split])} - set(map(str, dataset.im_files))):
+        listed, read = (set(map(os.path.abspath, images)) for images in (_images(found[split]), dataset.im_files))
+        if unread := sorted(listed - read):
             raise YoloAttnError(
                 f"data '{data}': {len(unread)} {split} images cannot be read or have wrong labels, the first being "
                 f"{unread[0]}; remove them, so that every run sees the same set"
@@ -75,13 +79,15 @@ def prepare_data(data: str, overrides: Mapping[str, Any]) -> None:
 
 
 def _images(places: str | Sequence[str]) -> list[Path]:
-    images: list[Path] = []
+    """List images as Ultralytics does: of folders without hidden ones, of list files with ``./`` for their folder."""
+    found: list[str] = []
     for place in map(Path, [places] if isinstance(places, str) else places):
         if place.is_dir():
-            images += sorted(p for p in place.rglob("*") if p.suffix[1:].lower() in IMG_FORMATS)
+            found += glob.glob(str(Path(glob.escape(str(place))) / "**" / "*.*"), recursive=True)
         else:
-            images += [place.parent / line for line in place.read_text(encoding="utf-8").split("\n") if line.strip()]
-    return images
+            lines = place.read_text(encoding="utf-8-sig").split("\n")
+            found += [str(place.parent / line) if line.startswith("./") else line for line in lines if line.strip()]
+    return [Path(image) for image in sorted(found) if image.rpartition(".")[-1].lower() in IMG_FORMATS]
 
 
 # --- one training -----------------------------------------------------------------------------------------------------
@@ -124,7 +130,7 @@ def train(
         YoloAttnError: If memory was too small for the batch.
     """
     state = read_state(save_dir)
-    if state is None or state["epoch"] + 1 < state["epochs"]:
+    if state is None or not state["complete"]:
         with cpu_threads(threads):
             yolo = YOLO(str(model))
             yolo.train(
@@ -138,11 +144,6 @@ def train(
                 exist_ok=True,
             )
         state = read_state(save_dir)
-    if state["history"]["batch"] != overrides.get("batch", state["history"]["batch"]):
-        raise YoloAttnError(
-            f"out of memory: Ultralytics went from batch={overrides['batch']} to {state['history']['batch']}, which "
-            f"would not be the recipe of the other runs; choose a smaller batch for all"
-        )
     rows = csv.DictReader(io.StringIO(state["csv"]))
     epochs = [{k.strip(): float(v) for k, v in row.items()} for row in rows]
     return Trained(save_dir / "weights" / "last.pt", epochs, state["history"])
@@ -224,4 +225,11 @@ def _recording(host: type) -> type:
             f"{host.__name__} of this Ultralytics has no per-image matches to record; a comparison needs a model that "
             f"detects boxes, and Ultralytics 8.3.200 or later"
         )
-    return type(f"Recording{host.__name__}", (Recording, host), {"__module__": __name__})
+    members = {"__module__": __name__, "in_original_pixels": staticmethod(_in_original_pixels)}
+    return type(f"Recording{host.__name__}", (Recording, host), members)
+
+
+def _in_original_pixels(boxes: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor:
+    """Return boxes of the network's input in pixels of the image's file, two corners or, rotated, center and size."""
+    to = {"ratio_pad": batch["ratio_pad"], "xywh": boxes.shape[1] == 5}
+    return ops.scale_boxes(batch["imgsz"], boxes.clone(), batch["ori_shape"], **to)

@@ -6,6 +6,7 @@ another, and the same spec gives the same result.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ import psutil
 from yolo_attn import runs
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.files import write_json
+from yolo_attn.processes import PARENT
 
 TRIES = 3
 """How often a run is begun whose process was killed; it goes on from its last epoch."""
@@ -37,6 +39,7 @@ class Executor(Protocol):
     """What carries out runs."""
 
     slots: int
+    kind: str
 
     def carry_out(self, folders: Sequence[Path], tick: Tick) -> Iterator[Outcome]:
         """Carry out runs, in the order given as far as possible.
@@ -57,7 +60,9 @@ def start(folder: Path, device: str | None = None) -> subprocess.Popen[bytes]:
 
 
 def _start_module(module: str, folder: Path, device: str | None) -> subprocess.Popen[bytes]:
-    seen = {} if device is None else {"CUDA_VISIBLE_DEVICES": "" if device == "cpu" else _visible(device)}
+    seen = {PARENT: str(os.getpid()), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # the order of nvidia-smi
+    if device is not None:
+        seen["CUDA_VISIBLE_DEVICES"] = "" if device == "cpu" else _visible(device)
     with (folder / runs.LOG).open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", module, str(folder)],
@@ -83,7 +88,8 @@ def why_failed(folder: Path, code: int) -> str | None:
     if code == 0:
         return None
     reason = _reason(folder, code)
-    write_json(folder / runs.FAILURE, {"reason": reason})
+    with contextlib.suppress(OSError):  # e.g. a full disk, which may be why
+        write_json(folder / runs.FAILURE, {"reason": reason})
     return reason
 
 
@@ -123,7 +129,7 @@ def stop(processes: Sequence[subprocess.Popen[bytes]], seconds: float = 5.0) -> 
 def _visible(device: str) -> str:
     """Return a GPU's number as CUDA counts, where this process sees some of them only."""
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return seen.split(",")[int(device)] if seen else device
+    return seen.split(",")[int(device)].strip() if seen else device
 
 
 # --- this machine -----------------------------------------------------------------------------------------------------
@@ -138,10 +144,10 @@ class LocalPool:
     """
 
     def __init__(self, devices: Sequence[str], per_device: int = 1):
-        if per_device < 1:
-            raise YoloAttnError(f"--per-gpu {per_device}: give a number of runs of at least 1")
+        _check_number(per_device)
         self.devices, self.per_device = list(devices), per_device
         self.slots = len(self.devices) * per_device
+        self.kind = "cpu" if self.devices == ["cpu"] else "cuda"
 
     def carry_out(self, folders: Sequence[Path], tick: Tick) -> Iterator[Outcome]:
         """See :class:`Executor`."""
@@ -177,6 +183,11 @@ class LocalPool:
         return _free_mb(device) > need
 
 
+def _check_number(per_device: int) -> None:
+    if per_device < 1:
+        raise YoloAttnError(f"--per-gpu {per_device}: give a number of runs of at least 1")
+
+
 class _Job:
     """A run on its way: how often it was begun, and where it is."""
 
@@ -184,7 +195,10 @@ class _Job:
         self.folder, self.tries, self.needs_all = folder, 0, False
 
     def begin(self, device: str, alone: bool) -> None:
+        from yolo_attn.resuming import PROGRESS
+
         self.device, self.began_alone, self.tries = device, alone, self.tries + 1
+        (self.folder / runs.TRAINING / PROGRESS).unlink(missing_ok=True)  # what an earlier try took is not taken yet
         self.process = start(self.folder, device)
 
     def should_be_tried_again(self) -> bool:
@@ -215,11 +229,12 @@ def progress_of(folder: Path) -> dict:
 def _free_mb(device: str) -> float:
     if device == "cpu":
         return psutil.virtual_memory().available / 2**20
+    # what cannot be asked (MIG, another vendor) leaves no room: one run at a time on the device
     query = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits", "-i", _visible(device)]
     try:
         return float(subprocess.run(query, capture_output=True, text=True, check=True).stdout)
-    except (OSError, subprocess.CalledProcessError, ValueError) as error:
-        raise YoloAttnError(f"cannot ask for the free memory of GPU {device} (nvidia-smi): {error}") from error
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return 0.0
 
 
 # --- a cluster --------------------------------------------------------------------------------------------------------
@@ -230,12 +245,13 @@ class RayCluster:
     needs the same packages. A run whose worker dies is begun again by Ray and goes on from its last epoch.
 
     Args:
-        kind: ``cpu`` or ``cuda``.
+        device: ``cpu``, or anything else for GPUs; by default GPUs if the cluster has any.
         per_device: Runs at a time on each GPU.
-        threads: CPU cores that each run takes.
+        threads: CPU cores that each run takes where it trains on the CPU.
     """
 
-    def __init__(self, kind: str, per_device: int = 1, threads: int | None = None):
+    def __init__(self, device: str | int | None = None, per_device: int = 1, threads: int = 1):
+        _check_number(per_device)
         try:
             import ray
         except ImportError:
@@ -244,9 +260,10 @@ class RayCluster:
         if not ray.is_initialized():
             ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
         resources = ray.cluster_resources()
-        self.request = {"num_cpus": threads or 1, "num_gpus": 1 / per_device if kind == "cuda" else 0}
         have = {"num_cpus": resources.get("CPU", 0), "num_gpus": resources.get("GPU", 0)}
-        self.slots = int(min(have[k] / n for k, n in self.request.items() if n))
+        self.kind = "cpu" if device == "cpu" or (not device and device != 0 and not have["num_gpus"]) else "cuda"
+        self.request = {"num_cpus": threads} if self.kind == "cpu" else {"num_cpus": 1, "num_gpus": 1 / per_device}
+        self.slots = int(min(have[k] / n for k, n in self.request.items()))
         if not self.slots:
             raise YoloAttnError(f"the Ray cluster has {have}, a run needs {self.request}")
 

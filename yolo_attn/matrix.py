@@ -32,6 +32,8 @@ _OURS = (
     "cfg",
     "save",
     "time",
+    "device",
+    "split",
 )
 _PLAN_KEYS = ("base", "arms", "controls", "data", "weights", "seeds", "overrides", "device", "threads")
 _ARM_KEYS = ("name", "model", "control", "insert", "at", "inside", "hyper")
@@ -95,6 +97,8 @@ def read_plan(path: str | Path) -> dict[str, Any]:
         raise YoloAttnError(f"'{path}': seeds={seeds!r} is not a list of whole numbers, e.g. [0, 1, 2]")
     if not isinstance(plan.get("overrides", {}), dict):
         raise YoloAttnError(f"'{path}': overrides are not settings by name, e.g. epochs: 30")
+    if "device" in plan.get("overrides", {}):
+        raise YoloAttnError(f"'{path}': device stands beside overrides, not in them")
     if not isinstance(plan.get("controls", []), list):
         raise YoloAttnError(f"'{path}': controls={plan['controls']!r} is not a list, e.g. [identity, plain]")
     if "base" in plan:
@@ -109,6 +113,8 @@ def arms_of(plan: Plan) -> list[Arm]:
     Raises:
         YoloAttnError: If one of them is not there, is no model, or two have one name.
     """
+    if not plan.arms:
+        raise YoloAttnError("no model is named; give the baseline and what to compare with it, or a matrix file")
     (first, *others) = [_read_arm(arm) for arm in plan.arms]
     arms = [Arm(first.name, BASELINE, first.model), *others]
     for kind in plan.controls:
@@ -177,8 +183,13 @@ def _rows(model: Mapping[str, Any]) -> list[Any]:
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
-def specs_of(plan: Plan, arms: Sequence[Arm] | None = None) -> list[runs.RunSpec]:
+def specs_of(plan: Plan, arms: Sequence[Arm] | None = None, kind: str | None = None) -> list[runs.RunSpec]:
     """Check a plan and spell out its runs, seed by seed, the baseline first.
+
+    Args:
+        plan: What to compare.
+        arms: Its arms, if they were read before.
+        kind: Kind of device that trains, ``cpu`` or ``cuda``; by default that of this machine's devices.
 
     Raises:
         YoloAttnError: If a model, the data, the weights or an override is not right; nothing is written then.
@@ -190,10 +201,12 @@ def specs_of(plan: Plan, arms: Sequence[Arm] | None = None) -> list[runs.RunSpec
         raise YoloAttnError(f"seeds {list(plan.seeds)}: give each seed once, e.g. --seeds 0,1,2")
     arms = arms_of(plan) if arms is None else arms
     data, data_checksum = engine_runs.resolve_data(plan.data)
-    for arm in arms:
-        engine.check_model_dict(arm.name, arm.model, plan.weights)
+    tasks = {engine.check_model_dict(arm.name, arm.model, plan.weights): arm.name for arm in arms}
+    if len(tasks) > 1:
+        different = ", ".join(f"{name} for '{task}'" for task, name in tasks.items())
+        raise YoloAttnError(f"models for different tasks cannot be compared: {different}")
     weights = engine.resolve_weights(plan.weights) if plan.weights else None
-    kind = engine.device_kind(plan.device)
+    kind = kind or engine.device_kind(plan.device)
     shared = {
         "data": str(data),
         "data_checksum": data_checksum,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 _SCALED = re.compile(r"^(?P<family>yolo(?:e-)?v?\d+)(?P<scale>[nslmx])(?P<rest>[^a-z].*)$")
 
@@ -23,6 +25,23 @@ def unscaled(name: str) -> str:
     """Drop the scale letter from a model's file name: ``yolo11n-ela.yaml`` -> ``yolo11-ela.yaml``."""
     found = _SCALED.match(name)
     return found["family"] + found["rest"] if found else name
+
+
+def write_model(model: Mapping[str, Any], folder: Path) -> Path:
+    """Write a model dict of one scale to ``model.yaml``, so that it means that scale under any name.
+
+    Args:
+        model: A model YAML's content with its ``scale``, as Ultralytics reads it.
+        folder: Where to write.
+    """
+    import yaml
+
+    content = {k: v for k, v in model.items() if k not in ("scale", "yaml_file")}
+    if (scale := model.get("scale")) and scale in content.get("scales", {}):
+        content["scales"] = {scale: content["scales"][scale]}
+    file = folder / "model.yaml"
+    file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return file
 
 
 def find_model_yaml(path: str | Path) -> Path | None:

@@ -13,7 +13,11 @@ from yolo_attn.matches import Matches
 
 
 class Recording:
-    """Mixin for an Ultralytics validator of boxes: collects a record per image while it does what it always does."""
+    """Mixin for an Ultralytics validator of boxes: collects a record per image while it does what it always does.
+
+    A class made with it has ``in_original_pixels(boxes, batch)``, which turns boxes of the network's input into boxes
+    of the image's file.
+    """
 
     def init_metrics(self, model: Any) -> None:
         """Begin a validation as the host does, with an empty record."""
@@ -31,9 +35,9 @@ class Recording:
                 "confidence": _numpy(preds["conf"]),
                 "correct": found["tp"],
                 "target": matched_targets(found["tp"], self._overlap),
-                "box": self._in_original_pixels(preds, batch),
+                "box": _numpy(self.in_original_pixels(preds["bboxes"], batch)).astype(np.float32),
                 "target_cls": _numpy(batch["cls"]),
-                "target_box": self._in_original_pixels({"cls": batch["cls"], "bboxes": batch["bboxes"]}, batch),
+                "target_box": _numpy(self.in_original_pixels(batch["bboxes"], batch)).astype(np.float32),
             }
         )
         return found
@@ -43,9 +47,6 @@ class Recording:
         if self._overlap is None:
             self._overlap = _numpy(iou * (true_classes[:, None] == pred_classes))
         return super().match_predictions(pred_classes, true_classes, iou, **kwargs)
-
-    def _in_original_pixels(self, boxes: dict[str, torch.Tensor], batch: dict[str, Any]) -> np.ndarray:
-        return _numpy(self.scale_preds(boxes, batch)["bboxes"]).astype(np.float32)
 
     def matches(self) -> Matches:
         """Return which detection matched which object, images in the order of their names."""

@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 import torch
 
+from yolo_attn.errors import YoloAttnError
 from yolo_attn.files import write_json, write_torch
 
 CUDA_CONTEXT_MB = 500.0
@@ -31,16 +32,15 @@ class Resumable:
     The state lies in the training's folder (``save_dir``); ``progress.json`` beside it says how far the training is.
     """
 
-    _batch_under_way = False
+    _batch_under_way = _built = False
 
     def _setup_train(self, *args: Any, **kwargs: Any) -> Any:
         done = super()._setup_train(*args, **kwargs)
-        self._iteration, self._last_step, self._gradients = -1, -1, {}
+        self._iteration, self._last_step, self._batches_here, self._gradients = -1, -1, 0, {}
         self._batches = hashlib.sha256()
         self.history: dict[str, Any] = {
             "imgsz": int(self.args.imgsz),
             "device": str(self.device),
-            "batch": self.batch_size,
             "epoch_seconds": [],
             "first_batches": None,
             "resumed": 0,
@@ -54,6 +54,20 @@ class Resumable:
         self.add_callback("on_train_epoch_end", Resumable._end_epoch)
         self.add_callback("on_fit_epoch_end", Resumable._store)
         return done
+
+    def _build_train_pipeline(self) -> None:
+        """Build the loaders as the host does; it does so again with half the batch when memory was too small.
+
+        Raises:
+            YoloAttnError: On such a second time: half the batch would not be the recipe of the other runs.
+        """
+        if self._built:
+            raise YoloAttnError(
+                f"out of memory: Ultralytics would go on with batch={self.batch_size}, which is not the recipe of the "
+                f"other runs; choose a smaller batch for all of them, or fewer runs at a time"
+            )
+        super()._build_train_pipeline()
+        self._built = True
 
     # --- an epoch's random numbers ------------------------------------------------------------------------------------
     def _begin_epoch(self) -> None:
@@ -118,7 +132,8 @@ class Resumable:
 
     def _end_batch(self) -> None:
         self._batch_under_way = False
-        if self._iteration == TELLING_BATCHES:  # enough to know how much memory it takes
+        self._batches_here += 1
+        if self._batches_here == TELLING_BATCHES:  # enough to know how much memory it takes
             self._tell(self.epoch)
 
     # --- the state ----------------------------------------------------------------------------------------------------
@@ -129,6 +144,7 @@ class Resumable:
         state = {
             "epoch": self.epoch,
             "epochs": self.epochs,
+            "complete": bool(self.stop),
             "model": model.state_dict(),
             "gradients": {n: p.grad for n, p in model.named_parameters() if p.grad is not None},
             "ema": self.ema.ema.state_dict(),
@@ -177,6 +193,8 @@ class Resumable:
         self.csv.write_text(state["csv"], encoding="utf-8")
         self.start_epoch = state["epoch"] + 1
         self.scheduler.last_epoch = state["epoch"]
+        if self.start_epoch > self.epochs - self.args.close_mosaic:  # Ultralytics before 8.4.190 closes it in passing
+            self._close_dataloader_mosaic()
 
     def _give_gradients_back(self) -> None:
         """Restore gradients that were waiting for their step; the host clears them once, before the first epoch."""

@@ -5,21 +5,18 @@ The process stops when the one that started it does, and two never work in one f
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
 
-import yaml
 from filelock import FileLock, Timeout
 
 from yolo_attn import runs
 from yolo_attn.env import environment
 from yolo_attn.errors import YoloAttnError
-
-LOCK_SECONDS = 60.0
+from yolo_attn.model_files import write_model
+from yolo_attn.processes import LOCK_SECONDS, stop_with_parent
 
 
 def run(folder: Path) -> None:
@@ -41,10 +38,9 @@ def run(folder: Path) -> None:
 def _run(folder: Path, spec: runs.RunSpec) -> None:
     from yolo_attn import engine, engine_runs, speed
 
-    file = folder / f"{spec.arm}.yaml"
-    file.write_text(yaml.safe_dump(dict(spec.model), sort_keys=False), encoding="utf-8")
+    file = write_model(spec.model, folder)
     began = time.perf_counter()
-    overrides = {**spec.overrides, "device": "cpu" if spec.device == "cpu" else "0"}
+    overrides = {**spec.overrides, "device": "cpu"} if spec.device == "cpu" else spec.overrides  # else what it sees
     trained = engine_runs.train(
         file, spec.data, spec.weights, spec.seed, folder / runs.TRAINING, overrides, threads=spec.threads
     )
@@ -75,18 +71,6 @@ def _check_versions(spec: runs.RunSpec) -> None:
     for name, wanted in spec.versions.items():
         if version(name) != wanted:
             raise YoloAttnError(f"this run is for {name} {wanted}, {version(name)} is installed where it was started")
-
-
-def stop_with_parent(seconds: float = 0.5) -> None:
-    """Let this process end soon after the one that started it, however that ended."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(seconds)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

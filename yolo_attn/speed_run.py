@@ -14,11 +14,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from yolo_attn import engine, speed, timing
 from yolo_attn.env import environment
 from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.processes import LOCK_SECONDS, stop_with_parent
+from yolo_attn.runs import LOCK
 from yolo_attn.speed_files import PRECISIONS, RAW, Record, SpeedSpec, closing_line, read_spec
 
 AT_LEAST_ROUNDS, LASTING_MS, WARMUP_SECONDS = 20, 10.0, 1.0
@@ -117,8 +120,13 @@ def _check_device(device: str) -> None:
 
 
 if __name__ == "__main__":
+    stop_with_parent()
     try:
-        measure(Path(sys.argv[1]).resolve())
+        with FileLock(Path(sys.argv[1]) / LOCK, timeout=LOCK_SECONDS):
+            measure(Path(sys.argv[1]).resolve())
+    except Timeout:
+        print(f"yolo-attn: another process is still timing in '{sys.argv[1]}'", file=sys.stderr)
+        sys.exit(2)
     except YoloAttnError as error:
         print(f"yolo-attn: {error}", file=sys.stderr)
         sys.exit(2)

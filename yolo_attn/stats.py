@@ -55,7 +55,8 @@ class Difference:
             1,000, as where the images alone are too few.
         p_holm: ``p``, adjusted by Holm's method over the arms.
         p_permutation_holm: ``p_permutation``, likewise.
-        verdict: ``better`` or ``worse`` where ``p_holm`` is below 0.05 and seeds are counted, else ``not significant``.
+        verdict: ``better`` or ``worse`` where ``p_holm`` is below 0.05, else ``not significant``; ``None`` for one
+            seed.
     """
 
     estimate: float
@@ -73,7 +74,7 @@ class Difference:
     seeds_needed: int | None
     p_holm: float = 1.0
     p_permutation_holm: float = 1.0
-    verdict: str = "not significant"
+    verdict: str | None = None
 
 
 @dataclass(frozen=True)
@@ -347,9 +348,8 @@ def _judged(arms: Mapping[str, Arm]) -> dict[str, Arm]:
         found = [arms[name].differences[metric] for name in compared]
         adjusted = zip(holm([d.p for d in found]), holm([d.p_permutation for d in found]), strict=True)
         for name, d, (p, p_permutation) in zip(compared, found, adjusted, strict=True):
-            verdict = "not significant"
-            if d.seeds_counted and p < SIGNIFICANT:
-                verdict = "better" if d.estimate > 0 else "worse"
+            verdict = ("better" if d.estimate > 0 else "worse") if p < SIGNIFICANT else "not significant"
+            verdict = verdict if d.seeds_counted else None
             d = replace(d, p_holm=p, p_permutation_holm=p_permutation, verdict=verdict)
             judged[name] = replace(judged[name], differences={**judged[name].differences, metric: d})
     return judged

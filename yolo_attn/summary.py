@@ -6,7 +6,7 @@ Nothing is measured here. What cannot be compared (other versions, other data) i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,7 @@ def write(
 def _statistics(stored: Stored, records: str, replicates: int, say: Say) -> stats.Statistics | None:
     """Compute what the stored records say, or ``None`` while the baseline has no complete run."""
     folders = {arm["name"]: {} for arm in stored.plan["arms"]}
-    for name, result in stored.results.items():
+    for name, result in sorted(stored.results.items(), key=lambda item: item[1]["seed"]):
         folders[result["arm"]][result["seed"]] = stored.out / RUNS / name / records
     baseline = stored.plan["arms"][0]["name"]
     if not folders[baseline]:
@@ -171,6 +171,21 @@ def _add_statistics(summary: dict[str, Any], found: stats.Statistics) -> None:
     if compared:
         widest = max((arm.differences["mAP50-95"] for arm in compared), key=lambda d: d.detectable or 0)
         summary["power"] = stats.power_note(widest)
+
+
+# --- what was timed --------------------------------------------------------------------------------------------------
+def timed_runs(specs: Sequence[runs.RunSpec], complete: Container[str]) -> dict[str, runs.RunSpec]:
+    """Return which run stands for each arm when models are timed: that of its first seed that is complete."""
+    first: dict[str, runs.RunSpec] = {}
+    for spec in specs:
+        if spec.folder_name in complete:
+            first.setdefault(spec.arm, spec)
+    return first
+
+
+def speed_key(timed: Iterable[runs.RunSpec]) -> str:
+    """Return what a measurement of these runs' models is known by."""
+    return runs.checksum(" ".join(sorted(spec.key for spec in timed)).encode())[:10]
 
 
 # --- plain facts ------------------------------------------------------------------------------------------------------
@@ -224,10 +239,11 @@ def _arm(stored: Stored, arm: Mapping[str, str]) -> dict[str, Any]:
 
 def _curve(results: Sequence[Mapping[str, Any]], validated: bool) -> dict[str, Any]:
     """Return how mAP went from epoch to epoch, or the loss where there was no validation between."""
+    common = min(len(r["epochs"]) for r in results)  # a run that was stopped early has fewer
     return {
         "quantity": "mAP50-95" if validated else "training loss",
-        "epochs": [int(row["epoch"]) for row in results[0]["epochs"]],
-        "by_seed": [[row[_CURVE] if validated else _loss(row) for row in r["epochs"]] for r in results],
+        "epochs": [int(row["epoch"]) for row in results[0]["epochs"][:common]],
+        "by_seed": [[row[_CURVE] if validated else _loss(row) for row in r["epochs"][:common]] for r in results],
     }
 
 
@@ -237,7 +253,6 @@ def _loss(row: Mapping[str, float]) -> float:
 
 def _speed(stored: Stored) -> dict[str, Any] | None:
     folder = stored.out / SPEED
-    if not (folder / speed_files.SPEC).is_file():
-        return None
-    records = speed_files.read_raw(folder, speed_files.read_spec(folder).key)
+    timed = timed_runs(list(stored.specs.values()), stored.results)
+    records = speed_files.read_raw(folder, speed_key(timed.values()))
     return speed_summary.summarize(records) if records else None

@@ -31,7 +31,8 @@ def headline(summary: Summary) -> str:
     """Say in one or two sentences which models differ from the baseline."""
     metric, name = primary(summary), baseline_name(summary)
     if not any(is_complete(arm) for arm in [*compared(summary), *filter(None, [baseline(summary)])]):
-        return "Nothing is known yet: no run is complete."
+        complete = look(summary, "runs", "complete")
+        return f"Nothing is known yet: no run {f'of {name} ' if complete else ''}is complete."
     if not compared(summary):
         return f"Nothing is compared: {name} is the only model."
     judged = [arm for arm in compared(summary) if verdict(arm, metric)]
