@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 import zlib
 from dataclasses import fields
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.files import replace_whole
 
 _FORMAT = "format"
 _VERSION = 1
@@ -33,11 +33,8 @@ class Record:
             if values.dtype == bool:
                 content[field.name + _SHAPE] = np.array(values.shape)
             content[field.name] = _compact(values)
-        part = path.with_name(path.name + ".part")
-        with part.open("wb") as file:
-            np.savez_compressed(file, **{_FORMAT: np.array(self._format())}, **content)
-        os.replace(part, path)
-        return path
+        content[_FORMAT] = np.array(self._format())
+        return replace_whole(path, lambda part: _write(part, content))
 
     @classmethod
     def load(cls, path: str | Path) -> Any:
@@ -88,6 +85,11 @@ class Record:
     def _check_names(self) -> None:
         if self.names and len(self.names) != self.images:
             raise YoloAttnError(f"{len(self.names)} names for {self.images} images")
+
+
+def _write(path: Path, content: dict[str, np.ndarray]) -> None:
+    with path.open("wb") as file:  # given a path, numpy would append its own ending
+        np.savez_compressed(file, **content)
 
 
 def _compact(values: np.ndarray) -> np.ndarray:
