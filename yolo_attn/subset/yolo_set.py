@@ -85,7 +85,7 @@ class YoloPart:
             try:
                 with Image.open(self.folder / name) as picture:
                     sizes.append(picture.size)
-            except (OSError, ValueError, SyntaxError):
+            except (OSError, ValueError, SyntaxError, ImportError):  # Ultralytics, if loaded, looks for a plugin
                 broken.append(name)
         if broken:
             raise YoloAttnError(
