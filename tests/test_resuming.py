@@ -35,7 +35,9 @@ def train(scenes, folder, end2end=False, seed=0, **changes):
 
 
 def weights(trained):
-    return torch.load(trained.last, weights_only=False)["ema"].state_dict()
+    """Weights and their moving average, as trained; a checkpoint would hold them in half precision."""
+    state = resuming.read_state(trained.last.parents[1])
+    return {f"{kind}.{name}": value for kind in ("model", "ema") for name, value in state[kind].items()}
 
 
 def without_times(trained):
