@@ -56,7 +56,7 @@ def complete(folder, **changes):
 class FakeExecutor:
     """Completes every run but those whose arm is among ``failing``."""
 
-    slots, kind = 1, "cpu"
+    slots, kind, speed_device = 1, "cpu", "cpu"
 
     def __init__(self, failing=(), **changes):
         self.failing, self.changes, self.done = failing, changes, []

@@ -273,6 +273,12 @@ def test_a_failed_run_is_reported_and_stops_nothing(scenes, faked, tmp_path, cap
     assert results(tmp_path)["runs"]["failed"] == []
 
 
+def test_a_comparison_of_which_every_run_fails_says_so(scenes, faked, tmp_path, capsys):
+    faked.failing = ["yolo11n", "yolo11n-ela"]
+    assert len(compare.compare(plan_for(scenes), tmp_path)) == 4
+    assert "no run is complete" in (tmp_path / "report.md").read_text()
+
+
 def test_half_written_results_are_done_again(scenes, faked, tmp_path):
     plan = plan_for(scenes)
     compare.compare(plan, tmp_path)

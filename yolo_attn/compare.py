@@ -63,7 +63,7 @@ def compare(
             write_json(out / PLAN, _plan_record(specs, arms))
             failed = _carry_out(specs, out, workers, say)
             if speed_seconds:
-                _measure_speed(specs, out, engine.device_names(plan.device)[0], speed_seconds, say)
+                _measure_speed(specs, out, workers.speed_device, speed_seconds, say)
             summary.write(out, say)
     except Timeout:
         raise YoloAttnError(f"another comparison is at work in '{out}'") from None
@@ -118,7 +118,7 @@ def _carry_out(specs: Sequence[runs.RunSpec], out: Path, workers: Executor, say:
 
 
 def _measure_speed(
-    specs: Sequence[runs.RunSpec], out: Path, device: str, seconds: float, say: Callable[[str], None]
+    specs: Sequence[runs.RunSpec], out: Path, device: str | None, seconds: float, say: Callable[[str], None]
 ) -> None:
     """Time the trained models of one seed against each other, in a process of its own, unless that is stored."""
     models = timed_runs(specs, [s.folder_name for s in specs if runs.read_result(s, out / RUNS) is not None])

@@ -40,6 +40,7 @@ class Executor(Protocol):
 
     slots: int
     kind: str
+    speed_device: str | None
 
     def carry_out(self, folders: Sequence[Path], tick: Tick) -> Iterator[Outcome]:
         """Carry out runs, in the order given as far as possible.
@@ -74,7 +75,7 @@ def _start_module(module: str, folder: Path, device: str | None) -> subprocess.P
         )
 
 
-def measure_speed(folder: Path, device: str) -> str | None:
+def measure_speed(folder: Path, device: str | None) -> str | None:
     """Time models in a process of its own (:mod:`yolo_attn.speed_run`); return why that failed, or nothing."""
     process = _start_module("yolo_attn.speed_run", folder, device)
     try:
@@ -148,6 +149,7 @@ class LocalPool:
         self.devices, self.per_device = list(devices), per_device
         self.slots = len(self.devices) * per_device
         self.kind = "cpu" if self.devices == ["cpu"] else "cuda"
+        self.speed_device = self.devices[0]
 
     def carry_out(self, folders: Sequence[Path], tick: Tick) -> Iterator[Outcome]:
         """See :class:`Executor`."""
@@ -256,7 +258,7 @@ class RayCluster:
             import ray
         except ImportError:
             raise YoloAttnError("--executor ray needs Ray: pip install 'yolo-attn[ray]'") from None
-        self.ray = ray
+        self.ray, self.speed_device = ray, None
         if not ray.is_initialized():
             ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
         resources = ray.cluster_resources()

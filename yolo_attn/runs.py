@@ -116,6 +116,8 @@ def check_alike(specs: Mapping[str, RunSpec]) -> None:
     Raises:
         YoloAttnError: If not; the message names two of them and what differs.
     """
+    if not specs:
+        return
     (first, reference), *others = specs.items()
     for name, spec in others:
         for what, value in spec.protocol.items():

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-
-from yolo_attn.timing import interleaved
 
 Precision = Literal["fp32", "fp16"]
 
@@ -100,23 +98,3 @@ def peak_memory_mb(model: nn.Module, images: Tensor) -> float | None:
     during = torch.cuda.max_memory_allocated(images.device) - before
     weights = sum(t.nbytes for t in (*model.parameters(), *model.buffers()))
     return (weights + images.nbytes + during) / 1e6
-
-
-def measure_latency(
-    models: Mapping[str, nn.Module], imgsz: int, device: str, rounds: int = 30
-) -> dict[str, list[float]]:
-    """Time one forward pass on one image for several models, interleaved.
-
-    Args:
-        models: Models in evaluation mode, by name; moved to the device.
-        imgsz: Side of the image, in pixels.
-        device: Torch device.
-        rounds: How often each model is timed.
-
-    Returns:
-        Milliseconds per model, round by round.
-    """
-    images = random_images(1, imgsz, device, "fp32")
-    passes = {name: forward_pass(for_inference(model, device, "fp32"), images) for name, model in models.items()}
-    taken = list(interleaved(passes, rounds=rounds, synchronize=waiting_for(device)))
-    return {name: [times[name] for times in taken] for name in models}
