@@ -2,13 +2,14 @@
 
 Ultralytics' ``parse_model`` looks a row's class up among the globals of ``ultralytics.nn.tasks`` and passes the row's
 arguments to it; a string argument that names one of the parser's local variables is replaced by that variable. So this
-module does three things to it, and no more:
+module does four things to it, and no more:
 
 * every block gets a *row class* under its name in ``ultralytics.nn.tasks``: called with the parser's list of widths and
   the row's ``from``, it returns the block itself, built for the right number of channels;
 * ``parse_model`` and ``yaml_model_load`` are wrapped: rows are checked and their arguments put into that form before
   the original parser runs, and the bare names of the shipped YAMLs are found;
-* the host's own loading of weights, which goes by row number, warns where attention rows make that go wrong.
+* the host's own loading of weights, which goes by row number, warns where attention rows make that go wrong;
+* the host's ``fuse()``, which knows its own classes only, has blocks fold their normalisations too.
 
 Importing this module costs nothing: Ultralytics is patched when it is imported, or now if it already is.
 """
@@ -20,6 +21,7 @@ import functools
 import importlib
 import importlib.abc
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
@@ -47,7 +49,8 @@ def register(
 
     Args:
         cls: An ``nn.Module`` whose constructor takes the number of channels first and whose output has its input's
-            shape. It must be importable by name, because checkpoints store it by name.
+            shape. It must be importable by name, because checkpoints store it by name. A method ``fuse()``, if it has
+            one, is called when a model is fused for inference, and has to do no harm when called again.
         name: Name in a YAML; the class's own name by default.
         aliases: Further names under which a YAML may use it.
         force: Replace a class that already has the name, Ultralytics' own included.
@@ -279,6 +282,7 @@ def _patch(tasks: ModuleType) -> None:
     _wrap(tasks, "parse_model", functools.partial(_parse_model, tasks))
     _wrap(tasks, "yaml_model_load", _yaml_model_load)
     tasks.BaseModel.load = _warn_before(tasks.BaseModel.load, tasks.LOGGER)
+    tasks.BaseModel.fuse = _with_blocks(tasks.BaseModel.fuse, tasks)
 
 
 def _parse_model(tasks: ModuleType, host: Callable[..., Any], d: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
@@ -322,6 +326,29 @@ def _warn_before(load: Callable[..., Any], logger: Any) -> Callable[..., Any]:
         return load(self, weights, verbose=verbose)
 
     return loads
+
+
+def _with_blocks(fuse: Callable[..., Any], tasks: ModuleType) -> Callable[..., Any]:
+    """Make the host's fusing begin with the blocks, so that the summary it prints counts them as they are then."""
+
+    @functools.wraps(fuse)
+    def fuses(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if not getattr(tasks, "is_qat", lambda model: False)(self):  # the ranges of fake quantisation would not follow
+            classes = [cls for cls in registry.row_blocks().values() if _folds(cls)]
+            for block in [m for m in self.modules() if type(m) in classes]:
+                block.fuse()
+        return fuse(self, *args, **kwargs)
+
+    return fuses
+
+
+def _folds(cls: type) -> bool:
+    """Tell whether a block has a method ``fuse()``, rather than one that fuses what it is given, or a submodule."""
+    method = getattr(cls, "fuse", None)
+    if not inspect.isfunction(method):
+        return False
+    needed = [p for p in inspect.signature(method).parameters.values() if p.default is p.empty]
+    return len(needed) == 1 and needed[0].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
 def _yaml_model_load(host: Callable[..., dict[str, Any]], path: str | Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 Init = Literal["paper", "identity"]
 INITS = ("paper", "identity")
@@ -197,11 +198,23 @@ def group_norm(x: Tensor, norm: nn.GroupNorm) -> Tensor:
     return torch.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
 
 
-def batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+def batch_norm(x: Tensor, norm: nn.BatchNorm2d | nn.Identity) -> Tensor:
     """Apply ``norm``; a single value per channel has no batch statistics, so the running ones serve then."""
-    if norm.training and x.numel() == x.shape[1]:
+    if norm.training and x.numel() == x.shape[1] and isinstance(norm, nn.BatchNorm2d):
         return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
     return norm(x)
+
+
+def folded(norm: nn.BatchNorm2d | nn.Identity, conv: nn.Conv2d) -> nn.Identity:
+    """Fold ``norm`` into the convolution before it, and return what takes its place.
+
+    Like the host's own folding it takes the running statistics, whatever the mode, and leaves nothing to train.
+    """
+    if isinstance(norm, nn.BatchNorm2d):
+        statistics = norm.running_mean, norm.running_var, norm.eps
+        conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics, norm.weight, norm.bias)
+        conv.requires_grad_(False)
+    return nn.Identity().train(norm.training)
 
 
 def _no_autocast(device_type: str) -> contextlib.AbstractContextManager[None]:

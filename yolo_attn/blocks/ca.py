@@ -16,6 +16,7 @@ from yolo_attn.blocks._common import (
     apply_gates,
     check_choice,
     check_int,
+    folded,
     gate,
     gate_scale,
     strips,
@@ -79,6 +80,10 @@ class CA(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` times both gates."""
         return apply_gates(x, *self.attention(x))
+
+    def fuse(self) -> None:
+        """Fold the BatchNorm into the convolution before it, for inference; it has nothing to train any more."""
+        self.norm = folded(self.norm, self.reduce)
 
     def extra_repr(self) -> str:
         """Show what the submodules do not."""

@@ -16,6 +16,7 @@ from yolo_attn.blocks._common import (
     check_choice,
     check_int,
     check_odd,
+    folded,
     gate,
     gate_scale,
     max_hw,
@@ -96,6 +97,10 @@ class CBAM(nn.Module):
 
     def _mlp(self, pooled: Tensor) -> Tensor:
         return self.excite(torch.relu(self.squeeze(pooled)))  # (N, C)
+
+    def fuse(self) -> None:
+        """Fold the BatchNorm into the convolution before it, for inference; it has nothing to train any more."""
+        self.norm = folded(self.norm, self.conv)
 
     def extra_repr(self) -> str:
         """Show what the submodules do not."""
