@@ -1,9 +1,4 @@
-"""What the blocks share: argument checks, initialisation, and the few operations that read or write a feature map.
-
-Every operation that passes over the ``(N, C, H, W)`` map is one plain function here, so that a fused kernel can stand
-behind it without touching a block. None of them uses adaptive pooling, ``view`` or ``expand``: they run on any memory
-format and export with dynamic sizes.
-"""
+"""What the blocks share: argument checks, initialisation, gates and norms of small maps."""
 
 from __future__ import annotations
 
@@ -128,69 +123,12 @@ def gate_scale(init: Init) -> float:
     return 2.0 if init == "identity" else 1.0
 
 
-# ------------------------------------------------------------------------------------- operations on the feature map
+# ------------------------------------------------------------------------------------------- operations on small maps
 
 
 def gate(logits: Tensor, scale: float = 1.0) -> Tensor:
     """Return ``scale * sigmoid(logits)``, in ``(0, scale)``; exactly ``scale / 2`` where the logits are 0."""
     return torch.sigmoid(logits) if scale == 1.0 else torch.sigmoid(logits) * scale
-
-
-def apply_gates(x: Tensor, *gates: Tensor) -> Tensor:
-    """Return ``x * gates[0] * gates[1] ...`` in the dtype and memory format of ``x``; gates broadcast against ``x``."""
-    for one in gates:
-        x = x * one.to(x.dtype)
-    return x
-
-
-def mean_hw(x: Tensor) -> Tensor:
-    """Return the mean over positions, ``(N, C, H, W)`` -> ``(N, C)``."""
-    return x.mean((2, 3))
-
-
-def max_hw(x: Tensor) -> Tensor:
-    """Return the maximum over positions, ``(N, C, H, W)`` -> ``(N, C)``."""
-    return x.amax((2, 3))
-
-
-def strips(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean of every row ``(N, C, H)`` and of every column ``(N, C, W)``."""
-    return x.mean(3), x.mean(2)
-
-
-def max_mean_c(x: Tensor) -> Tensor:
-    """Return maximum and mean over channels, in this order, ``(N, C, H, W)`` -> ``(N, 2, H, W)``."""
-    return torch.cat((x.amax(1, keepdim=True), x.mean(1, keepdim=True)), dim=1)
-
-
-def project_c(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """Apply a 1x1 convolution to one channel as a matrix product, ``(N, C, H, W)`` -> ``(N, 1, H, W)``."""
-    logits = conv.weight.reshape(1, 1, -1) @ x.flatten(2)  # (N, 1, HW); a 3-D weight spares matmul a copy of x
-    if conv.bias is not None:
-        logits = logits + conv.bias
-    return logits.unflatten(2, x.shape[2:])
-
-
-def softmax_hw(logits: Tensor) -> Tensor:
-    """Return the softmax over positions, ``(N, 1, H, W)`` -> ``(N, 1, H, W)``, summing to 1."""
-    return torch.softmax(logits.flatten(2), dim=2).unflatten(2, logits.shape[2:])
-
-
-def weighted_sum_hw(x: Tensor, weights: Tensor) -> Tensor:
-    """Return ``sum_hw weights * x``; ``(N, C, H, W)`` and ``(N, 1, H, W)`` -> ``(N, C)``."""
-    return (x.flatten(2) @ weights.to(x.dtype).flatten(2).transpose(1, 2)).squeeze(2)
-
-
-def group_similarity(x: Tensor, groups: int) -> Tensor:
-    """Return ``sum_c x_c * mean_hw(x_c)`` over the channels of each group, ``(N, C, H, W)`` -> ``(N, G, H, W)``.
-
-    Computed in at least float32, also under autocast: the sum overflows float16 for activations in the hundreds.
-    """
-    with _no_autocast(x.device.type):
-        wide = x if x.dtype == torch.float64 else x.float()
-        grouped = wide.flatten(2).unflatten(1, (groups, -1))  # (N, G, C/G, HW)
-        mean = grouped.mean(3).unsqueeze(2)  # (N, G, 1, C/G)
-        return (mean @ grouped).squeeze(2).unflatten(2, x.shape[2:])
 
 
 def group_norm(x: Tensor, norm: nn.GroupNorm) -> Tensor:
@@ -217,7 +155,7 @@ def folded(norm: nn.BatchNorm2d | nn.Identity, conv: nn.Conv2d) -> nn.Identity:
     return nn.Identity().train(norm.training)
 
 
-def _no_autocast(device_type: str) -> contextlib.AbstractContextManager[None]:
+def no_autocast(device_type: str) -> contextlib.AbstractContextManager[None]:
     """Return a context without autocast; nothing at all where it is off, so that exported graphs stay plain."""
     if device_type == "meta":  # a device without data has no autocast to ask about
         return contextlib.nullcontext()

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from yolo_attn.blocks._common import (
     INITS,
     Init,
-    apply_gates,
     check_choice,
     check_int,
     folded,
     gate,
     gate_scale,
-    strips,
     zero_,
 )
+from yolo_attn.blocks._recalibrate import recalibrate
+from yolo_attn.blocks._statistics import strips
 
 
 class CA(nn.Module):
@@ -70,16 +70,19 @@ class CA(nn.Module):
 
         Both are in (0, 1), with ``init="identity"`` in (0, 2).
         """
-        both = torch.cat(strips(x), dim=2).unsqueeze(3)  # (N, C, H+W, 1)
-        f = F.hardswish(self.norm(self.reduce(both)))  # (N, hidden, H+W, 1)
-        height = x.shape[2]
-        z_h = self.conv_h(f[:, :, :height])  # (N, C, H, 1)
-        z_w = self.conv_w(f[:, :, height:]).transpose(2, 3)  # (N, C, 1, W)
-        return gate(z_h, self.scale), gate(z_w, self.scale)
+        return self._gates(*strips(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` times both gates."""
-        return apply_gates(x, *self.attention(x))
+        return recalibrate(x, strips, self._gates)
+
+    def _gates(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        both = torch.cat((rows, columns.transpose(2, 3)), dim=2)  # (N, C, H+W, 1)
+        f = F.hardswish(self.norm(self.reduce(both)))  # (N, hidden, H+W, 1)
+        height = rows.shape[2]
+        z_h = self.conv_h(f[:, :, :height])  # (N, C, H, 1)
+        z_w = self.conv_w(f[:, :, height:]).transpose(2, 3)  # (N, C, 1, W)
+        return gate(z_h, self.scale), gate(z_w, self.scale)
 
     def fuse(self) -> None:
         """Fold the BatchNorm into the convolution before it, for inference; it has nothing to train any more."""

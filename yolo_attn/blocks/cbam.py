@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from yolo_attn.blocks._common import (
     INITS,
     Init,
-    apply_gates,
     batch_norm,
     check_choice,
     check_int,
@@ -19,11 +18,11 @@ from yolo_attn.blocks._common import (
     folded,
     gate,
     gate_scale,
-    max_hw,
-    max_mean_c,
-    mean_hw,
     zero_,
 )
+from yolo_attn.blocks._recalibrate import Recalibration
+from yolo_attn.blocks._statistics import max_mean_c, mean_max_hw
+from yolo_attn.blocks._writes import multiply
 
 
 class CBAM(nn.Module):
@@ -79,24 +78,23 @@ class CBAM(nn.Module):
 
         Both are in (0, 1), with ``init="identity"`` in (0, 2).
         """
-        channel, _, spatial = self._gates(x)
-        return channel, spatial
+        channel = self._channel_gate(*mean_max_hw(x))
+        return channel, self._spatial_gate(*max_mean_c(x, channel))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` times its channel gate, times the spatial gate of that product."""
-        _, gated, spatial = self._gates(x)
-        return apply_gates(gated, spatial)
+        run = Recalibration(x)
+        channel = self._channel_gate(*run.read(mean_max_hw))
+        spatial = self._spatial_gate(*run.read(max_mean_c, channel))
+        return run.write(multiply, channel, spatial)
 
-    def _gates(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the channel gate, ``x`` times it (which both gates need, so it is computed once), the spatial gate."""
-        z = self._mlp(mean_hw(x)) + self._mlp(max_hw(x))  # (N, C)
-        channel = gate(z, self.scale)[:, :, None, None]  # (N, C, 1, 1)
-        gated = apply_gates(x, channel)  # (N, C, H, W)
-        z = batch_norm(self.conv(max_mean_c(gated)), self.norm)  # (N, 1, H, W)
-        return channel, gated, gate(z, self.scale)
+    def _channel_gate(self, mean: Tensor, largest: Tensor) -> Tensor:
+        pooled = torch.stack((mean, largest)).flatten(2)  # (2, N, C): one pass through the shared layers
+        of_mean, of_max = self.excite(torch.relu(self.squeeze(pooled)))
+        return gate(of_mean + of_max, self.scale)[:, :, None, None]  # (N, C, 1, 1)
 
-    def _mlp(self, pooled: Tensor) -> Tensor:
-        return self.excite(torch.relu(self.squeeze(pooled)))  # (N, C)
+    def _spatial_gate(self, pooled: Tensor) -> Tensor:
+        return gate(batch_norm(self.conv(pooled), self.norm), self.scale)  # (N, 1, H, W)
 
     def fuse(self) -> None:
         """Fold the BatchNorm into the convolution before it, for inference; it has nothing to train any more."""

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from yolo_attn.blocks._common import (
     INITS,
     Init,
-    apply_gates,
     check_choice,
     check_int,
     check_number,
@@ -21,9 +20,10 @@ from yolo_attn.blocks._common import (
     check_positive,
     gate,
     gate_scale,
-    mean_hw,
     zero_,
 )
+from yolo_attn.blocks._recalibrate import recalibrate
+from yolo_attn.blocks._statistics import mean_hw
 
 
 class ECA(nn.Module):
@@ -76,12 +76,15 @@ class ECA(nn.Module):
 
     def attention(self, x: Tensor) -> Tensor:
         """Return the channel gate ``(N, C, 1, 1)``, in (0, 1), with ``init="identity"`` in (0, 2)."""
-        z = self.conv(mean_hw(x).unsqueeze(1)).squeeze(1)  # (N, C)
-        return gate(z, self.scale)[:, :, None, None]  # (N, C, 1, 1)
+        return self._gates(*mean_hw(x))[0]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` times its channel gate."""
-        return apply_gates(x, self.attention(x))
+        return recalibrate(x, mean_hw, self._gates)
+
+    def _gates(self, mean: Tensor) -> tuple[Tensor]:
+        z = self.conv(mean.flatten(1).unsqueeze(1)).squeeze(1)  # (N, C)
+        return (gate(z, self.scale)[:, :, None, None],)  # (N, C, 1, 1)
 
     def extra_repr(self) -> str:
         """Show what the submodules do not."""

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from yolo_attn.blocks._common import (
     INITS,
     Init,
-    apply_gates,
     check_choice,
     check_divides,
     check_int,
@@ -22,9 +21,10 @@ from yolo_attn.blocks._common import (
     gate_scale,
     group_norm,
     largest_divisor,
-    strips,
     warn_once,
 )
+from yolo_attn.blocks._recalibrate import recalibrate
+from yolo_attn.blocks._statistics import strips
 
 # variant: (kernel size, channels per convolution group, GroupNorm groups)
 _VARIANTS = {"T": (5, 1, 32), "B": (7, 1, 16), "S": (5, 8, 16), "L": (7, 8, 16)}
@@ -98,12 +98,14 @@ class ELA(nn.Module):
 
         Both are in (0, 1), with ``init="identity"`` in (0, 2).
         """
-        rows, columns = strips(x)  # (N, C, H), (N, C, W)
-        return self._gate(rows).unsqueeze(3), self._gate(columns).unsqueeze(2)
+        return self._gates(*strips(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` times both gates."""
-        return apply_gates(x, *self.attention(x))
+        return recalibrate(x, strips, self._gates)
+
+    def _gates(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        return self._gate(rows.squeeze(3)).unsqueeze(3), self._gate(columns.squeeze(2)).unsqueeze(2)
 
     def _gate(self, strip: Tensor) -> Tensor:
         return gate(group_norm(self.conv(strip), self.norm), self.scale)  # (N, C, length)

@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from yolo_attn.blocks._common import (
     INITS,
     Init,
-    apply_gates,
     check_choice,
     check_int,
     gate,
     gate_scale,
-    mean_hw,
-    project_c,
-    softmax_hw,
-    weighted_sum_hw,
     zero_,
 )
+from yolo_attn.blocks._recalibrate import recalibrate
+from yolo_attn.blocks._statistics import context, mean_hw
+from yolo_attn.blocks._writes import add, multiply, scale_and_shift
+
+_WRITES = {"add": add, "mul": multiply, "add+mul": scale_and_shift}
 
 
 class _Transform(nn.Module):
@@ -99,17 +99,24 @@ class GC(nn.Module):
         """Return the pooling weights ``(N, 1, H, W)``, summing to 1 over positions (uniform with ``"avg"``)."""
         if self.mask is None:
             return torch.full_like(x[:, :1], 1.0) / (x.shape[2] * x.shape[3])  # (N, 1, H, W)
-        return softmax_hw(project_c(x, self.mask))  # (N, 1, H, W)
+        return context(x, self.mask.weight, self.mask.bias)[1]  # (N, 1, H, W)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` fused with its transformed context."""
-        context = mean_hw(x) if self.mask is None else weighted_sum_hw(x, self.attention(x))  # (N, C)
-        y = x
+        write = _WRITES[self.fusion]
+        if self.mask is None:
+            return recalibrate(x, mean_hw, self._smalls, write=write)
+        return recalibrate(x, context, self._smalls, self.mask.weight, self.mask.bias, write=write)
+
+    def _smalls(self, context: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
+        """Return the gate, the term, or both, ``(N, C, 1, 1)`` each."""
+        context = context.flatten(1)  # (N, C)
+        smalls = []
         if self.mul_transform is not None:
-            y = apply_gates(y, gate(self.mul_transform(context), self.scale)[:, :, None, None])
+            smalls.append(gate(self.mul_transform(context), self.scale))
         if self.add_transform is not None:
-            y = y + self.add_transform(context)[:, :, None, None].to(x.dtype)
-        return y
+            smalls.append(self.add_transform(context))
+        return tuple(small[:, :, None, None] for small in smalls)
 
     def extra_repr(self) -> str:
         """Show what the submodules do not."""

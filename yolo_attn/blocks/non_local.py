@@ -20,12 +20,12 @@ from yolo_attn.blocks._common import (
     check_choice,
     check_int,
     is_traced,
-    project_c,
-    softmax_hw,
     warn_once,
-    weighted_sum_hw,
     zero_,
 )
+from yolo_attn.blocks._recalibrate import recalibrate
+from yolo_attn.blocks._statistics import context
+from yolo_attn.blocks._writes import add
 
 _LARGE_MAP = 4096  # positions; 64 x 64, P4 of a 1024 px image
 
@@ -147,12 +147,14 @@ class SNL(nn.Module):
 
     def attention(self, x: Tensor) -> Tensor:
         """Return the pooling weights ``(N, 1, H, W)``, summing to 1 over positions."""
-        return softmax_hw(project_c(x, self.mask))
+        return context(x, self.mask.weight, self.mask.bias)[1]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` plus its projected context."""
-        context = weighted_sum_hw(x, self.attention(x))  # (N, C)
-        return x + self.value(context[:, :, None, None]).to(x.dtype)
+        return recalibrate(x, context, self._term, self.mask.weight, self.mask.bias, write=add)
+
+    def _term(self, context: Tensor, _: Tensor) -> tuple[Tensor]:
+        return (F.linear(context.flatten(1), self.value.weight.flatten(1), self.value.bias)[:, :, None, None],)
 
     def extra_repr(self) -> str:
         """Show what the submodules do not."""

@@ -14,16 +14,18 @@ from torch import Tensor, nn
 from yolo_attn.blocks._common import (
     INITS,
     Init,
-    apply_gates,
     check_bool,
     check_choice,
     check_int,
     gate,
     gate_scale,
-    mean_hw,
-    project_c,
     zero_,
 )
+from yolo_attn.blocks._recalibrate import recalibrate
+from yolo_attn.blocks._statistics import mean_and_projection, mean_hw, project_c
+from yolo_attn.blocks._writes import larger_product, multiply, multiply_by_sum
+
+_WRITES = {"add": multiply_by_sum, "max": larger_product, "mul": multiply}
 
 
 class CSE(nn.Module):
@@ -65,12 +67,16 @@ class CSE(nn.Module):
 
     def attention(self, x: Tensor) -> Tensor:
         """Return the channel gate ``(N, C, 1, 1)``, in (0, 1), with ``init="identity"`` in (0, 2)."""
-        z = self.excite(torch.relu(self.squeeze(mean_hw(x))))  # (N, C)
-        return gate(z, self.scale)[:, :, None, None]  # (N, C, 1, 1)
+        return self.gates(*mean_hw(x))[0]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` times its channel gate."""
-        return apply_gates(x, self.attention(x))
+        return recalibrate(x, mean_hw, self.gates)
+
+    def gates(self, mean: Tensor) -> tuple[Tensor]:
+        """Return the gate ``(N, C, 1, 1)`` for the means ``(N, C, 1, 1)``."""
+        z = self.excite(torch.relu(self.squeeze(mean.flatten(1))))  # (N, C)
+        return (gate(z, self.scale)[:, :, None, None],)
 
     def extra_repr(self) -> str:
         """Show what the submodules do not."""
@@ -113,11 +119,15 @@ class SSE(nn.Module):
 
     def attention(self, x: Tensor) -> Tensor:
         """Return the spatial gate ``(N, 1, H, W)``, in (0, 1), with ``init="identity"`` in (0, 2)."""
-        return gate(project_c(x, self.conv), self.scale)
+        return self.gates(*project_c(x, self.conv.weight))[0]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` times its spatial gate."""
-        return apply_gates(x, self.attention(x))
+        return recalibrate(x, project_c, self.gates, self.conv.weight)
+
+    def gates(self, projection: Tensor) -> tuple[Tensor]:
+        """Return the gate ``(N, 1, H, W)`` for the convolution's result ``(N, 1, H, W)``, still without its bias."""
+        return (gate(projection if self.conv.bias is None else projection + self.conv.bias, self.scale),)
 
     def extra_repr(self) -> str:
         """Show what the submodules do not."""
@@ -192,15 +202,14 @@ class SCSE(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` recalibrated by both gates."""
-        c, s = self.attention(x)
-        if self.combine == "add":
-            return apply_gates(x, c + s)
-        if self.combine == "max":
-            return torch.maximum(apply_gates(x, c), apply_gates(x, s))
-        if self.combine == "mul":
-            return apply_gates(x, c, s)
-        y = self.proj(torch.cat((apply_gates(x, c), apply_gates(x, s)), dim=1)).to(x.dtype)  # 2C -> C
+        if self.proj is None:
+            write = _WRITES[self.combine]
+            return recalibrate(x, mean_and_projection, self._gates, self.sse.conv.weight, write=write)
+        y = self.proj(torch.cat([x * one.to(x.dtype) for one in self.attention(x)], dim=1)).to(x.dtype)  # 2C -> C
         return x + y if self.init == "identity" else y
+
+    def _gates(self, mean: Tensor, projection: Tensor) -> tuple[Tensor, Tensor]:
+        return *self.cse.gates(mean), *self.sse.gates(projection)
 
     def extra_repr(self) -> str:
         """Show what the submodules do not."""

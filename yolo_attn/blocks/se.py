@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from yolo_attn.blocks._common import (
     INITS,
     Init,
-    apply_gates,
     check_bool,
     check_choice,
     check_int,
     gate,
     gate_scale,
-    mean_hw,
     zero_,
 )
+from yolo_attn.blocks._recalibrate import recalibrate
+from yolo_attn.blocks._statistics import mean_hw
 
 
 class SE(nn.Module):
@@ -65,12 +65,15 @@ class SE(nn.Module):
 
     def attention(self, x: Tensor) -> Tensor:
         """Return the channel gate ``(N, C, 1, 1)``, in (0, 1), with ``init="identity"`` in (0, 2)."""
-        z = torch.relu(self.squeeze(mean_hw(x)))  # (N, hidden)
-        return gate(self.excite(z), self.scale)[:, :, None, None]  # (N, C, 1, 1)
+        return self._gates(*mean_hw(x))[0]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` times its channel gate."""
-        return apply_gates(x, self.attention(x))
+        return recalibrate(x, mean_hw, self._gates)
+
+    def _gates(self, mean: Tensor) -> tuple[Tensor]:
+        z = torch.relu(self.squeeze(mean.flatten(1)))  # (N, hidden)
+        return (gate(self.excite(z), self.scale)[:, :, None, None],)  # (N, C, 1, 1)
 
     def extra_repr(self) -> str:
         """Show what the submodules do not."""

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from yolo_attn.blocks._common import (
     INITS,
     Init,
-    apply_gates,
     check_choice,
     check_divides,
     check_int,
     gate,
     gate_scale,
-    group_similarity,
 )
+from yolo_attn.blocks._recalibrate import recalibrate
+from yolo_attn.blocks._statistics import similarity
 
 _EPS = 1e-5
 
@@ -62,16 +62,22 @@ class SGE(nn.Module):
 
     def attention(self, x: Tensor) -> Tensor:
         """Return the gate of each group ``(N, G, H, W)``, in (0, 1), with ``init="identity"`` in (0, 2)."""
-        t = group_similarity(x, self.groups)  # (N, G, H, W)
-        unbiased = bool(x.shape[2] * x.shape[3] > 1)  # of a single position the biased deviation, which is 0
-        std = t.std((2, 3), keepdim=True, unbiased=unbiased)  # (N, G, 1, 1)
-        t = (t - t.mean((2, 3), keepdim=True)) / (std + _EPS)
-        return gate(t * self.weight[:, None, None] + self.bias[:, None, None], self.scale)
+        return self._gates(*similarity(self._grouped(x)))[0].squeeze(2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` times the gate of each group."""
-        grouped = x.unflatten(1, (self.groups, -1))  # (N, G, C/G, H, W)
-        return apply_gates(grouped, self.attention(x).unsqueeze(2)).flatten(1, 2)
+        return recalibrate(self._grouped(x), similarity, self._gates).flatten(1, 2)
+
+    def _grouped(self, x: Tensor) -> Tensor:
+        return x.unflatten(1, (self.groups, -1))  # (N, G, C/G, H, W)
+
+    def _gates(self, similarity: Tensor, _: Tensor) -> tuple[Tensor]:
+        t = similarity.flatten(2)  # (N, G, HW)
+        unbiased = bool(t.shape[2] > 1)  # of a single position the biased deviation, which is 0
+        std = t.std(2, keepdim=True, unbiased=unbiased)  # (N, G, 1)
+        t = (t - t.mean(2, keepdim=True)) / (std + _EPS)
+        t = t * self.weight[:, None] + self.bias[:, None]
+        return (gate(t, self.scale).unflatten(2, similarity.shape[2:]),)  # (N, G, 1, H, W)
 
     def extra_repr(self) -> str:
         """Show the arguments."""

@@ -1,0 +1,118 @@
+"""Run a block as reading statistics, computing small maps from them, and writing these onto the feature map.
+
+Left to itself autograd goes over the map once for every path by which a gradient reaches it, and keeps what each step
+needs. Here the map is kept once, and its gradient is written once: the first of the two nodes below, which reads the
+statistics, hands the map on; the last, which writes, gives the gradient it received back as it is; and the first brings
+together what reaches the map directly and through its statistics.
+
+While a model is compiled, exported or transformed, the same functions run as they are: a compiler fuses by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from yolo_attn.blocks._common import is_traced
+from yolo_attn.blocks._layout import like
+from yolo_attn.blocks._statistics import Statistic, Tensors
+from yolo_attn.blocks._writes import Write, gradient_of_map, multiply
+
+_transformed = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
+
+
+def recalibrate(
+    x: Tensor,
+    statistic: Statistic,
+    smalls: Callable[..., Tensors],
+    *arguments: Any,
+    write: Write = multiply,
+) -> Tensor:
+    """Return ``write(x, *smalls(*statistic(x, *arguments)))``.
+
+    Args:
+        x: Feature map.
+        statistic: What is read from it.
+        smalls: Computes the small maps (gates, terms) from the statistics.
+        *arguments: Further arguments of the statistic, e.g. the weight of a projection.
+        write: What the small maps do to ``x``.
+    """
+    run = Recalibration(x)
+    return run.write(write, *smalls(*run.read(statistic, *arguments)))
+
+
+class Recalibration:
+    """A feature map on its way through a block: statistics are read any number of times, then it is written once.
+
+    Args:
+        x: Feature map.
+    """
+
+    def __init__(self, x: Tensor) -> None:
+        self.x = x
+        self._last = _Link()
+        self._plain = is_traced() or not torch.is_grad_enabled() or _transformed()
+
+    def read(self, statistic: Statistic, *arguments: Any) -> Tensors:
+        """Return statistics of the map."""
+        if self._plain:
+            return statistic(self.x, *arguments)
+        self._last = _Link()
+        self.x, *statistics = _Read.apply(statistic, self._last, self.x, *arguments)
+        return tuple(statistics)
+
+    def write(self, write: Write, *smalls: Tensor) -> Tensor:
+        """Return the map with small maps put onto it; they are taken in its dtype."""
+        smalls = tuple(like(small, self.x) for small in smalls)
+        if self._plain:
+            return write(self.x, *smalls)
+        return _Write.apply(write, self._last, self.x, *smalls)
+
+
+class _Link:
+    """What the last reading has to know of the writing, whose gradient it receives as it is."""
+
+    write: Write | None = None
+    smalls: Tensors = ()
+
+
+class _Read(Function):
+    @staticmethod
+    def forward(ctx: Any, statistic: Statistic, link: _Link, x: Tensor, *arguments: Tensor) -> Tensors:
+        statistics = statistic(x, *arguments)
+        ctx.statistic, ctx.link, ctx.number = statistic, link, len(arguments)
+        ctx.save_for_backward(x, *arguments, *statistics)
+        return x, *statistics
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gy: Tensor, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, *saved = ctx.saved_tensors
+        arguments, statistics = saved[: ctx.number], saved[ctx.number :]
+        gradients = tuple(like(g, x) if g.dtype != s.dtype else g for g, s in zip(gradients, statistics, strict=True))
+        terms, of_arguments = ctx.statistic.spread(x, arguments, statistics, gradients)
+        if not ctx.needs_input_grad[2]:
+            return None, None, None, *of_arguments
+        factors, more = ctx.link.write.slope(x, gy, *ctx.link.smalls) if ctx.link.write else ((), [])
+        overwrite = ctx.link.write is None  # then it comes from another reading, which made it
+        return None, None, gradient_of_map(gy, factors, [*terms, *more], overwrite), *of_arguments
+
+
+class _Write(Function):
+    @staticmethod
+    def forward(ctx: Any, write: Write, link: _Link, x: Tensor, *smalls: Tensor) -> Tensor:
+        link.write, link.smalls = write, tuple(small.detach() for small in smalls)  # attached they would form a cycle
+        ctx.write = write
+        ctx.save_for_backward(x, *smalls)
+        return write(x, *smalls)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
+        x, *smalls = ctx.saved_tensors
+        return None, None, gy, *ctx.write.pull(x, gy, *smalls)

@@ -1,0 +1,165 @@
+"""How blocks put small maps onto a feature map.
+
+Each :class:`Write` is the operation and its two gradients, so that a fused kernel can stand behind any of them without
+a block changing. Maps are ``(N, C, H, W)``, or ``(N, G, C/G, H, W)`` with grouped channels, in any memory format; small
+maps have as many dimensions, of size 1 where they do not vary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from yolo_attn.blocks._common import is_traced
+from yolo_attn.blocks._layout import sum_like
+from yolo_attn.blocks._statistics import Tensors, Term
+
+
+@dataclass(frozen=True)
+class Write:
+    """An operation ``y = write(x, *smalls)`` that is linear in ``x``, and its gradients.
+
+    Attributes:
+        write: ``(x, *smalls) -> y``.
+        slope: ``(x, gy, *smalls) -> factors, terms``: ``gy`` times the factors plus the terms is the gradient of ``x``.
+        pull: ``(x, gy, *smalls) -> gradients`` of the small maps.
+    """
+
+    write: Callable[..., Tensor]
+    slope: Callable[..., tuple[Sequence[Tensor], list[Term]]]
+    pull: Callable[..., Tensors]
+
+    def __call__(self, x: Tensor, *smalls: Tensor) -> Tensor:
+        """Return ``y`` in the memory format of ``x``."""
+        return self.write(x, *smalls)
+
+
+def gradient_of_map(gy: Tensor, factors: Sequence[Tensor], terms: Sequence[Term], overwrite: bool) -> Tensor:
+    """Return ``gy`` times the factors plus the terms, in as few passes over the map as there are operations.
+
+    Args:
+        gy: A gradient, of the shape of the map.
+        factors: Small maps.
+        terms: What is added.
+        overwrite: Whether the result may take the place of ``gy``.
+    """
+    small = [term for term in terms if isinstance(term, Tensor)]
+    total = gy
+    for i, factor in enumerate(factors):
+        out = total if overwrite or i else None
+        if small and i == len(factors) - 1:
+            total = torch.addcmul(small.pop(0), total, factor, out=out)
+        else:
+            total = torch.mul(total, factor, out=out)
+    for term in small:
+        total = torch.add(total, term, out=None if total is gy and not overwrite else total)
+    for add in terms:
+        if not isinstance(add, Tensor):
+            total = total.clone() if total is gy and not overwrite else total
+            add(total)
+    return total
+
+
+def _in_place() -> bool:
+    """Whether a result of this module may be overwritten: nothing records how it came about."""
+    return not (torch.is_grad_enabled() or is_traced())
+
+
+# ------------------------------------------------------------------------------------------------------------ by gates
+
+
+def _multiply(x: Tensor, *gates: Tensor) -> Tensor:
+    y = x * gates[0]
+    for gate in gates[1:]:
+        y = y.mul_(gate) if _in_place() else y * gate
+    return y
+
+
+def _slope_multiply(x: Tensor, gy: Tensor, *gates: Tensor) -> tuple[Sequence[Tensor], list[Term]]:
+    return gates, []
+
+
+def _pull_multiply(x: Tensor, gy: Tensor, *gates: Tensor) -> Tensors:
+    product = gy * x
+    if len(gates) == 1:
+        return (sum_like(product, gates[0]),)
+    one, other = gates
+    of_other = sum_like(product * one, other)
+    return sum_like(product.mul_(other), one), of_other
+
+
+multiply = Write(_multiply, _slope_multiply, _pull_multiply)
+"""``x * gate`` or ``x * gate * gate``."""
+
+
+def _multiply_by_sum(x: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    return (x * one).addcmul_(x, other) if _in_place() else x * (one + other)
+
+
+def _slope_sum(x: Tensor, gy: Tensor, one: Tensor, other: Tensor) -> tuple[Sequence[Tensor], list[Term]]:
+    return [one], [lambda total: total.addcmul_(gy, other)]
+
+
+def _pull_sum(x: Tensor, gy: Tensor, one: Tensor, other: Tensor) -> Tensors:
+    product = gy * x
+    return sum_like(product, one), sum_like(product, other)
+
+
+multiply_by_sum = Write(_multiply_by_sum, _slope_sum, _pull_sum)
+"""``x * (gate + gate)``."""
+
+
+def _larger_product(x: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    return torch.maximum(x * one, x * other)
+
+
+def _slope_larger(x: Tensor, gy: Tensor, one: Tensor, other: Tensor) -> tuple[Sequence[Tensor], list[Term]]:
+    return [torch.where(x > 0, torch.maximum(one, other), torch.minimum(one, other))], []
+
+
+def _pull_larger(x: Tensor, gy: Tensor, one: Tensor, other: Tensor) -> Tensors:
+    product = gy * x
+    by_one = torch.where((x > 0) == (one > other), product, 0)
+    return sum_like(by_one, one), sum_like(product.sub_(by_one), other)
+
+
+larger_product = Write(_larger_product, _slope_larger, _pull_larger)
+"""``max(x * gate, x * gate)``."""
+
+
+# ------------------------------------------------------------------------------------------------------------ by terms
+
+
+def _add(x: Tensor, term: Tensor) -> Tensor:
+    return x + term
+
+
+def _slope_add(x: Tensor, gy: Tensor, term: Tensor) -> tuple[Sequence[Tensor], list[Term]]:
+    return [], []
+
+
+def _pull_add(x: Tensor, gy: Tensor, term: Tensor) -> Tensors:
+    return (sum_like(gy, term),)
+
+
+add = Write(_add, _slope_add, _pull_add)
+"""``x + term``."""
+
+
+def _scale_and_shift(x: Tensor, gate: Tensor, term: Tensor) -> Tensor:
+    return torch.addcmul(term, x, gate)
+
+
+def _slope_scale(x: Tensor, gy: Tensor, gate: Tensor, term: Tensor) -> tuple[Sequence[Tensor], list[Term]]:
+    return [gate], []
+
+
+def _pull_scale_and_shift(x: Tensor, gy: Tensor, gate: Tensor, term: Tensor) -> Tensors:
+    return sum_like(gy * x, gate), sum_like(gy, term)
+
+
+scale_and_shift = Write(_scale_and_shift, _slope_scale, _pull_scale_and_shift)
+"""``x * gate + term``."""
