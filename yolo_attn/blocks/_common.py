@@ -131,6 +131,11 @@ def gate(logits: Tensor, scale: float = 1.0) -> Tensor:
     return torch.sigmoid(logits) if scale == 1.0 else torch.sigmoid(logits) * scale
 
 
+def as_map(vectors: Tensor) -> Tensor:
+    """Return one value per channel as a small map, ``(N, C)`` -> ``(N, C, 1, 1)``."""
+    return vectors.unsqueeze(2).unsqueeze(3)
+
+
 def group_norm(x: Tensor, norm: nn.GroupNorm) -> Tensor:
     """Apply ``norm``; a group of a single value normalises to 0, where ``nn.GroupNorm`` itself raises."""
     return torch.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps)

@@ -6,7 +6,7 @@ dimensions, of size 1 where they do not vary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -18,17 +18,23 @@ POSITIONS, CHANNELS = (-2, -1), (-3,)
 
 def memory_order(x: Tensor) -> tuple[int, ...] | None:
     """Return the dimensions of a channels-last map in the order they lie in memory, ``None`` for any other map."""
-    if is_traced() or x.stride(-3) != 1 or x.is_contiguous():
+    if x.is_contiguous() or is_traced() or x.stride(-3) != 1:
         return None
     return (0, x.dim() - 2, x.dim() - 1, *range(1, x.dim() - 2))
 
 
-def like(small: Tensor, x: Tensor) -> Tensor:
-    """Return a small map in the dtype and memory order of ``x``, so that elements that meet lie side by side."""
-    small = small.to(x.dtype)
+def all_like(smalls: Iterable[Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    """Return small maps in the dtype and memory order of ``x``, so that elements that meet lie side by side."""
+    dtype = x.dtype
+    return laid_out((small if small.dtype == dtype else small.to(dtype) for small in smalls), x)
+
+
+def laid_out(smalls: Iterable[Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    """Return small maps in the memory order of ``x``."""
     if (order := memory_order(x)) is None:
-        return small
-    return small.permute(order).contiguous().permute(_inverse(order))
+        return tuple(smalls)
+    inverse = _inverse(order)
+    return tuple(small.permute(order).contiguous().permute(inverse) for small in smalls)
 
 
 def reduce(how: Callable[..., Tensor], x: Tensor, dims: Sequence[int]) -> Tensor:
@@ -48,6 +54,26 @@ def reduce(how: Callable[..., Tensor], x: Tensor, dims: Sequence[int]) -> Tensor
 def sum_like(x: Tensor, small: Tensor) -> Tensor:
     """Sum a map over the dimensions in which a small map does not vary."""
     return reduce(torch.sum, x, [dim for dim in range(1 - x.dim(), 0) if small.shape[dim] == 1])
+
+
+def weighted_sum_like(x: Tensor, weights: Tensor, small: Tensor) -> Tensor | None:
+    """Sum a map times weights over the dimensions in which a small map does not vary, as products of matrices.
+
+    Returns:
+        The sum, or ``None`` where no matrix of it lies in memory.
+    """
+    over_channels = weights.shape[2:] == (1, 1) and small.shape[1] == 1
+    over_positions = weights.shape[1:] == (1, *x.shape[2:]) and small.shape[2:] == (1, 1)
+    if over_channels:
+        return torch.bmm(weights.flatten(2).transpose(1, 2), x.flatten(2)).unflatten(2, x.shape[2:])
+    if over_positions:
+        return torch.bmm(weights.flatten(2), x.flatten(2).transpose(1, 2)).transpose(1, 2).unsqueeze(3)
+    if memory_order(x) is not None:
+        return None
+    over_rows = weights.shape[2:] == (x.shape[2], 1) and small.shape[2:] == (1, x.shape[3])
+    vectors = weights.transpose(2, 3) if over_rows else weights  # (N, C, 1, H) or (N, C, 1, W)
+    lines = x if over_rows else x.transpose(2, 3)
+    return torch.bmm(vectors.flatten(0, 1), lines.flatten(0, 1)).reshape(small.shape)
 
 
 def _inverse(order: Sequence[int]) -> list[int]:

@@ -19,7 +19,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from yolo_attn.blocks._common import is_traced
-from yolo_attn.blocks._layout import like
+from yolo_attn.blocks._layout import all_like, laid_out
 from yolo_attn.blocks._statistics import Statistic, Tensors
 from yolo_attn.blocks._writes import Write, gradient_of_map, multiply
 
@@ -42,8 +42,15 @@ def recalibrate(
         *arguments: Further arguments of the statistic, e.g. the weight of a projection.
         write: What the small maps do to ``x``.
     """
+    if _is_plain():
+        return write(x, *all_like(smalls(*statistic(x, *arguments)), x))
     run = Recalibration(x)
     return run.write(write, *smalls(*run.read(statistic, *arguments)))
+
+
+def _is_plain() -> bool:
+    """Whether the functions run as they are: nothing to differentiate, or a compiler or transform looks on."""
+    return not torch.is_grad_enabled() or is_traced() or _transformed()
 
 
 class Recalibration:
@@ -56,7 +63,7 @@ class Recalibration:
     def __init__(self, x: Tensor) -> None:
         self.x = x
         self._last = _Link()
-        self._plain = is_traced() or not torch.is_grad_enabled() or _transformed()
+        self._plain = _is_plain()
 
     def read(self, statistic: Statistic, *arguments: Any) -> Tensors:
         """Return statistics of the map."""
@@ -68,7 +75,7 @@ class Recalibration:
 
     def write(self, write: Write, *smalls: Tensor) -> Tensor:
         """Return the map with small maps put onto it; they are taken in its dtype."""
-        smalls = tuple(like(small, self.x) for small in smalls)
+        smalls = all_like(smalls, self.x)
         if self._plain:
             return write(self.x, *smalls)
         return _Write.apply(write, self._last, self.x, *smalls)
@@ -79,6 +86,7 @@ class _Link:
 
     write: Write | None = None
     smalls: Tensors = ()
+    free: list[Tensor] = []  # noqa: RUF012  # replaced, never changed
 
 
 class _Read(Function):
@@ -94,20 +102,22 @@ class _Read(Function):
     def backward(ctx: Any, gy: Tensor, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, *saved = ctx.saved_tensors
         arguments, statistics = saved[: ctx.number], saved[ctx.number :]
-        gradients = tuple(like(g, x) if g.dtype != s.dtype else g for g, s in zip(gradients, statistics, strict=True))
-        terms, of_arguments = ctx.statistic.spread(x, arguments, statistics, gradients)
+        link = ctx.link
+        free, link.free = link.free, []
+        terms, of_arguments = ctx.statistic.spread(x, arguments, statistics, laid_out(gradients, x), free)
         if not ctx.needs_input_grad[2]:
             return None, None, None, *of_arguments
-        factors, more = ctx.link.write.slope(x, gy, *ctx.link.smalls) if ctx.link.write else ((), [])
-        overwrite = ctx.link.write is None  # then it comes from another reading, which made it
-        return None, None, gradient_of_map(gy, factors, [*terms, *more], overwrite), *of_arguments
+        if link.write is None:  # it comes from another reading, which made it for this one
+            return None, None, gradient_of_map(gy, (), terms, [gy]), *of_arguments
+        factors, more = link.write.slope(x, gy, *link.smalls)
+        return None, None, gradient_of_map(gy, factors, [*terms, *more], free), *of_arguments
 
 
 class _Write(Function):
     @staticmethod
     def forward(ctx: Any, write: Write, link: _Link, x: Tensor, *smalls: Tensor) -> Tensor:
         link.write, link.smalls = write, tuple(small.detach() for small in smalls)  # attached they would form a cycle
-        ctx.write = write
+        ctx.write, ctx.link = write, link
         ctx.save_for_backward(x, *smalls)
         return write(x, *smalls)
 
@@ -115,4 +125,5 @@ class _Write(Function):
     @once_differentiable
     def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
         x, *smalls = ctx.saved_tensors
-        return None, None, gy, *ctx.write.pull(x, gy, *smalls)
+        gradients, ctx.link.free = ctx.write.pull(x, gy, *smalls)
+        return None, None, gy, *gradients

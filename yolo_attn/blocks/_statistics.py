@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from yolo_attn.blocks._common import no_autocast
-from yolo_attn.blocks._layout import CHANNELS, POSITIONS, like, reduce
+from yolo_attn.blocks._layout import CHANNELS, POSITIONS, all_like, memory_order, reduce
 
 Term = Tensor | Callable[[Tensor], Any]
 """Something to add to a map: a small map, or a function that adds it in place."""
@@ -28,20 +28,21 @@ class Statistic:
 
     Attributes:
         read: ``(x, *arguments) -> statistics``.
-        spread: ``(x, arguments, statistics, gradients) -> terms, gradients of the arguments``; the terms sum up to the
-            gradient that reaches ``x`` through the statistics.
+        spread: ``(x, arguments, statistics, gradients, free) -> terms, gradients of the arguments``; the terms sum up
+            to the gradient that reaches ``x`` through the statistics. ``free`` holds tensors of the shape of ``x`` that
+            may be overwritten: those that the terms need are taken out, others may be put in.
     """
 
     read: Callable[..., tuple[Tensor, ...]]
     spread: Callable[..., tuple[list[Term], tuple[Tensor | None, ...]]]
 
     def __call__(self, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-        """Return the statistics of ``x``, in its dtype also under autocast."""
-        with no_autocast(x.device.type):
-            return self.read(x, *arguments)
+        """Return the statistics of ``x``, as a tuple."""
+        return self.read(x, *arguments)
 
 
 Tensors = tuple[Tensor, ...]
+Free = list[Tensor]
 Spread = tuple[list[Term], tuple[Tensor | None, ...]]
 
 
@@ -56,7 +57,7 @@ def _read_mean(x: Tensor) -> Tensors:
     return (reduce(torch.mean, x, POSITIONS),)
 
 
-def _spread_mean(x: Tensor, arguments: tuple, statistics: Tensors, gradients: Tensors) -> Spread:
+def _spread_mean(x: Tensor, arguments: tuple, read: Tensors, gradients: Tensors, free: Free) -> Spread:
     return [gradients[0] / _positions(x)], ()
 
 
@@ -68,7 +69,7 @@ def _read_mean_max(x: Tensor) -> Tensors:
     return reduce(torch.mean, x, POSITIONS), reduce(torch.amax, x, POSITIONS)
 
 
-def _spread_mean_max(x: Tensor, arguments: tuple, statistics: Tensors, gradients: Tensors) -> Spread:
+def _spread_mean_max(x: Tensor, arguments: tuple, read: Tensors, gradients: Tensors, free: Free) -> Spread:
     of_mean, of_max = gradients
     where = _argmax_hw(x).flatten(1).unsqueeze(2)  # (N, C, 1)
     return [
@@ -95,7 +96,7 @@ def _read_strips(x: Tensor) -> Tensors:
     return reduce(torch.mean, x, (-1,)), reduce(torch.mean, x, (-2,))
 
 
-def _spread_strips(x: Tensor, arguments: tuple, statistics: Tensors, gradients: Tensors) -> Spread:
+def _spread_strips(x: Tensor, arguments: tuple, read: Tensors, gradients: Tensors, free: Free) -> Spread:
     of_rows, of_columns = gradients
     return [of_rows / x.shape[3], of_columns / x.shape[2]], ()
 
@@ -107,14 +108,19 @@ strips = Statistic(_read_strips, _spread_strips)
 # ------------------------------------------------------------------------------------------------------- over channels
 
 
-def _project(x: Tensor, weight: Tensor) -> Tensor:
-    row = weight.to(x.dtype).reshape(1, 1, -1)  # three dimensions spare matmul a copy of x
-    return (row @ x.flatten(2)).unflatten(2, x.shape[2:])
+def _project(x: Tensor, vectors: Tensor) -> Tensor:
+    """Return ``sum_c vectors * x`` as ``(N, 1, H, W)``, for one vector of C values, or one for each image.
+
+    ``matmul`` would copy the whole map where the vector is a parameter.
+    """
+    rows = vectors.to(x.dtype).reshape(-1, 1, x.shape[1]).expand(x.shape[0], -1, -1)
+    return torch.bmm(rows, x.flatten(2)).unflatten(2, x.shape[2:])
 
 
 def _weigh(x: Tensor, weights: Tensor) -> Tensor:
     """Return ``sum_hw weights * x`` as ``(N, C, 1, 1)``, for weights ``(N, 1, H, W)``."""
-    return (x.flatten(2) @ weights.to(x.dtype).flatten(2).transpose(1, 2)).unsqueeze(3)
+    sums = torch.bmm(weights.to(x.dtype).flatten(2), x.flatten(2).transpose(1, 2))  # (N, 1, C), the faster way round
+    return sums.transpose(1, 2).unsqueeze(3)
 
 
 def _of_projection(x: Tensor, weight: Tensor, gradient: Tensor) -> tuple[Term, Tensor]:
@@ -126,7 +132,7 @@ def _read_projection(x: Tensor, weight: Tensor) -> Tensors:
     return (_project(x, weight),)
 
 
-def _spread_projection(x: Tensor, arguments: tuple, statistics: Tensors, gradients: Tensors) -> Spread:
+def _spread_projection(x: Tensor, arguments: tuple, read: Tensors, gradients: Tensors, free: Free) -> Spread:
     term, of_weight = _of_projection(x, arguments[0], gradients[0])
     return [term], (of_weight,)
 
@@ -139,7 +145,7 @@ def _read_mean_and_projection(x: Tensor, weight: Tensor) -> Tensors:
     return _read_mean(x) + _read_projection(x, weight)
 
 
-def _spread_mean_and_projection(x: Tensor, arguments: tuple, statistics: Tensors, gradients: Tensors) -> Spread:
+def _spread_mean_and_projection(x: Tensor, arguments: tuple, read: Tensors, gradients: Tensors, free: Free) -> Spread:
     term, of_weight = _of_projection(x, arguments[0], gradients[1])
     return [gradients[0] / _positions(x), term], (of_weight,)
 
@@ -154,17 +160,12 @@ def _read_context(x: Tensor, weight: Tensor, bias: Tensor) -> Tensors:
     return _weigh(x, weights), weights
 
 
-def _spread_context(x: Tensor, arguments: tuple, statistics: Tensors, gradients: Tensors) -> Spread:
-    (weight, _), (_, weights), (of_context, of_weights) = arguments, statistics, gradients
-    of_weights = of_weights + _project_each(x, of_context)
+def _spread_context(x: Tensor, arguments: tuple, read: Tensors, gradients: Tensors, free: Free) -> Spread:
+    (weight, _), (_, weights), (of_context, of_weights) = arguments, read, gradients
+    of_weights = of_weights + _project(x, of_context)
     of_logits = weights * (of_weights - (weights * of_weights).sum(POSITIONS, keepdim=True))
     through_logits, of_weight = _of_projection(x, weight, of_logits)
     return [lambda total: total.addcmul_(of_context, weights), through_logits], (of_weight, of_logits.sum().reshape(1))
-
-
-def _project_each(x: Tensor, channels: Tensor) -> Tensor:
-    """Return ``sum_c channels * x`` as ``(N, 1, H, W)``, for channels ``(N, C, 1, 1)``."""
-    return (channels.flatten(2).transpose(1, 2) @ x.flatten(2)).unflatten(2, x.shape[2:])
 
 
 context = Statistic(_read_context, _spread_context)
@@ -172,16 +173,19 @@ context = Statistic(_read_context, _spread_context)
 
 
 def _read_max_mean(x: Tensor, gate: Tensor) -> Tensors:
-    gated = x * like(gate, x)
+    (gate,) = all_like([gate], x)
+    gated = x * gate
     return (torch.cat((reduce(torch.amax, gated, CHANNELS), reduce(torch.mean, gated, CHANNELS)), 1),)
 
 
-def _spread_max_mean(x: Tensor, arguments: tuple, statistics: Tensors, gradients: Tensors) -> Spread:
-    gate = like(arguments[0], x)
-    largest, (of_max, of_mean) = statistics[0][:, :1], gradients[0].split(1, 1)
-    is_largest = (x * gate).eq_(largest)
+def _spread_max_mean(x: Tensor, arguments: tuple, read: Tensors, gradients: Tensors, free: Free) -> Spread:
+    (gate,) = all_like(arguments, x)
+    largest, (of_max, of_mean) = read[0][:, :1], gradients[0].split(1, 1)
+    is_largest = torch.mul(x, gate, out=free.pop() if free else None).eq_(largest)
     of_gated = is_largest.mul_(of_max / reduce(torch.sum, is_largest, CHANNELS)).add_(of_mean / x.shape[1])
-    return [lambda total: total.addcmul_(of_gated, gate)], (reduce(torch.sum, of_gated * x, POSITIONS),)
+    product = of_gated * x
+    free.append(product)
+    return [lambda total: total.addcmul_(of_gated, gate)], (reduce(torch.sum, product, POSITIONS),)
 
 
 max_mean_c = Statistic(_read_max_mean, _spread_max_mean)
@@ -197,16 +201,34 @@ def _wide(x: Tensor) -> Tensor:
 
 
 def _read_similarity(x: Tensor) -> Tensors:
-    wide = _wide(x)
-    mean = reduce(torch.mean, wide, POSITIONS)
-    pixels = wide.flatten(3)  # (N, G, C/G, HW)
-    return ((mean.flatten(3).transpose(2, 3) @ pixels).unflatten(3, x.shape[3:]), mean)
+    with no_autocast(x.device.type):
+        wide = _wide(x)
+        mean = reduce(torch.mean, wide, POSITIONS)
+        if memory_order(x) is None:
+            products = mean.flatten(3).transpose(2, 3) @ wide.flatten(3)  # (N, G, 1, C/G) @ (N, G, C/G, HW)
+        else:
+            products = torch.bmm(_among_all_channels(mean), wide.flatten(1, 2).flatten(2)).unsqueeze(2)
+        return products.unflatten(3, x.shape[3:]), mean
 
 
-def _spread_similarity(x: Tensor, arguments: tuple, statistics: Tensors, gradients: Tensors) -> Spread:
-    (_, mean), (of_similarity, of_mean) = statistics, gradients
-    pixels, weights = _wide(x).flatten(3), of_similarity.flatten(3).transpose(2, 3)  # (N, G, C/G, HW), (N, G, HW, 1)
-    of_mean = of_mean + (pixels @ weights).unsqueeze(4)
+def _among_all_channels(mean: Tensor) -> Tensor:
+    """Return each group's values at its own channels and 0 at all others, ``(N, G, C/G, 1, 1)`` -> ``(N, G, C)``.
+
+    In a channels-last map the channels of a group do not form a matrix of their own; a product with all channels is
+    much faster than copying it.
+    """
+    return torch.diag_embed(mean.flatten(2).transpose(1, 2), dim1=1, dim2=2).flatten(2)
+
+
+def _spread_similarity(x: Tensor, arguments: tuple, read: Tensors, gradients: Tensors, free: Free) -> Spread:
+    (_, mean), (of_similarity, of_mean) = read, gradients
+    wide, weights = _wide(x), of_similarity.flatten(3)  # (N, G, 1, HW)
+    if memory_order(x) is None:
+        sums = (weights @ wide.flatten(3).transpose(2, 3)).transpose(2, 3)  # (N, G, C/G, 1)
+    else:
+        by_channel = torch.bmm(weights.flatten(1, 2), wide.flatten(1, 2).flatten(2).transpose(1, 2))  # (N, G, C)
+        sums = by_channel.unflatten(2, x.shape[1:3]).diagonal(dim1=1, dim2=2).transpose(1, 2).unsqueeze(3)
+    of_mean = of_mean + sums.unsqueeze(4)
     of_similarity, mean = of_similarity.to(x.dtype), mean.to(x.dtype)
     return [(of_mean / _positions(x)).to(x.dtype), lambda total: total.addcmul_(mean, of_similarity)], ()
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from yolo_attn.blocks._common import (
     INITS,
     Init,
+    as_map,
     batch_norm,
     check_choice,
     check_int,
@@ -91,7 +92,7 @@ class CBAM(nn.Module):
     def _channel_gate(self, mean: Tensor, largest: Tensor) -> Tensor:
         pooled = torch.stack((mean, largest)).flatten(2)  # (2, N, C): one pass through the shared layers
         of_mean, of_max = self.excite(torch.relu(self.squeeze(pooled)))
-        return gate(of_mean + of_max, self.scale)[:, :, None, None]  # (N, C, 1, 1)
+        return as_map(gate(of_mean + of_max, self.scale))  # (N, C, 1, 1)
 
     def _spatial_gate(self, pooled: Tensor) -> Tensor:
         return gate(batch_norm(self.conv(pooled), self.norm), self.scale)  # (N, 1, H, W)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from yolo_attn.blocks._common import (
     INITS,
     Init,
+    as_map,
     check_choice,
     check_int,
     check_number,
@@ -84,7 +85,7 @@ class ECA(nn.Module):
 
     def _gates(self, mean: Tensor) -> tuple[Tensor]:
         z = self.conv(mean.flatten(1).unsqueeze(1)).squeeze(1)  # (N, C)
-        return (gate(z, self.scale)[:, :, None, None],)  # (N, C, 1, 1)
+        return (as_map(gate(z, self.scale)),)  # (N, C, 1, 1)
 
     def extra_repr(self) -> str:
         """Show what the submodules do not."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from yolo_attn.blocks._common import (
@@ -20,6 +21,7 @@ from yolo_attn.blocks._common import (
     gate,
     gate_scale,
     group_norm,
+    is_traced,
     largest_divisor,
     warn_once,
 )
@@ -105,7 +107,11 @@ class ELA(nn.Module):
         return recalibrate(x, strips, self._gates)
 
     def _gates(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        return self._gate(rows.squeeze(3)).unsqueeze(3), self._gate(columns.squeeze(2)).unsqueeze(2)
+        rows, columns = rows.squeeze(3), columns.squeeze(2)  # (N, C, H), (N, C, W)
+        if is_traced() or rows.shape != columns.shape:
+            return self._gate(rows).unsqueeze(3), self._gate(columns).unsqueeze(2)
+        both = self._gate(torch.cat((rows, columns)))  # of a square map in one go
+        return both[: len(rows)].unsqueeze(3), both[len(rows) :].unsqueeze(2)
 
     def _gate(self, strip: Tensor) -> Tensor:
         return gate(group_norm(self.conv(strip), self.norm), self.scale)  # (N, C, length)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from yolo_attn.blocks._common import (
     INITS,
     Init,
+    as_map,
     check_choice,
     check_int,
     gate,
@@ -116,7 +117,7 @@ class GC(nn.Module):
             smalls.append(gate(self.mul_transform(context), self.scale))
         if self.add_transform is not None:
             smalls.append(self.add_transform(context))
-        return tuple(small[:, :, None, None] for small in smalls)
+        return tuple(as_map(small) for small in smalls)
 
     def extra_repr(self) -> str:
         """Show what the submodules do not."""

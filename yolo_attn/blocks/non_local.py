@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from yolo_attn.blocks._common import (
     INITS,
     Init,
+    as_map,
     check_choice,
     check_int,
     is_traced,
@@ -154,7 +155,7 @@ class SNL(nn.Module):
         return recalibrate(x, context, self._term, self.mask.weight, self.mask.bias, write=add)
 
     def _term(self, context: Tensor, _: Tensor) -> tuple[Tensor]:
-        return (F.linear(context.flatten(1), self.value.weight.flatten(1), self.value.bias)[:, :, None, None],)
+        return (as_map(F.linear(context.flatten(1), self.value.weight.flatten(1), self.value.bias)),)
 
     def extra_repr(self) -> str:
         """Show what the submodules do not."""

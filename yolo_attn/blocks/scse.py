@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from yolo_attn.blocks._common import (
     INITS,
     Init,
+    as_map,
     check_bool,
     check_choice,
     check_int,
@@ -76,7 +77,7 @@ class CSE(nn.Module):
     def gates(self, mean: Tensor) -> tuple[Tensor]:
         """Return the gate ``(N, C, 1, 1)`` for the means ``(N, C, 1, 1)``."""
         z = self.excite(torch.relu(self.squeeze(mean.flatten(1))))  # (N, C)
-        return (gate(z, self.scale)[:, :, None, None],)
+        return (as_map(gate(z, self.scale)),)
 
     def extra_repr(self) -> str:
         """Show what the submodules do not."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from yolo_attn.blocks._common import (
     INITS,
     Init,
+    as_map,
     check_bool,
     check_choice,
     check_int,
@@ -73,7 +74,7 @@ class SE(nn.Module):
 
     def _gates(self, mean: Tensor) -> tuple[Tensor]:
         z = torch.relu(self.squeeze(mean.flatten(1)))  # (N, hidden)
-        return (gate(self.excite(z), self.scale)[:, :, None, None],)  # (N, C, 1, 1)
+        return (as_map(gate(self.excite(z), self.scale)),)  # (N, C, 1, 1)
 
     def extra_repr(self) -> str:
         """Show what the submodules do not."""
