@@ -63,8 +63,8 @@ class SGE(nn.Module):
     def attention(self, x: Tensor) -> Tensor:
         """Return the gate of each group ``(N, G, H, W)``, in (0, 1), with ``init="identity"`` in (0, 2)."""
         t = group_similarity(x, self.groups)  # (N, G, H, W)
-        unbiased = bool(x.shape[2] * x.shape[3] > 1)  # of a single position the biased deviation, which is 0
-        std = t.std((2, 3), keepdim=True, unbiased=unbiased)  # (N, G, 1, 1)
+        correction = 1 if x.shape[2] * x.shape[3] > 1 else 0  # of a single position the biased deviation, which is 0
+        std = t.std((2, 3), keepdim=True, correction=correction)  # (N, G, 1, 1)
         t = (t - t.mean((2, 3), keepdim=True)) / (std + _EPS)
         return gate(t * self.weight[:, None, None] + self.bias[:, None, None], self.scale)
 
