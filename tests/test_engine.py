@@ -246,12 +246,6 @@ def test_a_model_that_turns_into_an_rtdetr_keeps_weights_too():
     assert isinstance(ya.YOLO("rtdetr-l.yaml", task="detect"), engine.KeepsWeights)
 
 
-def test_the_blocks_compile_without_a_graph_break():
-    for name, cls in ya.ATTENTION_BLOCKS.items():
-        block = torch.compile(cls(16), fullgraph=True, backend="eager")
-        assert block(torch.rand(2, 16, 8, 8)).shape == (2, 16, 8, 8), name
-
-
 @pytest.mark.parametrize("settings", [{"pretrained": "none.pt"}, {"data": "none.yaml"}])
 def test_what_is_missing_is_said_before_anything_is_written(settings, scenes, tmp_path):
     model = ya.YOLO("yolo11n-ela.yaml")

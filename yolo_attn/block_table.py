@@ -1,24 +1,46 @@
-"""The table of blocks: name, paper, map, hyper-parameters, parameters at 256 channels, other names."""
+"""The table of blocks: name, paper, map, hyper-parameters, parameters, other names.
+
+What it says of the shipped blocks is stored in a file, so that nobody waits for torch to read it; a user's registered
+blocks are described when asked for.
+"""
 
 from __future__ import annotations
 
-import inspect
+import functools
 import json
-import re
-import typing
+from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Any
 
-import torch
-
-from yolo_attn.registry import aliases_of, registered
-from yolo_attn.schema import hyper_parameters
+from yolo_attn import registry
+from yolo_attn.errors import YoloAttnError, one_of
 
 CHANNELS = 256
+STORED = Path(__file__).with_name("block_facts.json")
+"""What the shipped blocks say of themselves; written by ``python tools/make_block_table.py``."""
 
 
 def describe_blocks() -> list[dict[str, Any]]:
-    """Describe every registered block; all of it is read off the classes themselves."""
-    return [_describe(name, cls) for name, cls in registered().items()]
+    """Describe every registered block: name, paper, link, map, parameters, hyper-parameters, aliases."""
+    table = []
+    for name in registry.names():
+        facts = _facts_of(name)
+        hyper = ", ".join(f"{word}={default}" for word, default in facts["hyper_parameters"].items())
+        table.append({**facts, "hyper_parameters": hyper, "aliases": registry.aliases_of(name)})
+    return table
+
+
+def check_spelling(blocks: Iterable[str], hyper: Collection[str]) -> None:
+    """Refuse an unknown block, or a hyper-parameter that a shipped block does not have, without importing torch.
+
+    Raises:
+        YoloAttnError: If there is one; the message names the nearest.
+    """
+    for name in map(registry.canonical, blocks):
+        allowed = _stored(name)["hyper_parameters"] if _stored(name) else hyper
+        for word in hyper:
+            if word not in allowed:
+                raise YoloAttnError(f"{name}: {one_of('hyper-parameter', word, allowed)}")
 
 
 def as_json() -> str:
@@ -55,40 +77,18 @@ def as_markdown() -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
 
-def _describe(name: str, cls: type) -> dict[str, Any]:
-    block = cls(CHANNELS)
-    title, link = _paper(name, cls)
-    return {
-        "name": name,
-        "paper": title,
-        "link": link,
-        "map": _map_shape(block),
-        "parameters": sum(p.numel() for p in block.parameters()),
-        "hyper_parameters": ", ".join(f"{p.name}={_default(p)}" for p in hyper_parameters(cls).values()),
-        "aliases": aliases_of(name),
-    }
+def _facts_of(name: str) -> dict[str, Any]:
+    if stored := _stored(name):
+        return stored
+    from yolo_attn.block_facts import describe
+
+    return describe(name, registry.resolve(name)[1], CHANNELS)
 
 
-def _paper(name: str, cls: type) -> tuple[str, str]:
-    """Return title and link from the module's docstring: the entry that begins with the block's name, or the first."""
-    text = " ".join((inspect.getdoc(inspect.getmodule(cls)) or "").split())
-    entries = re.findall(r'(\w*): [^":]*"([^"]+)", [^"]*?(https://\S+)', text)
-    entries.sort(key=lambda entry: entry[0] != name)
-    return entries[0][1:] if entries else ("", "")
+def _stored(name: str) -> dict[str, Any] | None:
+    return _read_stored().get(name) if registry.holds_shipped(name) else None
 
 
-def _map_shape(block: torch.nn.Module) -> str:
-    if not hasattr(block, "attention"):
-        return ""
-    letters = {1: "1", CHANNELS: "C", 6: "H", 5: "W", 30: "HW", 8: "G", 2: "N"}
-    with torch.no_grad():
-        maps = block.eval().attention(torch.rand(2, CHANNELS, 6, 5))
-    maps = maps if isinstance(maps, tuple) else (maps,)
-    return ", ".join("(" + ", ".join(letters.get(n, str(n)) for n in m.shape) + ")" for m in maps)
-
-
-def _default(parameter: inspect.Parameter) -> str:
-    if parameter.default is inspect.Parameter.empty:
-        return "?"
-    choices = typing.get_args(parameter.annotation) if not isinstance(parameter.annotation, str) else ()
-    return "|".join(map(str, choices)) if choices else str(parameter.default)
+@functools.cache
+def _read_stored() -> dict[str, dict[str, Any]]:
+    return {facts["name"]: facts for facts in json.loads(STORED.read_text(encoding="utf-8"))}

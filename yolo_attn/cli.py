@@ -77,7 +77,7 @@ def _blocks(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, in
 
 
 def _insert(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
-    from yolo_attn.model_yaml import insert
+    from yolo_attn.block_table import check_spelling
 
     blocks, places = arguments.block, arguments.at or [None]
     if len(places) not in (1, len(blocks)):
@@ -87,6 +87,9 @@ def _insert(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, in
     places = places * len(blocks) if len(places) == 1 else places
     pairs = list(zip(blocks, places, strict=True))
     hyper = _key_values(trailing)
+    check_spelling(blocks, hyper)  # before torch is imported, which takes seconds
+    from yolo_attn.model_yaml import insert
+
     made = insert(arguments.base, pairs, inside=arguments.inside, **hyper)
     if "init" not in hyper:
         print(

@@ -86,9 +86,6 @@ class PlainControl(nn.Module):
         return f"{self.channels}, like={self.like}"
 
 
-CONTROLS = {cls.__name__: cls for cls in (IdentityControl, PlainControl)}
-
-
 def control_of(model: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """Return a model dict in which controls stand in for the attention.
 

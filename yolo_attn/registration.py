@@ -19,7 +19,6 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
-import importlib.abc
 import importlib.util
 import inspect
 import sys
@@ -251,8 +250,11 @@ def install() -> None:
         sys.meta_path.insert(0, _AfterImport())
 
 
-class _AfterImport(importlib.abc.MetaPathFinder):
-    """Runs ``_patch`` once Ultralytics' model module has been imported."""
+class _AfterImport:
+    """Import finder that runs ``_patch`` once Ultralytics' model module has been imported.
+
+    Not derived from ``importlib.abc.MetaPathFinder``: importing that takes longer than everything else here.
+    """
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
         if fullname != _TASKS:

@@ -27,8 +27,11 @@ SHIPPED_ALIASES = {
 }
 """Other names of the shipped blocks, as tutorials use them."""
 
+CONTROLS = ("IdentityControl", "PlainControl")
+"""What comparisons put in a block's place: classes of :mod:`yolo_attn.controls`, and names that a row may have."""
+
 _blocks: dict[str, type[nn.Module]] = {}
-_aliases: dict[str, str] = {}
+_aliases = {alias: name for name, aliases in SHIPPED_ALIASES.items() for alias in aliases}
 
 
 def registered() -> dict[str, type[nn.Module]]:
@@ -43,14 +46,39 @@ def aliases_of(name: str) -> tuple[str, ...]:
 
 def row_blocks() -> dict[str, type[nn.Module]]:
     """Return everything that a row may name: the registered blocks, and the controls they are compared with."""
-    from yolo_attn.controls import CONTROLS
+    from yolo_attn import controls
 
-    return {**_loaded(), **CONTROLS}
+    return {**_loaded(), **{name: getattr(controls, name) for name in CONTROLS}}
+
+
+def names() -> list[str]:
+    """Return the YAML names of the registered blocks, in order; while those are the shipped ones, without torch."""
+    return list(_blocks or SHIPPED_ALIASES)
+
+
+def holds_shipped(name: str) -> bool:
+    """Tell whether a YAML name stands for the shipped block of that name; a user may have replaced it."""
+    if not _blocks:
+        return name in SHIPPED_ALIASES
+    from yolo_attn.blocks import ATTENTION_BLOCKS
+
+    return name in ATTENTION_BLOCKS and _blocks.get(name) is ATTENTION_BLOCKS[name]
 
 
 def is_known(name: str) -> bool:
     """Tell whether a name or alias belongs to a registered block or a control."""
-    return name in row_blocks() or name in _aliases
+    return name in _aliases or name in CONTROLS or name in names()
+
+
+def canonical(name: str) -> str:
+    """Return the YAML name of a block given by its name or an alias.
+
+    Raises:
+        YoloAttnError: If there is no such block; the message names the nearest.
+    """
+    if not is_known(name):
+        raise YoloAttnError(unknown_block(name))
+    return _aliases.get(name, name)
 
 
 def resolve(name: str) -> tuple[str, type[nn.Module]]:
@@ -59,15 +87,13 @@ def resolve(name: str) -> tuple[str, type[nn.Module]]:
     Raises:
         YoloAttnError: If there is no such block; the message names the nearest.
     """
-    if not is_known(name):
-        raise YoloAttnError(unknown_block(name))
-    canonical = _aliases.get(name, name)
-    return canonical, row_blocks()[canonical]
+    name = canonical(name)
+    return name, row_blocks()[name]
 
 
 def unknown_block(name: str, also: Iterable[str] = ()) -> str:
     """Say that no block has this name, and which is nearest among the blocks, their aliases and ``also``."""
-    return one_of("block", name, _loaded(), also=[*_aliases, *also])
+    return one_of("block", name, names(), also=[*_aliases, *also])
 
 
 def add(name: str, cls: type[nn.Module], aliases: Iterable[str] = ()) -> None:
@@ -127,5 +153,4 @@ def _loaded() -> dict[str, type[nn.Module]]:
         from yolo_attn.blocks import ATTENTION_BLOCKS
 
         _blocks.update(ATTENTION_BLOCKS)
-        _aliases.update({alias: name for name, aliases in SHIPPED_ALIASES.items() for alias in aliases})
     return _blocks

@@ -125,9 +125,9 @@ def write(
     out: str | Path, say: Say = lambda line: None, replicates: int = REPLICATES, ap: str = "ultralytics"
 ) -> dict[str, Any]:
     """Write ``results.json`` and the report made from it into a comparison's folder; return what it holds."""
-    from yolo_attn.report import files
-
     summary = summarize(out, replicates, say, ap)
+    from yolo_attn.report import files  # what draws loads once there is something to draw
+
     write_json(Path(out) / RESULTS, summary)
     files.render(summary, Path(out))
     return summary

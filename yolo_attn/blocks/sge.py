@@ -73,8 +73,8 @@ class SGE(nn.Module):
 
     def _gates(self, similarity: Tensor, _: Tensor) -> tuple[Tensor]:
         t = similarity.flatten(2)  # (N, G, HW)
-        unbiased = bool(t.shape[2] > 1)  # of a single position the biased deviation, which is 0
-        std = t.std(2, keepdim=True, unbiased=unbiased)  # (N, G, 1)
+        correction = 1 if t.shape[2] > 1 else 0  # of a single position the biased deviation, which is 0
+        std = t.std(2, keepdim=True, correction=correction)  # (N, G, 1)
         t = (t - t.mean(2, keepdim=True)) / (std + _EPS)
         t = t * self.weight[:, None] + self.bias[:, None]
         return (gate(t, self.scale).unflatten(2, similarity.shape[2:]),)  # (N, G, 1, H, W)
