@@ -35,7 +35,7 @@ def test_help_and_version_need_no_torch():
     code = "import sys; from yolo_attn.cli import main; sys.exit(main(['--help']) or 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for verb in (*cli.HOST_VERBS, "blocks", "insert", "subset", "compare", "demo", "report"):
+    for verb in (*cli.HOST_VERBS, "blocks", "insert", "subset", "compare", "bench", "demo", "report"):
         assert verb in done.stdout
     done = run("--version")
     assert (done.returncode, done.stdout.strip()) == (0, f"yolo-attn {ya.__version__}")
@@ -200,7 +200,7 @@ def test_a_defect_keeps_its_traceback(monkeypatch):
 
 
 def test_the_tools_are_the_commands():
-    for tool in ("train", "compare", "make_subset", "insert"):
+    for tool in ("train", "compare", "make_subset", "insert", "benchmark"):
         text = (ROOT / "tools" / f"{tool}.py").read_text()
         assert len(text.splitlines()) <= 15
         done = subprocess.run(

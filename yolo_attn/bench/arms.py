@@ -188,9 +188,8 @@ def _add_eager(arms: Arms, name: str, module: nn.Module, inputs: Inputs, case: C
         arms.memory[name] = {"x": kept.x, "maps": kept.maps, "peak_maps": peak_maps(run, x)}
 
 
-def add_compiled(
-    arms: Arms, name: str, module: nn.Module, inputs: Inputs, case: Case, why_not: str | None
-) -> None:
+def add_compiled(arms: Arms, name: str, module: nn.Module, inputs: Inputs, case: Case, why_not: str | None) -> None:
+    """Enter a module compiled, with the seconds of its first call, or why it is left out."""
     compiled = f"{name} compiled"
     if why_not:
         arms.left_out[compiled] = why_not
@@ -208,7 +207,7 @@ def _try(arms: Arms, name: str, make: Callable[[], Function], runs: int = 1) -> 
         run()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-    except Exception as error:  # noqa: BLE001 - compilers and foreign kernels raise anything
+    except Exception as error:  # compilers and foreign kernels raise anything
         arms.left_out[name] = reason(error)
         gc.collect()
         if torch.cuda.is_available():

@@ -48,7 +48,7 @@ def kept_for_backward(module: nn.Module, x: Tensor) -> Kept:
 
 
 def peak_maps(run: Callable[[], object], x: Tensor) -> float | None:
-    """Run a function and return the most memory it took on a CUDA device, as a multiple of ``x``; elsewhere ``None``."""
+    """Run a function and return the most memory it took on a CUDA device, in multiples of ``x``; elsewhere ``None``."""
     if x.device.type != "cuda":
         return None
     run()  # what stays allocated after a first pass, such as workspaces, is not the pass's

@@ -17,6 +17,15 @@ BASE, CONTROL = "base", "identity control"
 AT = "neck:P3,P4,P5"
 
 
+def check(base: str) -> None:
+    """Make sure that a base model is there and has a neck, before anything is measured.
+
+    Raises:
+        YoloAttnError: If not.
+    """
+    insert(base, "SE", at=AT)
+
+
 def write_models(base: str, blocks: Sequence[str], folder: Path) -> dict[str, Path]:
     """Write the YAMLs of a base model, of its identity control, and of the base with each block, and return them.
 

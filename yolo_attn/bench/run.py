@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
-from yolo_attn import speed, timing
+from yolo_attn import timing
 from yolo_attn.bench import arms, compiling, models, timm_blocks
 from yolo_attn.bench.budget import Budget
 from yolo_attn.bench.cases import Case, ModelCase, Request, as_dict, cases_of
 from yolo_attn.bench.floor import copy_rates, floor_ms
 from yolo_attn.bench.raw import Record
 from yolo_attn.env import environment
-from yolo_attn.errors import YoloAttnError
+from yolo_attn.errors import YoloAttnError, one_of
 
 NO_TIME = "no time"
 AT_LEAST_ROUNDS, MOST_ROUNDS = 7, 200
@@ -54,8 +54,6 @@ def find_device(text: str | None) -> str:
     Raises:
         YoloAttnError: If there is no such device.
     """
-    from yolo_attn.errors import one_of
-
     there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0))]
     if text is None:
         return there[min(1, len(there) - 1)]
@@ -139,7 +137,9 @@ class _Bench:
         except torch.cuda.OutOfMemoryError as error:
             yield _left_out(case, None, arms.reason(error))
             return
-        yield from self._timed(case, group, functions, {"imgsz": self.request.imgsz}, {}, len(functions))
+        yield from self._timed(
+            case, group, functions, {"imgsz": self.request.imgsz, "arms": list(functions)}, {}, len(functions)
+        )
 
     # --- times --------------------------------------------------------------------------------------------------------
     def _timed(

@@ -1,4 +1,4 @@
-"""timm's blocks beside ours: where there is one, whether it computes the same, and our weights in it. timm is optional."""
+"""timm's blocks beside ours: where there is one, whether it computes the same, with our weights. timm is optional."""
 
 from __future__ import annotations
 
@@ -90,9 +90,7 @@ def _cbam(block: blocks.CBAM) -> nn.Module:
     from timm.layers.cbam import CbamModule
 
     size = block.conv.kernel_size[0]
-    made = CbamModule(
-        block.channels, rd_channels=block.squeeze.out_features, spatial_kernel_size=size, mlp_bias=True
-    )
+    made = CbamModule(block.channels, rd_channels=block.squeeze.out_features, spatial_kernel_size=size, mlp_bias=True)
     made.spatial.conv.bn.momentum = block.norm.momentum
     return made
 
