@@ -188,9 +188,8 @@ def _parser() -> argparse.ArgumentParser:
         "--json", action="store_true", help="print JSON: new rows, changed rows, and where each row is now"
     )
 
-    subset = _verb(
-        verbs, "subset", subset_command.run, "turn a detection set, or a well-chosen part of it, into a YOLO set"
-    )
+    says = "turn a detection set, or a well-chosen part of it, into a YOLO set"
+    subset_command.add_flags(_verb(verbs, "subset", subset_command.run, says))
 
     compare = _verb(verbs, "compare", _compare, "train models by one recipe and say what the differences are worth")
     compare.add_argument(

@@ -169,7 +169,8 @@ def training_step(model: torch.nn.Module, imgsz: int, batch: int, device: str, a
         parameter.requires_grad_(".dfl" not in name)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=1e-6, momentum=0.9, nesterov=True)
-    scaler = torch.amp.GradScaler(enabled=amp) if hasattr(torch.amp, "GradScaler") else _old_scaler(amp)
+    scalers = torch.amp if hasattr(torch.amp, "GradScaler") else torch.cuda.amp  # the second before torch 2.3
+    scaler = scalers.GradScaler(init_scale=128.0, enabled=amp)  # so small that no step is left out for an overflow
     images = _images_with_boxes(imgsz, batch, device)
 
     def step() -> None:
@@ -194,10 +195,6 @@ def _images_with_boxes(imgsz: int, batch: int, device: str, each: int = 4) -> di
         "batch_idx": torch.arange(batch).repeat_interleave(each).float(),
     }
     return {name: values.to(device) for name, values in content.items()}
-
-
-def _old_scaler(amp: bool) -> torch.cuda.amp.GradScaler:
-    return torch.cuda.amp.GradScaler(enabled=amp)  # before torch 2.3
 
 
 def strip(checkpoint: Path, to: Path) -> Path:

@@ -42,13 +42,15 @@ class Arms:
     """What is timed against each other in one case.
 
     Attributes:
+        device: Torch device.
         functions: By name; each runs its implementation on the next input.
         runs_per_call: How often a function runs its implementation, where not once.
         left_out: By name, why an implementation is not there.
         memory: By name, what is kept for the backward pass and the peak, in multiples of the input.
-        first_call_s: By name, the seconds of the first call of what is compiled.
+        first_call_s: By name, the seconds of its first call, which compiles what is to be compiled.
     """
 
+    device: str
     functions: dict[str, Function] = field(default_factory=dict)
     runs_per_call: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -69,10 +71,10 @@ def build(
         cuda_graphs: Whether to capture forward passes too.
     """
     inputs = make_inputs(case, device)
-    arms = Arms()
+    arms = Arms(device)
     if "floor" in against and not device.startswith("cuda"):
         arms.functions["floor"] = floor_function(*inputs, case.pass_)
-    modules = _modules(case, device, against, arms)
+    modules = _modules(case, against, arms)
     for name, module in modules.items():
         _add_eager(arms, name, module, inputs, case)
     modules = {name: module for name, module in modules.items() if name in arms.functions and name != "timm"}
@@ -115,13 +117,17 @@ def function_of(module: Callable[[Tensor], Tensor], parameters: list[Tensor], in
     return _training(module, parameters, inputs) if pass_ == "training" else _forward(module, inputs.xs)
 
 
-def pairs_bytes(case: Case, module: nn.Module) -> int:
-    """Return about how many bytes of matrices of all pairs of positions a module holds at a time; 0 for most."""
-    if not (isinstance(module, tutorial.TutorialNL) or type(module).__name__ == "NonLocalAttn"):
-        return 0
+def why_too_large(case: Case, module: nn.Module, device: str) -> str | None:
+    """Say why a module is not to be tried on the CPU, if it holds matrices of all pairs of positions that large."""
+    whole_matrices = isinstance(module, tutorial.TutorialNL) or type(module).__name__ == "NonLocalAttn"
+    if not whole_matrices or device.startswith("cuda"):
+        return None
     matrices = 4 if case.pass_ == "training" else 2  # before and after the softmax, and the gradient of each
     images, _, height, width = case.shape
-    return matrices * images * (height * width) ** 2 * TORCH_DTYPES[case.dtype].itemsize
+    needed = matrices * images * (height * width) ** 2 * TORCH_DTYPES[case.dtype].itemsize
+    if needed <= LARGEST_ON_CPU:
+        return None
+    return f"holds {needed / 2**30:.1f} GiB of pairwise weights, on the CPU the limit is {LARGEST_ON_CPU / 2**30:.0f}"
 
 
 # --- what a function does ---------------------------------------------------------------------------------------------
@@ -164,11 +170,11 @@ def _graph(module: nn.Module, xs: list[Tensor]) -> Function:
 
 
 # --- what can be had --------------------------------------------------------------------------------------------------
-def _modules(case: Case, device: str, against: tuple[str, ...], arms: Arms) -> dict[str, nn.Module]:
+def _modules(case: Case, against: tuple[str, ...], arms: Arms) -> dict[str, nn.Module]:
     made = {}
     for name in ("ours", *(name for name in ("tutorial", "timm") if name in against)):
         try:
-            module = make_module(case, name, device)
+            module = make_module(case, name, arms.device)
         except (ImportError, ValueError) as error:
             arms.left_out[name] = reason(error)
             continue
@@ -179,8 +185,8 @@ def _modules(case: Case, device: str, against: tuple[str, ...], arms: Arms) -> d
 
 def _add_eager(arms: Arms, name: str, module: nn.Module, inputs: Inputs, case: Case) -> None:
     x = inputs.xs[0]
-    if x.device.type == "cpu" and (needed := pairs_bytes(case, module)) > LARGEST_ON_CPU:
-        arms.left_out[name] = f"holds {needed / 2**30:.1f} GiB of pairwise weights, above the limit of 2 GiB on the CPU"
+    if why := why_too_large(case, module, arms.device):
+        arms.left_out[name] = why
         return
     run = function_of(module, list(module.parameters()), inputs, case.pass_)
     if _try(arms, name, lambda: run) and case.pass_ == "training":
@@ -195,25 +201,24 @@ def add_compiled(arms: Arms, name: str, module: nn.Module, inputs: Inputs, case:
         arms.left_out[compiled] = why_not
         return
     run = function_of(torch.compile(module), list(module.parameters()), inputs, case.pass_)
-    began = time.perf_counter()
-    if _try(arms, compiled, lambda: run):
-        arms.first_call_s[compiled] = time.perf_counter() - began
+    _try(arms, compiled, lambda: run)
 
 
 def _try(arms: Arms, name: str, make: Callable[[], Function], runs: int = 1) -> bool:
     """Make a function, call it once, and enter it, or else why it failed: whatever that was, the others go on."""
+    began = time.perf_counter()
     try:
         run = make()
         run()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        if arms.device.startswith("cuda"):
+            torch.cuda.synchronize(arms.device)
     except Exception as error:  # compilers and foreign kernels raise anything
         arms.left_out[name] = reason(error)
         gc.collect()
-        if torch.cuda.is_available():
+        if arms.device.startswith("cuda"):
             torch.cuda.empty_cache()
         return False
-    arms.functions[name] = run
+    arms.functions[name], arms.first_call_s[name] = run, time.perf_counter() - began
     if runs > 1:
         arms.runs_per_call[name] = runs
     return True

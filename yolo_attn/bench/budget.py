@@ -13,12 +13,11 @@ class Budget:
 
     Args:
         seconds: All there is; ``math.inf`` for no limit.
-        expected: Seconds that one thing of any kind takes before one of its kind was seen.
         clock: Seconds.
     """
 
-    def __init__(self, seconds: float = math.inf, expected: float = 2.0, clock: Callable[[], float] = time.monotonic):
-        self._clock, self._expected = clock, expected
+    def __init__(self, seconds: float = math.inf, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
         self._ends = clock() + seconds
         self._taken: dict[str, float] = {}
 
@@ -27,9 +26,14 @@ class Budget:
         """Seconds that are left, at least 0."""
         return max(self._ends - self._clock(), 0.0)
 
-    def allows(self, kind: str) -> bool:
-        """Tell whether one more of a kind will end in time, if it takes as long as the longest of its kind so far."""
-        return self.left > self._taken.get(kind, self._expected)
+    def allows(self, kind: str, expected: float) -> bool:
+        """Tell whether one more of a kind will end in time, if it takes as long as the longest of its kind so far.
+
+        Args:
+            kind: What takes about as long, one as the other.
+            expected: Seconds that one takes before any of its kind was seen.
+        """
+        return self.left > self._taken.get(kind, expected)
 
     @contextlib.contextmanager
     def spending(self, kind: str) -> Iterator[None]:

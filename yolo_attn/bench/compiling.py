@@ -18,7 +18,7 @@ from unittest import mock
 
 import torch
 
-from yolo_attn.bench.arms import Arms, add_compiled, make_inputs, make_module
+from yolo_attn.bench.arms import Arms, add_compiled, make_inputs, make_module, why_too_large
 from yolo_attn.bench.cases import Case
 
 NOT_IN_TIME = "compiling did not end in the time for it"
@@ -65,6 +65,7 @@ def compile_all(
     """
     if not jobs:
         return {}
+    say(f"compiling {len(jobs)} blocks, {processes} at a time")
     outcomes: dict[Job, Outcome] = {}
     ends = time.monotonic() + seconds
     threads = torch.get_num_threads()
@@ -81,7 +82,7 @@ def compile_all(
     for choice in Path(os.environ[_FOLDER]).rglob("*.best_config"):
         choice.unlink()
     done = sum(outcome.why_not is None for outcome in outcomes.values())
-    say(f"compiled {done} of {len(jobs)} in {seconds - ends + time.monotonic():.0f} s, {processes} at a time")
+    say(f"compiled {done} of {len(jobs)} in {seconds - ends + time.monotonic():.0f} s")
     return outcomes
 
 
@@ -92,10 +93,11 @@ def _start(threads: int, device: str) -> None:
 
 def _compile(job: Job, device: str) -> Outcome:
     torch._dynamo.reset()
-    arms = Arms()
+    arms = Arms(device)
     try:
         module = make_module(job.case, job.implementation, device)
-        add_compiled(arms, "it", module, make_inputs(job.case, device, buffers=1), job.case, None)
+        why_not = why_too_large(job.case, module, device)
+        add_compiled(arms, "it", module, make_inputs(job.case, device, buffers=1), job.case, why_not)
     except Exception as error:  # it is said why, and the next one is tried
         return Outcome(None, f"{type(error).__name__}: {error}")
     return Outcome(arms.first_call_s.get("it compiled"), arms.left_out.get("it compiled"))

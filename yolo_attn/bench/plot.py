@@ -38,7 +38,8 @@ def draw(summary: Summary) -> Figure | None:
         grid = figure.subplots(len(passes), len(shapes), squeeze=False, sharex=True, sharey=True)
         for row, pass_ in zip(grid, passes, strict=True):
             for axes, shape in zip(row, shapes, strict=True):
-                _draw_panel(axes, [b for b in blocks if (b["shape"], b["pass"]) == (shape, pass_)], names)
+                panel = [block for block in blocks if (block["shape"], block["pass"]) == (shape, pass_)]
+                _draw_panel(axes, panel, names)
                 axes.set_title(f"{shape}, {pass_}")
         for axes in grid[-1]:
             axes.set_xlabel("time over the floor")
@@ -64,7 +65,11 @@ def _draw_panel(axes: Axes, blocks: list[dict[str, Any]], names: list[str]) -> N
             low, middle, high = (block["times"][name][key] / floor for key in ("p5_ms", "median_ms", "p95_ms"))
             y = at + _shift(name)
             axes.plot([low, high], [y, y], color=colour, linewidth=1, alpha=0.5)
-            axes.plot(middle, y, marker, color=colour, markersize=5, markeredgecolor="white", markeredgewidth=0.5)
+            hollow = name == "timm" and not block["timm_is_same"]
+            inside, edge = ("white", colour) if hollow else (colour, "white")
+            axes.plot(
+                middle, y, marker, markersize=5, markerfacecolor=inside, markeredgecolor=edge, markeredgewidth=0.7
+            )
     axes.axvline(1, color="#444444", linewidth=1, linestyle="--", zorder=1.5)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(_TICKS))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -17,13 +16,14 @@ from yolo_attn.bench.budget import Budget
 from yolo_attn.bench.cases import Case, ModelCase, Request, as_dict, cases_of
 from yolo_attn.bench.floor import copy_rates, floor_ms
 from yolo_attn.bench.raw import Record
-from yolo_attn.env import environment
+from yolo_attn.env import cores, environment
 from yolo_attn.errors import YoloAttnError, one_of
 
 NO_TIME = "no time"
 AT_LEAST_ROUNDS, MOST_ROUNDS = 7, 200
 COMPILE_SECONDS, COMPILE_SHARE = 1200.0, 0.3
 _AFTERWARDS_SECONDS = 15.0  # of the total: writing tables and the plot
+_BUILDING_SECONDS = 1.0  # one block or one model, roughly
 
 Say = Callable[[str], None]
 
@@ -38,7 +38,7 @@ def records(request: Request, say: Say = lambda line: None, budget: Budget | Non
     """
     if budget is None:
         seconds = request.minutes * 60 - _AFTERWARDS_SECONDS if request.minutes else float("inf")
-        budget = Budget(seconds, expected=request.seconds + 1)
+        budget = Budget(seconds)
     if request.threads:
         torch.set_num_threads(request.threads)
     if request.on_cuda:
@@ -80,12 +80,16 @@ class _Bench:
             yield {"kind": "copy rate", **rates}
         self.compiled = self._compile()
         for number, case in enumerate(self.cases):
-            if not self.budget.allows(_kind(case)):
+            if not self.budget.allows(_kind(case), self._expected(case)):
                 yield _left_out(case, None, NO_TIME)
                 continue
             self.say(f"{case.title} ({number + 1} of {len(self.cases)})")
             with self.budget.spending(_kind(case)):
                 yield from self._models(case, number) if isinstance(case, ModelCase) else self._blocks(case, number)
+
+    def _expected(self, case: Case | ModelCase) -> float:
+        each = self.request.seconds + _BUILDING_SECONDS
+        return each * (len(self.request.blocks) + 2) if isinstance(case, ModelCase) else each
 
     def _compile(self) -> Mapping[compiling.Job, compiling.Outcome]:
         jobs = [
@@ -95,7 +99,7 @@ class _Bench:
             for implementation in ("ours", *(["tutorial"] if "tutorial" in self.request.against else []))
         ]
         seconds = min(COMPILE_SECONDS, COMPILE_SHARE * self.budget.left)
-        processes = max(1, (os.cpu_count() or 2) * 3 // 4)
+        processes = max(1, cores() * 3 // 4)
         return compiling.compile_all(jobs, self.request.device, seconds, processes, self.say)
 
     # --- blocks -------------------------------------------------------------------------------------------------------

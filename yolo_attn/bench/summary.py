@@ -92,6 +92,7 @@ def _block(group: Record, rounds: Sequence[Mapping[str, float]], timm_is_same: b
         **{name: group[name] for name in ("block", "shape", "dtype", "layout", "pass", "memory", "compile_s")},
         "rounds": len(rounds),
         **stability(times["ours"]),
+        "timm_is_same": timm_is_same,
         "best": best,
         "verdict": _verdict(ratios.get("ours/best")),
         "times": {name: milliseconds(series) for name, series in times.items()},

@@ -30,7 +30,7 @@ def to_markdown(summary: Summary) -> str:
     lines += [_how_to_read(request["device"]), ""]
     lines += [*_means(summary["means"])]
     for (dtype, layout, shape, pass_), blocks in _grouped(summary["blocks"], "dtype", "layout", "shape", "pass"):
-        lines += [f"## {shape}, {pass_}, {dtype}, {layout}", "", *_times(blocks, summary["timm"]["blocks"]), ""]
+        lines += [f"## {shape}, {pass_}, {dtype}, {layout}", "", *_times(blocks), ""]
     lines += [*_memory(summary["blocks"])]
     for model in summary["models"]:
         lines += [*_model(model)]
@@ -77,21 +77,21 @@ def _means(means: Sequence[Summary]) -> list[str]:
     return ["## Geometric means over the blocks", "", *table(head, rows), ""]
 
 
-def _times(blocks: Sequence[Summary], timm: Mapping[str, str]) -> list[str]:
+def _times(blocks: Sequence[Summary]) -> list[str]:
     columns = [name for name in _COLUMNS if any(name in block["times"] for block in blocks)]
     with_floor = any("floor" in block["times"] for block in blocks)
     head = ["block", *(f"{name}, ms" for name in columns), *["x floor"] * with_floor]
     rows = []
     for block in blocks:
-        cells = [_milliseconds(block, name, timm) for name in columns]
+        cells = [_milliseconds(block, name) for name in columns]
         cells += [number(_ratio(block, "ours/floor"), 2)] * with_floor
         rows.append([block["block"] + " !" * block["unstable"], *cells, _with_interval(block), _against_best(block)])
     return table([*head, "tutorial / ours", "ours against the best"], rows)
 
 
-def _milliseconds(block: Summary, name: str, timm: Mapping[str, str]) -> str:
+def _milliseconds(block: Summary, name: str) -> str:
     text = significant(block["times"].get(name, {}).get("median_ms"))
-    return f"~{text}" if name == "timm" and timm.get(block["block"], "").startswith("alike") else text
+    return f"~{text}" if name == "timm" and name in block["times"] and not block["timm_is_same"] else text
 
 
 def _with_interval(block: Summary) -> str:
