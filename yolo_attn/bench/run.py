@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from yolo_attn import timing
+from yolo_attn import speed, timing
 from yolo_attn.bench import arms, compiling, models, timm_blocks
 from yolo_attn.bench.budget import Budget
 from yolo_attn.bench.cases import Case, ModelCase, Request, as_dict, cases_of
@@ -20,7 +21,7 @@ from yolo_attn.env import cores, environment
 from yolo_attn.errors import YoloAttnError, one_of
 
 NO_TIME = "no time"
-AT_LEAST_ROUNDS, MOST_ROUNDS = 7, 200
+WARMUP_ROUNDS, AT_LEAST_ROUNDS, MOST_ROUNDS = 2, 7, 200
 COMPILE_SECONDS, COMPILE_SHARE = 1200.0, 0.3
 _AFTERWARDS_SECONDS = 15.0  # of the total: writing tables and the plot
 _BUILDING_SECONDS = 1.0  # one block or one model, roughly
@@ -114,6 +115,9 @@ class _Bench:
         yield from (_left_out(case, name, why) for name, why in built.left_out.items())
         if "ours" not in built.functions:
             return
+        if self._too_slow(sum(built.first_call_s.values())):
+            yield _left_out(case, None, NO_TIME)
+            return
         more = {
             "memory": built.memory,
             "compile_s": {f"{name} compiled": outcome.seconds for name, outcome in outcomes.items() if outcome.seconds},
@@ -136,14 +140,23 @@ class _Bench:
             self.files[case.model] = models.write_models(case.model, self.request.blocks, self.scratch / case.model)
         try:
             functions = models.build(case, self.files[case.model], self.request.imgsz, self.request.device)
+            began = time.perf_counter()
             for function in functions.values():
                 function()
+            speed.waiting_for(self.request.device)()
         except torch.cuda.OutOfMemoryError as error:
             yield _left_out(case, None, arms.reason(error))
+            return
+        if self._too_slow(time.perf_counter() - began):
+            yield _left_out(case, None, NO_TIME)
             return
         yield from self._timed(
             case, group, functions, {"imgsz": self.request.imgsz, "arms": list(functions)}, {}, len(functions)
         )
+
+    def _too_slow(self, one_round: float) -> bool:
+        """Tell whether the fewest rounds that count, each as long as a first one was, would end too late."""
+        return one_round * (WARMUP_ROUNDS + AT_LEAST_ROUNDS) > self.budget.left
 
     # --- times --------------------------------------------------------------------------------------------------------
     def _timed(
@@ -165,7 +178,7 @@ class _Bench:
             at_least=AT_LEAST_ROUNDS,
             seconds=seconds,
             lasting_ms=2.0 if on_cuda else 1.0,
-            warmup_rounds=2,
+            warmup_rounds=WARMUP_ROUNDS,
             warmup_seconds=min(0.1, seconds / 10),
             stopwatch=timing.cuda_events(request.device) if on_cuda else None,
         )
