@@ -97,7 +97,9 @@ def request_of(given: dict[str, Any]) -> Request:
     blocks = given.get("blocks", "all")
     device = find_device(given.get("device"))
     on_cuda = device != "cpu"
-    models = [word for word in given.get("models", "").split(",") if word] or (SUITE_MODELS if suite else [])
+    if given.get("cuda_graphs") and not on_cuda:
+        raise YoloAttnError(f"--cuda-graphs needs a GPU; the device is {device}")
+    models = _words(given["models"]) if "models" in given else SUITE_MODELS if suite else ()
     return Request(
         blocks=tuple(ATTENTION_BLOCKS if blocks == "all" else dict.fromkeys(resolve(b)[0] for b in _words(blocks))),
         shapes=tuple(map(parse_shape, given.get("shape", SHAPES))),
@@ -129,7 +131,7 @@ def _measure(request: Request, folder: Path) -> None:
 
 
 def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+    return [word.strip() for word in text.split(",") if word.strip()] or [text]
 
 
 def _flag(name: str) -> str:

@@ -88,6 +88,8 @@ def compile_all(
 
 def _start(threads: int, device: str) -> None:
     torch.set_num_threads(threads)  # generated code depends on it
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
     torch.compile(torch.neg)(torch.zeros(8, device=device))  # the compiler's own start is nobody's compile time
 
 

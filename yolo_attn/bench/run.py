@@ -23,7 +23,7 @@ from yolo_attn.errors import YoloAttnError, one_of
 NO_TIME = "no time"
 WARMUP_ROUNDS, AT_LEAST_ROUNDS, MOST_ROUNDS = 2, 7, 200
 COMPILE_SECONDS, COMPILE_SHARE = 1200.0, 0.3
-_AFTERWARDS_SECONDS = 15.0  # of the total: writing tables and the plot
+_AROUND_SECONDS = 25.0  # of the total: starting before, writing tables and the plot afterwards
 _BUILDING_SECONDS = 1.0  # one block or one model, roughly
 
 Say = Callable[[str], None]
@@ -38,7 +38,7 @@ def records(request: Request, say: Say = lambda line: None, budget: Budget | Non
         budget: The time there is; that of the request by default.
     """
     if budget is None:
-        seconds = request.minutes * 60 - _AFTERWARDS_SECONDS if request.minutes else float("inf")
+        seconds = request.minutes * 60 - _AROUND_SECONDS if request.minutes else float("inf")
         budget = Budget(seconds)
     if request.threads:
         torch.set_num_threads(request.threads)
