@@ -328,6 +328,17 @@ def test_a_group_whose_first_calls_take_too_long_is_left_out(monkeypatch):
     assert [r["why"] for r in records if r["kind"] == "left out"] == [run.NO_TIME]
 
 
+def test_a_model_that_fails_costs_nobody_else_the_result(monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(run.models, "build", broken)
+    monkeypatch.setattr(run.models, "write_models", lambda *_: {})
+    records = list(run.records(request(models=("yolo11n.yaml",), passes=("forward",))))
+    assert [r["of"] for r in records if r["kind"] == "group"] == ["block"]
+    assert [r["why"] for r in records if r["kind"] == "left out"] == ["RuntimeError: no such kernel"]
+
+
 # --- stopwatches ------------------------------------------------------------------------------------------------------
 def test_another_stopwatch_can_take_the_times():
     def stopwatch(function, calls):

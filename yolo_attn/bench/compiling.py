@@ -90,7 +90,8 @@ def _start(threads: int, device: str) -> None:
     torch.set_num_threads(threads)  # generated code depends on it
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
-    torch.compile(torch.neg)(torch.zeros(8, device=device))  # the compiler's own start is nobody's compile time
+    with contextlib.suppress(Exception):  # whoever compiles next will say why
+        torch.compile(torch.neg)(torch.zeros(8, device=device))  # the compiler's own start is nobody's compile time
 
 
 def _compile(job: Job, device: str) -> Outcome:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
@@ -33,17 +31,19 @@ def draw(summary: Summary) -> Figure | None:
     names = list(dict.fromkeys(block["block"] for block in blocks))
     shapes = list(dict.fromkeys(block["shape"] for block in blocks))
     passes = list(dict.fromkeys(block["pass"] for block in blocks))
+    shown = [name for name in _MARKS if any(name in block["times"] for block in blocks)]
     with styled():
-        figure = Figure(figsize=(1.6 + 3.3 * len(shapes), 1.5 + len(passes) * (0.7 + 0.27 * len(names))))
+        panel_height = 0.7 + len(names) * (0.12 + 0.06 * len(shown))
+        figure = Figure(figsize=(1.6 + 3.3 * len(shapes), 1.5 + len(passes) * panel_height))
         grid = figure.subplots(len(passes), len(shapes), squeeze=False, sharex=True, sharey=True)
         for row, pass_ in zip(grid, passes, strict=True):
             for axes, shape in zip(row, shapes, strict=True):
                 panel = [block for block in blocks if (block["shape"], block["pass"]) == (shape, pass_)]
-                _draw_panel(axes, panel, names)
+                _draw_panel(axes, panel, names, shown)
                 axes.set_title(f"{shape}, {pass_}")
         for axes in grid[-1]:
             axes.set_xlabel("time over the floor")
-        _add_legend(figure, grid[0][0], blocks)
+        _add_legend(figure, grid[0][0], shown)
         where = summary["environment"].get("gpu") or f"{summary['environment']['cpu']}"
         figure.suptitle(f"{where}, {', '.join(first)}", fontsize=11)
     return figure
@@ -55,15 +55,14 @@ def to_png_bytes(summary: Summary) -> bytes | None:
     return None if figure is None else to_png(figure)
 
 
-def _draw_panel(axes: Axes, blocks: list[dict[str, Any]], names: list[str]) -> None:
+def _draw_panel(axes: Axes, blocks: list[Summary], names: list[str], shown: list[str]) -> None:
     for block in blocks:
         at = names.index(block["block"])
-        for name, (marker, colour) in _MARKS.items():
-            if name not in block["times"]:
-                continue
+        for name in (name for name in shown if name in block["times"]):
+            marker, colour = _MARKS[name]
             floor = block["times"]["floor"]["median_ms"]
             low, middle, high = (block["times"][name][key] / floor for key in ("p5_ms", "median_ms", "p95_ms"))
-            y = at + _shift(name)
+            y = at + 0.7 * ((shown.index(name) + 0.5) / len(shown) - 0.5)
             axes.plot([low, high], [y, y], color=colour, linewidth=1, alpha=0.5)
             hollow = name == "timm" and not block["timm_is_same"]
             inside, edge = ("white", colour) if hollow else (colour, "white")
@@ -79,11 +78,6 @@ def _draw_panel(axes: Axes, blocks: list[dict[str, Any]], names: list[str]) -> N
     axes.set_ylim(len(names) - 0.4, -0.6)
 
 
-def _shift(name: str) -> float:
-    return {"ours": -0.2, "tutorial": 0.0, "timm": 0.2}.get(name, -0.3 if name.startswith("ours") else 0.1)
-
-
-def _add_legend(figure: Figure, axes: Axes, blocks: list[dict[str, Any]]) -> None:
-    shown = [name for name in _MARKS if any(name in block["times"] for block in blocks)]
+def _add_legend(figure: Figure, axes: Axes, shown: list[str]) -> None:
     handles = [axes.plot([], [], _MARKS[name][0], color=_MARKS[name][1], markersize=6, label=name)[0] for name in shown]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(shown), frameon=False, fontsize=9)
