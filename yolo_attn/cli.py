@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn import __version__
+from yolo_attn.bench import command as bench_command
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.subset.choice import PRESETS, Choice, parse_amount, preset
+from yolo_attn.subset import command as subset_command
+from yolo_attn.words import integers, key_values, missing, refuse, say
 
 HOST_VERBS = ("train", "val", "predict", "export", "track", "benchmark")
-CHOICE_FLAGS = (
-    "images", "val_images", "sampling", "seed", "min_boxes", "background", "classes", "keep_class_ids", "sizes",
-)  # fmt: skip
 _HOST_TASKS = ("detect", "segment", "pose", "obb", "classify", "semantic", "depth")
 _HOST_SAYS = ("Dataset '", "Invalid ")
 _HOST_CHECKS = ("ultralytics.cfg", "ultralytics.utils.checks", "ultralytics.data.utils", "ultralytics.data.build")
@@ -70,7 +69,7 @@ def _host(words: list[str]) -> int:
 
 
 def _blocks(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
-    _refuse(trailing)
+    refuse(trailing)
     from yolo_attn.block_table import as_json, as_markdown, as_text
 
     return (as_json if arguments.json else as_markdown if arguments.markdown else as_text)(), 0
@@ -86,7 +85,7 @@ def _insert(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, in
         )
     places = places * len(blocks) if len(places) == 1 else places
     pairs = list(zip(blocks, places, strict=True))
-    hyper = _key_values(trailing)
+    hyper = key_values(trailing)
     check_spelling(blocks, hyper)  # before torch is imported, which takes seconds
     from yolo_attn.model_yaml import insert
 
@@ -102,66 +101,21 @@ def _insert(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, in
     return (json.dumps(made.as_dict()) if arguments.json else str(made)), 0
 
 
-def _subset(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
-    _refuse(trailing)
-    from yolo_attn.coco_subset import convert_coco
-    from yolo_attn.subset.download import download
-    from yolo_attn.subset.id_lists import find_id_lists, read_ids
-
-    say, lists = _say("subset"), find_id_lists(arguments.ids or [])
-    for split in ("train", "val"):
-        if path := getattr(arguments, f"{split}_ids"):
-            lists[split] = read_ids(path)
-    if arguments.download:
-        download(arguments.source, say=say)
-    written = convert_coco(
-        arguments.source,
-        arguments.output,
-        _choice(arguments),
-        images_dir=arguments.images_dir,
-        id_lists=lists,
-        copy=arguments.copy,
-        say=say,
-    )
-    if arguments.json:
-        return (written.parent / "summary.json").read_text(encoding="utf-8").rstrip(), 0
-    say(f"what was chosen: {written.parent / 'summary.md'}")
-    return str(written), 0
-
-
-def _choice(arguments: argparse.Namespace) -> Choice:
-    """Return the preset, or what the flags ask for."""
-    given = {name: value for name in CHOICE_FLAGS if (value := getattr(arguments, name)) is not None}
-    if arguments.preset:
-        chosen = preset(arguments.preset)
-        if given:
-            flag = "--" + next(iter(given)).replace("_", "-")
-            raise YoloAttnError(f"--preset {arguments.preset} settles the choice: leave out {flag}, or the preset")
-        return chosen
-    for name in ("images", "val_images"):
-        if name in given:
-            given[name] = parse_amount(given[name])
-    for name in ("classes", "sizes"):
-        if name in given:
-            given[name] = tuple(word.strip() for word in given[name].split(",") if word.strip())
-    return Choice(**given)
-
-
 def _compare(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     from yolo_attn.compare import compare
     from yolo_attn.matrix import Plan, read_plan
 
     arms = [word for word in arguments.models if "=" not in word]
-    settings = _key_values([word for word in [*arguments.models, *trailing] if word not in arms])
+    settings = key_values([word for word in [*arguments.models, *trailing] if word not in arms])
     stored: dict[str, Any] = {}
     if len(arms) == 1 and not arms[0].startswith(("identity:", "plain:")):
         stored = read_plan(arms[0])
         arms = stored["arms"]
     plan = Plan(
         arms=arms,
-        data=arguments.data or stored.get("data") or _missing("--data"),
+        data=arguments.data or stored.get("data") or missing("--data"),
         weights=arguments.weights or stored.get("weights"),
-        seeds=_integers(arguments.seeds) if arguments.seeds else stored.get("seeds", (0, 1, 2)),
+        seeds=integers(arguments.seeds) if arguments.seeds else stored.get("seeds", (0, 1, 2)),
         controls=arguments.controls.split(",") if arguments.controls else stored.get("controls", ()),
         device=settings.pop("device", stored.get("device")),
         threads=arguments.threads or stored.get("threads"),
@@ -170,7 +124,7 @@ def _compare(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, i
     failed = compare(
         plan,
         arguments.output,
-        say=_say("compare"),
+        say=say("compare"),
         executor=arguments.executor,
         per_device=arguments.per_gpu,
         speed_seconds=arguments.speed_seconds,
@@ -181,18 +135,18 @@ def _compare(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, i
 
 
 def _report(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
-    _refuse(trailing)
+    refuse(trailing)
     from yolo_attn import summary
 
-    summary.write(arguments.folder, say=_say("report"), replicates=arguments.replicates, ap=arguments.ap)
+    summary.write(arguments.folder, say=say("report"), replicates=arguments.replicates, ap=arguments.ap)
     return _stored_report(arguments.folder, arguments.json), 0
 
 
 def _demo(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
-    _refuse(trailing)
+    refuse(trailing)
     from yolo_attn.demo import run_demo
 
-    return run_demo(Path(arguments.output), fast=arguments.fast, say=_say("demo")), 0
+    return run_demo(Path(arguments.output), fast=arguments.fast, say=say("demo")), 0
 
 
 def _stored_report(folder: str, as_json: bool) -> str:
@@ -203,10 +157,6 @@ def _stored_report(folder: str, as_json: bool) -> str:
     from yolo_attn.report.markdown import BRIEF, to_markdown
 
     return to_markdown(json.loads(text), sections=BRIEF) + f"\nThe whole report: {Path(folder, 'report.html')}"
-
-
-def _say(verb: str) -> Callable[[str], None]:
-    return lambda line: print(f"{verb}: {line}", file=sys.stderr, flush=True)
 
 
 # --- the parser -------------------------------------------------------------------------------------------------------
@@ -241,8 +191,8 @@ def _parser() -> argparse.ArgumentParser:
         "--json", action="store_true", help="print JSON: new rows, changed rows, and where each row is now"
     )
 
-    subset = _verb(verbs, "subset", _subset, "turn a detection set, or a well-chosen part of it, into a YOLO set")
-    _add_subset_flags(subset)
+    says = "turn a detection set, or a well-chosen part of it, into a YOLO set"
+    subset_command.add_flags(_verb(verbs, "subset", subset_command.run, says))
 
     compare = _verb(verbs, "compare", _compare, "train models by one recipe and say what the differences are worth")
     compare.add_argument(
@@ -263,6 +213,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--json", action="store_true", help="print JSON instead of the report")
 
+    says = "time the blocks beside tutorial code, timm's and the floor"
+    bench_command.add_flags(_verb(verbs, "bench", bench_command.run, says))
+
     demo = _verb(verbs, "demo", _demo, "drawn scenes, two trainings, one comparison: no data and no network needed")
     demo.add_argument("-o", "--output", default="runs/demo", help="folder for data and results (default: %(default)s)")
     demo.add_argument("--fast", action="store_true", help="a smoke test: too short a training to learn much")
@@ -275,50 +228,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_subset_flags(subset: argparse.ArgumentParser) -> None:
-    subset.add_argument(
-        "--coco", "--yolo", dest="source", metavar="PATH", required=True, type=Path,
-        help="COCO folder (annotations/ and images, as downloaded), COCO-format .json, or data .yaml of a YOLO set",
-    )  # fmt: skip
-    subset.add_argument("-o", "--output", required=True, type=Path, help="folder to write")
-    subset.add_argument("--images-dir", type=Path, help="where the images of a .json lie (default: beside it)")
-    subset.add_argument(
-        "--download", action="store_true", help="fetch COCO 2017 into the --coco folder first (20 GB), as far as needed"
-    )
-    what = subset.add_argument_group("which images")
-    what.add_argument("--preset", help=f"a named choice with the whole val: {', '.join(PRESETS)}")
-    what.add_argument("--images", metavar="N", help="training images: 5000, or a fraction: 0.1, 10%% (default: all)")
-    what.add_argument(
-        "--val-images", metavar="N", help="validation images, likewise (default: all; a tenth if split off a .json)"
-    )
-    what.add_argument(
-        "--sampling", help="stratified: keep the proportions of classes and sizes (default) | random: plain and nested"
-    )
-    what.add_argument("--seed", type=int, help="seed of the choice (default: 0)")
-    what.add_argument("--min-boxes", type=int, metavar="N", help="only images with at least N kept boxes")
-    what.add_argument(
-        "--background", type=float, metavar="SHARE",
-        help="at most this share of images without a kept box: 0 leaves them out (default: 1, all)",
-    )  # fmt: skip
-    what.add_argument(
-        "--ids", type=Path, nargs="+", metavar="FILE", help="rebuild a subset from its folder or *.ids.txt"
-    )
-    what.add_argument("--train-ids", type=Path, metavar="FILE", help="exactly these training images, an id per line")
-    what.add_argument("--val-ids", type=Path, metavar="FILE", help="exactly these validation images")
-    labels = subset.add_argument_group("which boxes (of train and val alike)")
-    labels.add_argument("--classes", help="keep these classes only, e.g. person,car; numbered anew from 0")
-    labels.add_argument(
-        "--keep-class-ids", action="store_true", default=None, help="let classes keep the numbers of the whole set"
-    )
-    labels.add_argument(
-        "--sizes", help="keep boxes of these sizes only: small (below 32^2 px), medium, large (from 96^2 px); others "
-        "leave the labels, and the images stay",
-    )  # fmt: skip
-    subset.add_argument("--copy", action="store_true", help="copy the images (default: link them)")
-    subset.add_argument("--json", action="store_true", help="print the summary as JSON instead of the data YAML's path")
-
-
-_VERBS = ("blocks", "insert", "subset", "compare", "demo", "report")
+_VERBS = ("blocks", "insert", "subset", "compare", "bench", "demo", "report")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -330,35 +240,6 @@ def _verb(verbs: Any, name: str, run: Callable[..., tuple[str, int]], text: str)
     verb = verbs.add_parser(name, help=text, description=text)
     verb.set_defaults(run=run)
     return verb
-
-
-# --- words ------------------------------------------------------------------------------------------------------------
-def _key_values(words: Sequence[str]) -> dict[str, Any]:
-    from yolo_attn.schema import literal
-
-    values: dict[str, Any] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key or key.startswith("-"):
-            raise YoloAttnError(f"'{word}' is not understood here; settings are written key=value, e.g. epochs=30")
-        values[key] = literal({"true": "True", "false": "False", "none": "None"}.get(value.lower(), value))
-    return values
-
-
-def _integers(text: str) -> list[int]:
-    try:
-        return [int(t) for t in text.split(",")]
-    except ValueError:
-        raise YoloAttnError(f"--seeds {text}: give whole numbers with commas, e.g. 0,1,2") from None
-
-
-def _refuse(words: Sequence[str]) -> None:
-    if words:
-        raise YoloAttnError(f"'{words[0]}' is not understood here; see yolo-attn --help")
-
-
-def _missing(flag: str) -> str:
-    raise YoloAttnError(f"{flag} is missing")
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import inspect
 import io
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -147,6 +147,54 @@ def train(
     rows = csv.DictReader(io.StringIO(state["csv"]))
     epochs = [{k.strip(): float(v) for k, v in row.items()} for row in rows]
     return Trained(save_dir / "weights" / "last.pt", epochs, state["history"])
+
+
+def training_step(model: torch.nn.Module, imgsz: int, batch: int, device: str, amp: bool) -> Callable[[], object]:
+    """Return a function that trains a model by one step, to be timed: loss, backward pass, step of the optimizer.
+
+    The images are noise with four random boxes each. The optimizer is SGD with momentum; as in Ultralytics' training
+    the weights that turn distributions into distances are frozen. What else a trainer does is not part of it: loading,
+    clipping of gradients, the moving average of the weights.
+
+    Args:
+        model: A detection model; it is moved to the device and stays in training mode.
+        imgsz: Side of the images, in pixels.
+        batch: Images per step.
+        device: Torch device.
+        amp: Whether to train in mixed precision with float16, as on a CUDA device.
+    """
+    model.args = get_cfg()
+    model.to(device).train()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(".dfl" not in name)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=1e-6, momentum=0.9, nesterov=True)
+    scalers = torch.amp if hasattr(torch.amp, "GradScaler") else torch.cuda.amp  # the second before torch 2.3
+    scaler = scalers.GradScaler(init_scale=128.0, enabled=amp)  # so small that no step is left out for an overflow
+    images = _images_with_boxes(imgsz, batch, device)
+
+    def step() -> None:
+        with torch.autocast(torch.device(device).type, enabled=amp, dtype=torch.float16 if amp else None):
+            loss, _ = model(images)
+        scaler.scale(loss.sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+
+    return step
+
+
+def _images_with_boxes(imgsz: int, batch: int, device: str, each: int = 4) -> dict[str, torch.Tensor]:
+    """Return a batch as Ultralytics' loader gives it to a model, boxes as centre and size in shares of the image."""
+    generator = torch.Generator().manual_seed(0)
+    centres, sizes = (torch.rand(batch * each, 2, generator=generator) for _ in range(2))
+    content = {
+        "img": torch.rand(batch, 3, imgsz, imgsz, generator=generator),
+        "cls": torch.zeros(batch * each, 1),
+        "bboxes": torch.cat((0.2 + 0.6 * centres, 0.1 + 0.3 * sizes), 1),
+        "batch_idx": torch.arange(batch).repeat_interleave(each).float(),
+    }
+    return {name: values.to(device) for name, values in content.items()}
 
 
 def strip(checkpoint: Path, to: Path) -> Path:

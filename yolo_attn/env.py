@@ -20,7 +20,7 @@ def environment(device: str = "cpu") -> dict[str, str | int]:
     found: dict[str, str | int] = {
         "device": device,
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "commit": _commit(),
@@ -39,6 +39,11 @@ def describe(env: dict[str, str | int]) -> str:
         f"{where}; Python {env['python']}, torch {env['torch']}, ultralytics {env['ultralytics']}, "
         f"yolo-attn {env['yolo_attn']}"
     )
+
+
+def cores() -> int:
+    """Return how many cores of the CPU this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _commit() -> str:

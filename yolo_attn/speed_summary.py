@@ -53,6 +53,19 @@ def summarize(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def milliseconds(times: np.ndarray) -> dict[str, float]:
+    """Return ``median_ms``, ``p5_ms`` and ``p95_ms`` of a series of times."""
+    p5, median, p95 = np.percentile(times, (5, 50, 95))
+    return {"median_ms": float(median), "p5_ms": float(p5), "p95_ms": float(p95)}
+
+
+def ratio(times: np.ndarray, over: np.ndarray) -> dict[str, float]:
+    """Return the ``ratio`` of two series taken round by round, with its 95 % interval ``ratio_low``, ``ratio_high``."""
+    ratios = times / over
+    (low,), (high,) = median_interval(ratios[None])
+    return {"ratio": float(np.median(ratios)), "ratio_low": float(low), "ratio_high": float(high)}
+
+
 def median_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """Return an interval for the median of each row, a time series whose successive values may be correlated.
 
@@ -95,6 +108,15 @@ def effective_number(values: np.ndarray) -> np.ndarray:
     return n * (1 - r) / (1 + r)
 
 
+def stability(times: np.ndarray) -> dict[str, float | bool]:
+    """Return ``spread`` and ``drift`` of a series of times, and whether these make it ``unstable``."""
+    low, high = np.percentile(times, (5, 95))
+    third = max(1, len(times) // 3)
+    spread, drift = float(high / low), float(np.median(times[-third:]) / np.median(times[:third]))
+    unstable = spread > SPREAD_LIMIT or max(drift, 1 / drift) > DRIFT_LIMIT
+    return {"unstable": bool(unstable), "spread": spread, "drift": drift}
+
+
 def _at_rank(ordered: np.ndarray, rank: np.ndarray) -> np.ndarray:
     """Return each row's value at a rank from 0, between two of them where the rank is no whole number."""
     below = np.floor(rank).astype(int)
@@ -111,42 +133,18 @@ def _times_of(measurement: Mapping[str, Any], records: Sequence[Mapping[str, Any
 
 
 def _measurement(record: Mapping[str, Any], times: dict[str, np.ndarray], baseline: str) -> dict[str, Any]:
-    all_times = np.stack(list(times.values()))  # (arms, rounds)
-    ratios = all_times / times[baseline]
-    p5, median, p95 = np.percentile(all_times, (5, 50, 95), axis=1)
-    low, high = median_interval(ratios)
-    columns = {
-        "median_ms": median,
-        "p5_ms": p5,
-        "p95_ms": p95,
-        "images_per_second": record["batch"] * 1e3 / median,
-        "ratio": np.median(ratios, axis=1),
-        "ratio_low": low,
-        "ratio_high": high,
-    }
-    spread, drift = _spread(times[baseline]), _drift(times[baseline])
     return {
         "batch": record["batch"],
         "precision": record["precision"],
-        "rounds": all_times.shape[1],
-        "unstable": bool(spread > SPREAD_LIMIT or max(drift, 1 / drift) > DRIFT_LIMIT),
-        "spread": spread,
-        "drift": drift,
+        "rounds": len(times[baseline]),
+        **stability(times[baseline]),
         "arms": {
             arm: {
-                **{name: float(column[i]) for name, column in columns.items()},
+                **milliseconds(series),
+                "images_per_second": float(record["batch"] * 1e3 / np.median(series)),
+                **ratio(series, times[baseline]),
                 "peak_memory_mb": record["peak_memory_mb"][arm],
             }
-            for i, arm in enumerate(times)
+            for arm, series in times.items()
         },
     }
-
-
-def _spread(times: np.ndarray) -> float:
-    low, high = np.percentile(times, (5, 95))
-    return float(high / low)
-
-
-def _drift(times: np.ndarray) -> float:
-    third = max(1, len(times) // 3)
-    return float(np.median(times[-third:]) / np.median(times[:third]))

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 Function = Callable[[], object]
+Stopwatch = Callable[[Function, int], float]
+"""Calls a function so many times and returns how long all of them took, in milliseconds."""
 
 
 def interleaved(
@@ -22,6 +24,7 @@ def interleaved(
     warmup_seconds: float = 0.0,
     synchronize: Function = lambda: None,
     seed: int = 0,
+    stopwatch: Stopwatch | None = None,
 ) -> Iterator[dict[str, float]]:
     """Call every function once a round, in an order shuffled anew each round, and yield the times round by round.
 
@@ -38,37 +41,66 @@ def interleaved(
         warmup_seconds: Duration, at least, of these rounds.
         synchronize: Waits for the device; called before and after each timing, e.g. ``torch.cuda.synchronize``.
         seed: Seed of the orders.
+        stopwatch: What takes the times, e.g. :func:`cuda_events`; the wall clock by default, with ``synchronize``.
 
     Yields:
         Milliseconds per call by name, in the order in which they were taken.
     """
     orders = random.Random(seed)
+    stopwatch = stopwatch or wall_clock(synchronize)
     warm = []
     began = time.perf_counter()
     while len(warm) < warmup_rounds or time.perf_counter() - began < warmup_seconds:
-        warm.append(_round(functions, orders, 1, synchronize))
+        warm.append(_round(functions, orders, 1, stopwatch))
     calls = _calls(warm, lasting_ms)
     began = time.perf_counter()
     for done in itertools.count():
         if done >= rounds or (done >= at_least and time.perf_counter() - began >= seconds):
             return
-        yield _round(functions, orders, calls, synchronize)
+        yield _round(functions, orders, calls, stopwatch)
+
+
+def wall_clock(synchronize: Function = lambda: None) -> Stopwatch:
+    """Return a stopwatch that reads the clock on the wall, with the device waited for before and after."""
+
+    def measure(function: Function, calls: int) -> float:
+        synchronize()
+        start = time.perf_counter()
+        for _ in range(calls):
+            function()
+        synchronize()
+        return (time.perf_counter() - start) * 1e3
+
+    return measure
+
+
+def cuda_events(device: str) -> Stopwatch:
+    """Return a stopwatch of a CUDA device's own events, on its current stream.
+
+    It measures from the first kernel to the last, the gaps in which the device waits for the next launch included, and
+    not the waiting of the host.
+    """
+    import torch
+
+    def measure(function: Function, calls: int) -> float:
+        stream = torch.cuda.current_stream(device)
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        stream.synchronize()
+        start.record(stream)
+        for _ in range(calls):
+            function()
+        end.record(stream)
+        end.synchronize()
+        return start.elapsed_time(end)
+
+    return measure
 
 
 def _round(
-    functions: Mapping[str, Function], orders: random.Random, calls: int, synchronize: Function
+    functions: Mapping[str, Function], orders: random.Random, calls: int, stopwatch: Stopwatch
 ) -> dict[str, float]:
     order = orders.sample(list(functions), len(functions))
-    return {name: _milliseconds(functions[name], calls, synchronize) for name in order}
-
-
-def _milliseconds(function: Function, calls: int, synchronize: Function) -> float:
-    synchronize()
-    start = time.perf_counter()
-    for _ in range(calls):
-        function()
-    synchronize()
-    return (time.perf_counter() - start) * 1e3 / calls
+    return {name: stopwatch(functions[name], calls) / calls for name in order}
 
 
 def _calls(warm: list[dict[str, float]], lasting_ms: float) -> int:

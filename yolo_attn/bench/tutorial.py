@@ -32,11 +32,15 @@ def from_block(block: nn.Module) -> nn.Module:
     if any(getattr(module, "scale", 1.0) != 1.0 for module in block.modules()) or block.init != "paper":
         raise ValueError(f"the tutorial form of {type(block).__name__} has gates up to 1: give init='paper'")
     tutorial = TUTORIALS[type(block)](block)
-    with torch.no_grad():
-        for kind in ("parameters", "buffers"):
-            for to, source in zip(getattr(tutorial, kind)(), getattr(block, kind)(), strict=True):
-                to.data = source.detach().clone().reshape(to.shape)
+    copy_weights(tutorial, block)
     return tutorial.train(block.training)
+
+
+def copy_weights(to: nn.Module, block: nn.Module) -> None:
+    """Copy parameters and buffers, in the order of their declaration, into a module whose differ in shape only."""
+    for kind in ("parameters", "buffers"):
+        for theirs, ours in zip(getattr(to, kind)(), getattr(block, kind)(), strict=True):
+            theirs.data = ours.detach().clone().reshape(theirs.shape)
 
 
 class TutorialSE(nn.Module):

@@ -62,7 +62,7 @@ def draw(summary: Summary) -> dict[str, Figure]:
         Figures by name, among ``NAMES``, in that order.
     """
     drawers = (_differences, draw_tradeoff, draw_curves, _metrics, _classes, _speed)
-    with _styled():
+    with styled():
         drawn = {name: drawer(summary) for name, drawer in zip(NAMES, drawers, strict=True)}
         made = {name: figure for name, figure in drawn.items() if figure is not None}
         for figure in made.values():
@@ -78,7 +78,7 @@ def to_svg(figure: Figure, name: str) -> str:
         name: Its name; clip paths and the like are named after it.
     """
     held = io.StringIO()
-    with _styled(**{"svg.hashsalt": name}):
+    with styled(**{"svg.hashsalt": name}):
         figure.savefig(held, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return held.getvalue()
 
@@ -86,7 +86,7 @@ def to_svg(figure: Figure, name: str) -> str:
 def to_png(figure: Figure) -> bytes:
     """Return a figure as PNG."""
     held = io.BytesIO()
-    with _styled():
+    with styled():
         figure.savefig(held, format="png", dpi=160, metadata={"Software": None})
     return held.getvalue()
 
@@ -106,7 +106,8 @@ def inline(svg: str, name: str) -> str:
 
 
 @contextmanager
-def _styled(**more: Any) -> Iterator[None]:
+def styled(**more: Any) -> Iterator[None]:
+    """Draw in the style of the report's plots, with further settings of matplotlib."""
     with style.context("default"), mpl.rc_context({**_STYLE, **more}):
         yield
 

@@ -1,0 +1,244 @@
+"""The implementations of a block side by side: built, tried once, and as functions that can be timed."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.bench import timm_blocks, tutorial
+from yolo_attn.bench.cases import Case
+from yolo_attn.bench.floor import floor_function
+from yolo_attn.bench.memory import kept_for_backward, peak_maps
+from yolo_attn.registry import create_attention
+
+Function = Callable[[], object]
+
+TORCH_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+TORCH_LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+LARGEST_ON_CPU = 2 * 2**30
+"""Bytes that the matrices of all pairs of positions may take on the CPU; what needs more is left out."""
+
+_MOST_BUFFERS = 128
+_L2_BYTES = 64 * 2**20  # where torch does not say
+
+
+class Inputs(NamedTuple):
+    """Maps to run on in turns, and the gradients that come back to each."""
+
+    xs: list[Tensor]
+    upstreams: list[Tensor]
+
+
+@dataclass
+class Arms:
+    """What is timed against each other in one case.
+
+    Attributes:
+        device: Torch device.
+        functions: By name; each runs its implementation on the next input.
+        runs_per_call: How often a function runs its implementation, where not once.
+        left_out: By name, why an implementation is not there.
+        memory: By name, what is kept for the backward pass and the peak, in multiples of the input.
+        first_call_s: By name, the seconds of its first call, which compiles what is to be compiled.
+    """
+
+    device: str
+    functions: dict[str, Function] = field(default_factory=dict)
+    runs_per_call: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    memory: dict[str, dict[str, float | bool | None]] = field(default_factory=dict)
+    first_call_s: dict[str, float] = field(default_factory=dict)
+
+
+def build(
+    case: Case, device: str, against: tuple[str, ...], not_compiled: dict[str, str], cuda_graphs: bool = False
+) -> Arms:
+    """Build all implementations for a case, and leave out what cannot be built or run.
+
+    Args:
+        case: What to build.
+        device: Torch device.
+        against: What stands beside ours: ``"floor"``, ``"tutorial"``, ``"timm"``. On CUDA the floor is no function.
+        not_compiled: By implementation, why compiling it is not to be tried.
+        cuda_graphs: Whether to capture forward passes too.
+    """
+    inputs = make_inputs(case, device)
+    arms = Arms(device)
+    if "floor" in against and not device.startswith("cuda"):
+        arms.functions["floor"] = floor_function(*inputs, case.pass_)
+    modules = _modules(case, against, arms)
+    for name, module in modules.items():
+        _add_eager(arms, name, module, inputs, case)
+    modules = {name: module for name, module in modules.items() if name in arms.functions and name != "timm"}
+    if case.compiled:
+        torch._dynamo.reset()  # what was compiled for other shapes counts towards a limit, beyond which nothing is
+        for name, module in modules.items():
+            add_compiled(arms, name, module, inputs, case, not_compiled.get(name))
+    if cuda_graphs and case.pass_ == "forward" and device.startswith("cuda"):
+        for name, module in modules.items():
+            _try(arms, f"{name} graph", lambda module=module: _graph(module, inputs.xs), len(inputs.xs))
+    return arms
+
+
+def make_inputs(case: Case, device: str, buffers: int | None = None) -> Inputs:
+    """Return random maps and gradients, on CUDA so many that they do not fit into the cache together."""
+    first, upstream = _random(case, device, 0), _random(case, device, 1)
+    count = buffers or (_buffers(first.nbytes, device) if device.startswith("cuda") else 1)
+    xs = [first, *(first.clone() for _ in range(count - 1))]
+    upstreams = [upstream, *(upstream.clone() for _ in range(count - 1))] if case.pass_ == "training" else xs
+    return Inputs([x.requires_grad_(case.pass_ == "training") for x in xs], upstreams)
+
+
+def make_module(case: Case, implementation: str, device: str) -> nn.Module | None:
+    """Return ours, the tutorial's or timm's block for a case, where there is one, with the same weights."""
+    torch.manual_seed(0)
+    block = create_attention(case.block, case.shape[1])
+    made: nn.Module | None = block
+    if implementation == "tutorial":
+        made = tutorial.from_block(block)
+    elif implementation == "timm":
+        made = timm_blocks.from_block(case.block, block)
+    if made is None:
+        return None
+    made = made.to(device=device, dtype=TORCH_DTYPES[case.dtype], memory_format=TORCH_LAYOUTS[case.layout])
+    return made.train(case.pass_ == "training")
+
+
+def function_of(module: Callable[[Tensor], Tensor], parameters: list[Tensor], inputs: Inputs, pass_: str) -> Function:
+    """Return a function that runs a module on the next input, forward or forward and backward."""
+    return _training(module, parameters, inputs) if pass_ == "training" else _forward(module, inputs.xs)
+
+
+def why_too_large(case: Case, module: nn.Module, device: str) -> str | None:
+    """Say why a module is not to be tried on the CPU, if it holds matrices of all pairs of positions that large."""
+    whole_matrices = isinstance(module, tutorial.TutorialNL) or type(module).__name__ == "NonLocalAttn"
+    if not whole_matrices or device.startswith("cuda"):
+        return None
+    matrices = 4 if case.pass_ == "training" else 2  # before and after the softmax, and the gradient of each
+    images, _, height, width = case.shape
+    needed = matrices * images * (height * width) ** 2 * TORCH_DTYPES[case.dtype].itemsize
+    if needed <= LARGEST_ON_CPU:
+        return None
+    return f"holds {needed / 2**30:.1f} GiB of pairwise weights, on the CPU the limit is {LARGEST_ON_CPU / 2**30:.0f}"
+
+
+# --- what a function does ---------------------------------------------------------------------------------------------
+def _forward(module: Callable[[Tensor], Tensor], xs: list[Tensor]) -> Function:
+    turns = itertools.cycle(xs)
+
+    @torch.inference_mode()
+    def run() -> None:
+        module(next(turns))
+
+    return run
+
+
+def _training(module: Callable[[Tensor], Tensor], parameters: list[Tensor], inputs: Inputs) -> Function:
+    turns: Iterator[tuple[Tensor, Tensor]] = itertools.cycle(zip(*inputs, strict=True))
+
+    def run() -> None:
+        x, upstream = next(turns)
+        module(x).backward(upstream)
+        x.grad = None
+        for parameter in parameters:
+            parameter.grad = None
+
+    return run
+
+
+def _graph(module: nn.Module, xs: list[Tensor]) -> Function:
+    """Capture the forward passes on all inputs as one CUDA graph, and return its replay."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.inference_mode(), torch.cuda.stream(side):
+        for _ in range(3):  # before a capture all libraries have to be set up
+            module(xs[0])
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.inference_mode(), torch.cuda.graph(graph):
+        for x in xs:
+            module(x)
+    return graph.replay
+
+
+# --- what can be had --------------------------------------------------------------------------------------------------
+def _modules(case: Case, against: tuple[str, ...], arms: Arms) -> dict[str, nn.Module]:
+    made = {}
+    for name in ("ours", *(name for name in ("tutorial", "timm") if name in against)):
+        try:
+            module = make_module(case, name, arms.device)
+        except (ImportError, ValueError) as error:
+            arms.left_out[name] = reason(error)
+            continue
+        if module is not None:
+            made[name] = module
+    return made
+
+
+def _add_eager(arms: Arms, name: str, module: nn.Module, inputs: Inputs, case: Case) -> None:
+    x = inputs.xs[0]
+    if why := why_too_large(case, module, arms.device):
+        arms.left_out[name] = why
+        return
+    run = function_of(module, list(module.parameters()), inputs, case.pass_)
+    if _try(arms, name, lambda: run) and case.pass_ == "training":
+        kept = kept_for_backward(module, x)
+        arms.memory[name] = {"x": kept.x, "maps": kept.maps, "peak_maps": peak_maps(run, x)}
+
+
+def add_compiled(arms: Arms, name: str, module: nn.Module, inputs: Inputs, case: Case, why_not: str | None) -> None:
+    """Enter a module compiled, with the seconds of its first call, or why it is left out."""
+    compiled = f"{name} compiled"
+    if why_not:
+        arms.left_out[compiled] = why_not
+        return
+    run = function_of(torch.compile(module), list(module.parameters()), inputs, case.pass_)
+    _try(arms, compiled, lambda: run)
+
+
+def _try(arms: Arms, name: str, make: Callable[[], Function], runs: int = 1) -> bool:
+    """Make a function, call it once, and enter it, or else why it failed: whatever that was, the others go on."""
+    began = time.perf_counter()
+    try:
+        run = make()
+        run()
+        if arms.device.startswith("cuda"):
+            torch.cuda.synchronize(arms.device)
+    except Exception as error:  # compilers and foreign kernels raise anything
+        arms.left_out[name] = reason(error)
+        gc.collect()
+        if arms.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        return False
+    arms.functions[name], arms.first_call_s[name] = run, time.perf_counter() - began
+    if runs > 1:
+        arms.runs_per_call[name] = runs
+    return True
+
+
+def reason(error: BaseException) -> str:
+    """Say in one line, of at most 200 characters, why something failed."""
+    if isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return "does not fit into memory"
+    text = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+# --- inputs -----------------------------------------------------------------------------------------------------------
+def _random(case: Case, device: str, seed: int) -> Tensor:
+    values = torch.randn(case.shape, generator=torch.Generator().manual_seed(seed))
+    return values.to(device=device, dtype=TORCH_DTYPES[case.dtype], memory_format=TORCH_LAYOUTS[case.layout])
+
+
+def _buffers(nbytes: int, device: str) -> int:
+    """Return how many maps are more than twice the device's second-level cache."""
+    cache = getattr(torch.cuda.get_device_properties(device), "L2_cache_size", 0) or _L2_BYTES
+    return min(_MOST_BUFFERS, math.floor(2 * cache / nbytes) + 2)

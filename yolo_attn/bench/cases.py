@@ -1,0 +1,188 @@
+"""What a bench is asked for, checked, and the list of what that means to time. Needs no torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from yolo_attn.errors import YoloAttnError, one_of
+
+DTYPES = ("fp32", "bf16", "fp16")
+LAYOUTS = ("contiguous", "channels_last")
+PASSES = ("forward", "training")
+MODES = ("eager", "compile")
+AGAINST = ("floor", "tutorial", "timm")
+SHAPES = ("8x64x80x80", "8x128x40x40", "8x256x20x20")
+SUITE_MODELS = ("yolo11n.yaml", "yolov8n.yaml")
+SUITE_MINUTES = 8.0
+
+Shape = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to measure, and how.
+
+    Attributes:
+        blocks: YAML names.
+        shapes: Images, channels, height, width.
+        device: Torch device, ``"cpu"`` or e.g. ``"cuda:0"``.
+        dtypes: Any of ``DTYPES``; blocks and maps are converted as a whole.
+        layouts: Any of ``LAYOUTS``.
+        passes: Any of ``PASSES``: forward under inference mode, and forward with backward in training mode.
+        modes: ``"eager"``, or with ``"compile"`` besides.
+        against: Any of ``AGAINST``.
+        models: Base models to put the blocks into.
+        imgsz: Side of their images, in pixels.
+        batch: Their images at a time; by default 1 for latency, and for training 16 on CUDA or 4 elsewhere.
+        cuda_graphs: Whether forward passes are also captured as CUDA graphs.
+        threads: Threads on the CPU; torch's choice by default.
+        seconds: Time after which no more rounds begin, per group.
+        minutes: Time after which no more groups begin; unlimited by default.
+        suite: Whether the list is that of the whole protocol.
+    """
+
+    blocks: tuple[str, ...]
+    shapes: tuple[Shape, ...]
+    device: str
+    dtypes: tuple[str, ...]
+    layouts: tuple[str, ...] = ("contiguous",)
+    passes: tuple[str, ...] = PASSES
+    modes: tuple[str, ...] = ("eager",)
+    against: tuple[str, ...] = AGAINST
+    models: tuple[str, ...] = ()
+    imgsz: int = 640
+    batch: int | None = None
+    cuda_graphs: bool = False
+    threads: int | None = None
+    seconds: float = 2.0
+    minutes: float | None = None
+    suite: bool = False
+
+    @property
+    def on_cuda(self) -> bool:
+        """Whether the device is a CUDA device."""
+        return self.device.startswith("cuda")
+
+
+class Case(NamedTuple):
+    """One block on one map: a group of implementations that are timed in turns."""
+
+    block: str
+    shape: Shape
+    dtype: str
+    layout: str
+    pass_: str
+    compiled: bool
+
+    def record(self) -> dict[str, Any]:
+        """Return the case as a raw line has it."""
+        fields = {name.rstrip("_"): value for name, value in self._asdict().items()}
+        return {"of": "block", **fields, "shape": shape_name(self.shape)}
+
+    @property
+    def title(self) -> str:
+        """The case in a few words."""
+        compiled = ", compiled too" if self.compiled else ""
+        return f"{self.block} {shape_name(self.shape)} {self.dtype} {self.layout} {self.pass_}{compiled}"
+
+
+class ModelCase(NamedTuple):
+    """One base model with and without the blocks: a group of models that are timed in turns."""
+
+    model: str
+    dtype: str
+    pass_: str
+    batch: int
+
+    def record(self) -> dict[str, Any]:
+        """Return the case as a raw line has it."""
+        return {"of": "model", "model": self.model, "dtype": self.dtype, "pass": self.pass_, "batch": self.batch}
+
+    @property
+    def title(self) -> str:
+        """The case in a few words."""
+        return f"{self.model} {self.dtype} {self.pass_}, batch {self.batch}"
+
+
+# --- the list ---------------------------------------------------------------------------------------------------------
+def cases_of(request: Request) -> list[Case | ModelCase]:
+    """Return all that is to be timed, what is worth most first."""
+    return list(_suite(request) if request.suite else _asked(request))
+
+
+def _asked(request: Request) -> Iterator[Case | ModelCase]:
+    for dtype in request.dtypes:
+        for layout in request.layouts:
+            yield from _block_cases(request, dtype, layout, "compile" in request.modes)
+    for model in request.models:
+        for dtype in request.dtypes:
+            yield from _model_cases(request, model, dtype)
+
+
+def _suite(request: Request) -> Iterator[Case | ModelCase]:
+    first, second = ("fp16", "fp32") if request.on_cuda else ("fp32", "bf16")
+    yield from _block_cases(request, first, "contiguous", compiled=True)
+    for model in request.models[:1]:
+        yield from _model_cases(request, model, first)
+    yield from _block_cases(request, first, "channels_last", compiled=False)
+    yield from _block_cases(request, second, "contiguous", compiled=False)
+    for model in request.models[1:]:
+        yield from _model_cases(request, model, first)
+
+
+def _block_cases(request: Request, dtype: str, layout: str, compiled: bool) -> Iterator[Case]:
+    for shape in request.shapes:
+        for pass_ in request.passes:
+            for block in request.blocks:
+                yield Case(block, shape, dtype, layout, pass_, compiled)
+
+
+def _model_cases(request: Request, model: str, dtype: str) -> Iterator[ModelCase]:
+    batches = {"forward": 1, "training": 16 if request.on_cuda else 4}
+    for pass_ in request.passes:
+        yield ModelCase(model, dtype, pass_, request.batch or batches[pass_])
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+def shape_name(shape: Sequence[int]) -> str:
+    """Return a shape as one writes it: ``8x64x80x80``."""
+    return "x".join(map(str, shape))
+
+
+def parse_shape(text: str) -> Shape:
+    """Return the shape that ``8x64x80x80`` stands for.
+
+    Raises:
+        YoloAttnError: If it is not four whole numbers above 0.
+
+    Examples:
+        >>> parse_shape("8x64x80x80")
+        (8, 64, 80, 80)
+    """
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){3}", text):
+        raise YoloAttnError(f"shape '{text}' is not images x channels x height x width; write e.g. 8x64x80x80")
+    return tuple(map(int, text.split("x")))
+
+
+def parse_choices(what: str, text: str, allowed: Iterable[str]) -> tuple[str, ...]:
+    """Return the words of a list with commas, or all that are allowed for ``all``.
+
+    Raises:
+        YoloAttnError: For a word that is not allowed; the message names the nearest.
+    """
+    allowed = tuple(allowed)
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if words == ("all",):
+        return allowed
+    for word in words or (text,):
+        if word not in allowed:
+            raise YoloAttnError(one_of(what, word, allowed))
+    return words
+
+
+def as_dict(request: Request) -> dict[str, Any]:
+    """Return a request as the header of the raw lines has it."""
+    return {**asdict(request), "shapes": [shape_name(shape) for shape in request.shapes]}

@@ -1,0 +1,88 @@
+"""The least an attention block can cost: two passes over the map forward, two more backward, and nothing beside.
+
+On the CPU the floor is timed: one mean over the positions and one multiplication by a ready-made ``(N, C, 1, 1)`` gate;
+in training also the gate's gradient, the sum of ``gy * x`` over the positions, and ``gy * gate``, written once. On CUDA
+it is computed: the bytes that have to move, at the rate at which the device copies.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from yolo_attn import timing
+
+MAPS = {"forward": 3, "training": 7}
+"""How often a map has to be read or written: ``x`` for the pool; ``x`` and ``y`` to apply the gate; in training also
+``gy`` and ``x`` for the gate's gradient, ``gy`` and ``gx`` to apply the gate to it."""
+
+_COPY_BYTES, _COPY_ROUNDS = 2**30, 20
+
+
+def floor_ms(x: Tensor, pass_: str, bytes_per_second: float) -> float:
+    """Return the time in which a device moves the bytes that a block on ``x`` has to move at least."""
+    return MAPS[pass_] * x.nbytes / bytes_per_second * 1e3
+
+
+def copy_rates(device: str, rounds: int = _COPY_ROUNDS) -> dict[str, float]:
+    """Measure how many bytes a second a CUDA device moves while it copies 1 GiB; reads and writes both count.
+
+    Returns:
+        ``best`` and ``median`` of ``rounds`` copies.
+    """
+    source = torch.zeros(_COPY_BYTES, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    stopwatch = timing.cuda_events(device)
+    rounds_taken = timing.interleaved({"copy": lambda: target.copy_(source)}, rounds=rounds, stopwatch=stopwatch)
+    rates = [2 * source.nbytes / (times["copy"] / 1e3) for times in rounds_taken]
+    return {"best": max(rates), "median": statistics.median(rates)}
+
+
+def floor_function(xs: Sequence[Tensor], upstreams: Sequence[Tensor], pass_: str) -> Callable[[], object]:
+    """Return a function that does, on the next of ``xs``, what no block can do without."""
+    gate = torch.rand_like(xs[0][:, :, :1, :1])
+    products = cheapest_sum_of_products(xs[0], upstreams[0]) if pass_ == "training" else None
+    turns: Iterator[tuple[Tensor, Tensor]] = itertools.cycle(zip(xs, upstreams, strict=True))
+
+    @torch.no_grad()
+    def run() -> None:
+        x, upstream = next(turns)
+        x.mean((2, 3))
+        _ = x * gate
+        if products is not None:
+            products(upstream, x)
+            _ = upstream * gate
+
+    return run
+
+
+def cheapest_sum_of_products(x: Tensor, upstream: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return whichever of torch's ways to sum ``upstream * x`` over the positions is the fastest for these maps."""
+    with torch.no_grad():
+        ways = {name: lambda way=way: way(upstream, x) for name, way in SUMS_OF_PRODUCTS.items()}
+        rounds = list(timing.interleaved(ways, rounds=5, warmup_rounds=1))
+    fastest = min(ways, key=lambda name: statistics.median(times[name] for times in rounds))
+    return SUMS_OF_PRODUCTS[fastest]
+
+
+def _multiply_and_sum(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum((2, 3))
+
+
+def _matrix_products(a: Tensor, b: Tensor) -> Tensor:
+    return (a.flatten(2).unsqueeze(2) @ b.flatten(2).unsqueeze(3))[:, :, 0, 0]
+
+
+def _vector_products(a: Tensor, b: Tensor) -> Tensor:
+    return torch.linalg.vecdot(a.flatten(2), b.flatten(2))
+
+
+SUMS_OF_PRODUCTS = {
+    "multiply and sum": _multiply_and_sum,
+    "matrix products": _matrix_products,
+    "vector products": _vector_products,
+}

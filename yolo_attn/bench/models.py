@@ -1,0 +1,73 @@
+"""Whole models with attention in the neck, beside the model without: what a block costs where it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from torch import nn
+
+from yolo_attn import engine, engine_runs, speed
+from yolo_attn.bench.cases import ModelCase
+from yolo_attn.controls import control_of
+from yolo_attn.model_files import write_model
+from yolo_attn.model_yaml import insert, read_model
+
+BASE, CONTROL = "base", "identity control"
+AT = "neck:P3,P4,P5"
+
+
+def check(base: str) -> None:
+    """Make sure that a base model is there and has a neck, before anything is measured.
+
+    Raises:
+        YoloAttnError: If not.
+    """
+    insert(base, "SE", at=AT)
+
+
+def write_models(base: str, blocks: Sequence[str], folder: Path) -> dict[str, Path]:
+    """Write the YAMLs of a base model, of its identity control, and of the base with each block, and return them.
+
+    The control has three rows that return their input: by how much it is off 1 is the error of the whole measurement.
+
+    Raises:
+        YoloAttnError: If there is no such model, or it has no neck.
+    """
+    with_block = {block: insert(base, block, at=AT, init="identity").yaml for block in blocks}
+    control = control_of(next(iter(with_block.values())), "identity")
+    models = {BASE: read_model(base), CONTROL: control, **with_block}
+    written = {}
+    for name, model in models.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        written[name] = write_model(model, folder / name)
+    return written
+
+
+def build(case: ModelCase, files: dict[str, Path], imgsz: int, device: str) -> dict[str, Callable[[], object]]:
+    """Build every model for a case and return functions to time: a forward pass, or a training step.
+
+    Args:
+        case: Precision, pass and batch.
+        files: Model YAMLs by name.
+        imgsz: Side of the images, in pixels.
+        device: Torch device.
+    """
+    return {name: _function(case, file, imgsz, device) for name, file in files.items()}
+
+
+def why_not(case: ModelCase, device: str) -> str | None:
+    """Say why a case cannot be timed, or return ``None``."""
+    if case.dtype == "bf16":
+        return "models run in fp32, or on CUDA in fp16 (training: mixed precision)"
+    if case.dtype == "fp16" and device == "cpu":
+        return "models run in fp16 on CUDA only"
+    return None
+
+
+def _function(case: ModelCase, file: Path, imgsz: int, device: str) -> Callable[[], object]:
+    if case.pass_ == "training":
+        model: nn.Module = engine.open_model(file, fuse=False)
+        return engine_runs.training_step(model, imgsz, case.batch, device, amp=case.dtype == "fp16")
+    model = speed.for_inference(engine.open_model(file), device, case.dtype)
+    return speed.forward_pass(model, speed.random_images(case.batch, imgsz, device, case.dtype))

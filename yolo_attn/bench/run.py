@@ -1,0 +1,208 @@
+"""Measure what a request asks for, record by record; :mod:`yolo_attn.bench.summary` says what the times mean."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from yolo_attn import speed, timing
+from yolo_attn.bench import arms, compiling, models, timm_blocks
+from yolo_attn.bench.budget import Budget
+from yolo_attn.bench.cases import Case, ModelCase, Request, as_dict, cases_of
+from yolo_attn.bench.floor import copy_rates, floor_ms
+from yolo_attn.bench.raw import Record
+from yolo_attn.env import cores, environment
+from yolo_attn.errors import YoloAttnError, one_of
+
+NO_TIME = "no time"
+WARMUP_ROUNDS, AT_LEAST_ROUNDS, MOST_ROUNDS = 2, 7, 200
+COMPILE_SECONDS, COMPILE_SHARE = 1200.0, 0.35
+_AROUND_SECONDS = 25.0  # of the total: starting before, writing tables and the plot afterwards
+_BUILDING_SECONDS = 1.0  # one block or one model, roughly
+
+Say = Callable[[str], None]
+
+
+def records(request: Request, say: Say = lambda line: None, budget: Budget | None = None) -> Iterator[Record]:
+    """Measure, and yield the raw records of a bench: a header, then per group its times, or why it was left out.
+
+    Args:
+        request: What to measure.
+        say: Told the progress, a line at a time.
+        budget: The time there is; that of the request by default.
+    """
+    if budget is None:
+        seconds = request.minutes * 60 - _AROUND_SECONDS if request.minutes else float("inf")
+        budget = Budget(seconds)
+    if request.threads:
+        torch.set_num_threads(request.threads)
+    if request.on_cuda:
+        torch.cuda.set_device(request.device)
+    yield _header(request)
+    with compiling.fresh_cache(), tempfile.TemporaryDirectory() as scratch:
+        yield from _Bench(request, budget, Path(scratch), say).run()
+
+
+def find_device(text: str | None) -> str:
+    """Return the torch device that ``cpu``, ``cuda`` or a GPU's number stands for; by default a GPU if there is one.
+
+    Raises:
+        YoloAttnError: If there is no such device.
+    """
+    there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0))]
+    if text is None:
+        return there[min(1, len(there) - 1)]
+    device = "cuda:0" if text == "cuda" else f"cuda:{text}" if text.isdigit() else text
+    if device not in there:
+        raise YoloAttnError(one_of("device", text, there))
+    return device
+
+
+class _Bench:
+    """One measurement: its cases in order, while there is time."""
+
+    def __init__(self, request: Request, budget: Budget, scratch: Path, say: Say):
+        self.request, self.budget, self.scratch, self.say = request, budget, scratch, say
+        self.cases = cases_of(request)
+        self.compiled: Mapping[compiling.Job, compiling.Outcome] = {}
+        self.bytes_per_second: float | None = None
+        self.files: dict[str, dict[str, Path]] = {}
+
+    def run(self) -> Iterator[Record]:
+        if self.request.on_cuda and "floor" in self.request.against:
+            rates = copy_rates(self.request.device)
+            self.bytes_per_second = rates["best"]
+            yield {"kind": "copy rate", **rates}
+        self.compiled = self._compile()
+        for number, case in enumerate(self.cases):
+            if not self.budget.allows(_kind(case), self._expected(case)):
+                yield _left_out(case, None, NO_TIME)
+                continue
+            self.say(f"{case.title} ({number + 1} of {len(self.cases)})")
+            with self.budget.spending(_kind(case)):
+                yield from self._models(case, number) if isinstance(case, ModelCase) else self._blocks(case, number)
+
+    def _expected(self, case: Case | ModelCase) -> float:
+        each = self.request.seconds + _BUILDING_SECONDS
+        return each * (len(self.request.blocks) + 2) if isinstance(case, ModelCase) else each
+
+    def _compile(self) -> Mapping[compiling.Job, compiling.Outcome]:
+        jobs = [
+            compiling.Job(case, implementation)
+            for case in self.cases
+            if isinstance(case, Case) and case.compiled
+            for implementation in ("ours", *(["tutorial"] if "tutorial" in self.request.against else []))
+        ]
+        seconds = min(COMPILE_SECONDS, COMPILE_SHARE * self.budget.left)
+        processes = max(1, cores() * 3 // 4)
+        return compiling.compile_all(jobs, self.request.device, seconds, processes, self.say)
+
+    # --- blocks -------------------------------------------------------------------------------------------------------
+    def _blocks(self, case: Case, group: int) -> Iterator[Record]:
+        outcomes = {job.implementation: result for job, result in self.compiled.items() if job.case == case}
+        why_not = {name: outcome.why_not for name, outcome in outcomes.items() if outcome.why_not}
+        try:
+            built = arms.build(case, self.request.device, self.request.against, why_not, self.request.cuda_graphs)
+        except Exception as error:  # whatever it is, what was measured before it is to be kept
+            yield _left_out(case, None, arms.reason(error))
+            return
+        yield from (_left_out(case, name, why) for name, why in built.left_out.items())
+        if "ours" not in built.functions:
+            return
+        if self._too_slow(sum(built.first_call_s.values())):
+            yield _left_out(case, None, NO_TIME)
+            return
+        more = {
+            "memory": built.memory,
+            "compile_s": {f"{name} compiled": outcome.seconds for name, outcome in outcomes.items() if outcome.seconds},
+            "floor_ms": self._floor_ms(case),
+        }
+        yield from self._timed(case, group, built.functions, more, built.runs_per_call)
+
+    def _floor_ms(self, case: Case) -> float | None:
+        if self.bytes_per_second is None:
+            return None
+        like = torch.empty(case.shape, dtype=arms.TORCH_DTYPES[case.dtype], device="meta")
+        return floor_ms(like, case.pass_, self.bytes_per_second)
+
+    # --- models -------------------------------------------------------------------------------------------------------
+    def _models(self, case: ModelCase, group: int) -> Iterator[Record]:
+        if why := models.why_not(case, self.request.device):
+            yield _left_out(case, None, why)
+            return
+        try:
+            if case.model not in self.files:
+                folder = self.scratch / Path(case.model).name
+                self.files[case.model] = models.write_models(case.model, self.request.blocks, folder)
+            functions = models.build(case, self.files[case.model], self.request.imgsz, self.request.device)
+            began = time.perf_counter()
+            for function in functions.values():
+                function()
+            speed.waiting_for(self.request.device)()
+        except Exception as error:
+            yield _left_out(case, None, arms.reason(error))
+            return
+        if self._too_slow(time.perf_counter() - began):
+            yield _left_out(case, None, NO_TIME)
+            return
+        yield from self._timed(
+            case, group, functions, {"imgsz": self.request.imgsz, "arms": list(functions)}, {}, len(functions)
+        )
+
+    def _too_slow(self, one_round: float) -> bool:
+        """Tell whether the fewest rounds that count, each as long as a first one was, would end too late."""
+        return one_round * (WARMUP_ROUNDS + AT_LEAST_ROUNDS) > self.budget.left
+
+    # --- times --------------------------------------------------------------------------------------------------------
+    def _timed(
+        self,
+        case: Case | ModelCase,
+        group: int,
+        functions: Mapping[str, Callable[[], object]],
+        more: Mapping[str, Any],
+        runs_per_call: Mapping[str, int],
+        worth: float = 1.0,
+    ) -> Iterator[Record]:
+        """Yield the times of a group; it may take ``worth`` times the seconds of a block's group."""
+        request, on_cuda = self.request, self.request.on_cuda
+        yield {"kind": "group", "group": group, **case.record(), **more}
+        seconds = min(request.seconds * worth, self.budget.left)
+        rounds = timing.interleaved(
+            functions,
+            rounds=MOST_ROUNDS,
+            at_least=AT_LEAST_ROUNDS,
+            seconds=seconds,
+            lasting_ms=2.0 if on_cuda else 1.0,
+            warmup_rounds=WARMUP_ROUNDS,
+            warmup_seconds=min(0.1, seconds / 10),
+            stopwatch=timing.cuda_events(request.device) if on_cuda else None,
+        )
+        for times in rounds:
+            each = {name: ms / runs_per_call.get(name, 1) for name, ms in times.items()}
+            yield {"kind": "round", "group": group, "milliseconds": each}
+
+
+def _header(request: Request) -> Record:
+    timm = {"version": timm_blocks.timm_version(), "blocks": timm_blocks.NOTES}
+    return {
+        "kind": "header",
+        "request": as_dict(request),
+        "environment": environment(request.device),
+        "timm": timm,
+        "command": " ".join(["yolo-attn", *sys.argv[1:]]),
+    }
+
+
+def _kind(case: Case | ModelCase) -> str:
+    """Name what takes about as long: the first of a kind tells how long the next will take."""
+    return f"{case.block} {case.pass_} {case.compiled}" if isinstance(case, Case) else f"{case.model} {case.pass_}"
+
+
+def _left_out(case: Case | ModelCase, arm: str | None, why: str) -> Record:
+    return {"kind": "left out", **case.record(), "arm": arm, "why": why}
