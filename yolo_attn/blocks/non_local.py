@@ -8,7 +8,9 @@ Papers:
 
 from __future__ import annotations
 
-from typing import Literal
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -24,10 +26,12 @@ from yolo_attn.blocks._common import (
     warn_once,
     zero_,
 )
+from yolo_attn.blocks._layout import memory_order
 from yolo_attn.blocks._recalibrate import recalibrate
 from yolo_attn.blocks._statistics import context
 from yolo_attn.blocks._writes import add
 
+_SMALL_MAP = 1024  # positions; below, keeping the projections costs little memory, and projecting again more time
 _LARGE_MAP = 4096  # positions; 64 x 64, P4 of a 1024 px image
 
 
@@ -88,15 +92,21 @@ class NL(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` plus the projected weighted sums."""
-        theta, phi, g = self.theta(x).flatten(2), self.phi(x).flatten(2), self.g(x).flatten(2)  # (N, inner, HW)
         if self.mode == "embedded_gaussian":
             self._warn_if_large(x)
-            query, key, value = (t.transpose(1, 2).unsqueeze(1).contiguous() for t in (theta, phi, g))
-            y = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # (N, 1, HW, inner)
-            y = y.squeeze(1).transpose(1, 2)  # (N, inner, HW)
+        pixels = x.flatten(2).transpose(1, 2)  # (N, HW, C)
+        convs = (self.theta, self.phi, self.g)
+        theta, phi, g = projected = [_project(pixels, conv) for conv in convs]  # (N, HW, inner)
+        with _projected_again(pixels, convs, projected):
+            if self.mode == "embedded_gaussian":
+                y = F.scaled_dot_product_attention(theta[:, None], phi[:, None], g[:, None], scale=1.0).squeeze(1)
+            else:
+                y = theta @ (phi.transpose(1, 2) @ g / theta.shape[1])  # (N, HW, inner) @ (N, inner, inner)
+        if memory_order(x) is None:
+            z = _project_maps(y.transpose(1, 2), self.out)  # (N, C, HW)
         else:
-            y = (g / theta.shape[2]) @ phi.transpose(1, 2) @ theta  # (N, inner, inner) @ (N, inner, HW)
-        return x + self.out(y.unflatten(2, x.shape[2:])).to(x.dtype)
+            z = _project(y, self.out).transpose(1, 2)
+        return x + z.unflatten(2, x.shape[2:]).to(x.dtype)
 
     def _warn_if_large(self, x: Tensor) -> None:
         if is_traced() or x.shape[2] * x.shape[3] <= _LARGE_MAP:
@@ -114,6 +124,43 @@ class NL(nn.Module):
     def extra_repr(self) -> str:
         """Show what the submodules do not."""
         return f"{self.channels}, mode={self.mode}, init={self.init}"
+
+
+def _project(pixels: Tensor, conv: nn.Conv2d) -> Tensor:
+    """Apply a 1x1 convolution, ``(N, HW, in)`` -> ``(N, HW, out)``."""
+    weight = conv.weight.to(pixels.dtype).flatten(1).t()
+    products = torch.bmm(pixels, weight.expand(pixels.shape[0], -1, -1))
+    return products.add_(conv.bias.to(products.dtype))
+
+
+def _project_maps(maps: Tensor, conv: nn.Conv2d) -> Tensor:
+    """Apply a 1x1 convolution, ``(N, in, HW)`` -> ``(N, out, HW)``."""
+    weight = conv.weight.to(maps.dtype).flatten(1)
+    products = torch.bmm(weight.expand(maps.shape[0], -1, -1), maps)
+    return products.add_(conv.bias.to(products.dtype)[:, None])
+
+
+@contextlib.contextmanager
+def _projected_again(pixels: Tensor, convs: Sequence[nn.Conv2d], projected: Sequence[Tensor]) -> Iterator[None]:
+    """Keep no projection of a large map for the backward pass, which projects once more instead."""
+    if is_traced() or not torch.is_grad_enabled() or pixels.shape[1] <= _SMALL_MAP:
+        yield
+        return
+    conv_of = {tensor.data_ptr(): conv for tensor, conv in zip(projected, convs, strict=True)}
+
+    def pack(saved: Tensor) -> Any:
+        conv = conv_of.get(saved.data_ptr())
+        return saved if conv is None else (conv, saved.dtype, saved.shape, saved.stride())
+
+    def unpack(packed: Any) -> Tensor:
+        if isinstance(packed, Tensor):
+            return packed
+        conv, dtype, shape, stride = packed
+        with torch.no_grad():
+            return _project(pixels.to(dtype), conv).as_strided(shape, stride)
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        yield
 
 
 class SNL(nn.Module):
