@@ -248,8 +248,34 @@ def test_matches_its_equations(name, channels, kwargs, equation, init, mode):
     x = torch.randn(3, channels, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     y = block.train(mode == "train")(x)
     expected = equation(x, p, 2 if init == "identity" else 1, mode == "train")
-    torch.testing.assert_close(y, expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
     assert (y - x).abs().max() > 1e-2, "the parameters of this test leave the block without effect"
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("init", ["paper", "identity"])
+@pytest.mark.parametrize(("name", "channels", "kwargs", "equation"), CASES, ids=case_id)
+def test_its_gradients_are_those_of_its_equations(name, channels, kwargs, equation, init, mode, layout):
+    block = randomized(ATTENTION_BLOCKS[name](channels, **kwargs, init=init).double()).train(mode == "train")
+    for size in [(4, 5), (3, 3), (1, 6), (6, 1)]:
+        generator = torch.Generator().manual_seed(2)
+        shape = (2, channels, *size)
+        x, gy = (torch.randn(shape, dtype=torch.float64, generator=generator).to(memory_format=layout) for _ in "xy")
+        x.requires_grad_()
+        learned = dict(block.named_parameters())
+        p = {k: v.clone() for k, v in block.state_dict().items()} | learned
+        expected = torch.autograd.grad(
+            equation(x, p, 2 if init == "identity" else 1, mode == "train"),
+            [x, *learned.values()],
+            gy,
+            allow_unused=True,
+        )
+        found = torch.autograd.grad(block(x), [x, *learned.values()], gy)
+        for what, one, other in zip(["x", *learned], found, expected, strict=True):
+            other = torch.zeros_like(one) if other is None else other
+            say = f"{what} at {size}: {{}}".format
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12, msg=say)
 
 
 def test_every_block_has_an_equation():

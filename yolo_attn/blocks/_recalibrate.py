@@ -42,13 +42,13 @@ def recalibrate(
         *arguments: Further arguments of the statistic, e.g. the weight of a projection.
         write: What the small maps do to ``x``.
     """
-    if _is_plain():
+    if is_plain():
         return write(x, *all_like(smalls(*statistic(x, *arguments)), x))
     run = Recalibration(x)
     return run.write(write, *smalls(*run.read(statistic, *arguments)))
 
 
-def _is_plain() -> bool:
+def is_plain() -> bool:
     """Whether the functions run as they are: nothing to differentiate, or a compiler or transform looks on."""
     return not torch.is_grad_enabled() or is_traced() or _transformed()
 
@@ -63,7 +63,7 @@ class Recalibration:
     def __init__(self, x: Tensor) -> None:
         self.x = x
         self._last = _Link()
-        self._plain = _is_plain()
+        self._plain = is_plain()
 
     def read(self, statistic: Statistic, *arguments: Any) -> Tensors:
         """Return statistics of the map."""

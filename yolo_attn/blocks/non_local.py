@@ -27,7 +27,7 @@ from yolo_attn.blocks._common import (
     zero_,
 )
 from yolo_attn.blocks._layout import memory_order
-from yolo_attn.blocks._recalibrate import recalibrate
+from yolo_attn.blocks._recalibrate import is_plain, recalibrate
 from yolo_attn.blocks._statistics import context
 from yolo_attn.blocks._writes import add
 
@@ -143,7 +143,7 @@ def _project_maps(maps: Tensor, conv: nn.Conv2d) -> Tensor:
 @contextlib.contextmanager
 def _projected_again(pixels: Tensor, convs: Sequence[nn.Conv2d], projected: Sequence[Tensor]) -> Iterator[None]:
     """Keep no projection of a large map for the backward pass, which projects once more instead."""
-    if is_traced() or not torch.is_grad_enabled() or pixels.shape[1] <= _SMALL_MAP:
+    if is_plain() or pixels.shape[1] <= _SMALL_MAP:
         yield
         return
     conv_of = {tensor.data_ptr(): conv for tensor, conv in zip(projected, convs, strict=True)}

@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from yolo_attn.blocks._common import (
     INITS,
@@ -22,7 +23,7 @@ from yolo_attn.blocks._common import (
     gate_scale,
     zero_,
 )
-from yolo_attn.blocks._recalibrate import recalibrate
+from yolo_attn.blocks._recalibrate import is_plain, recalibrate
 from yolo_attn.blocks._statistics import mean_and_projection, mean_hw, project_c
 from yolo_attn.blocks._writes import larger_product, multiply, multiply_by_sum
 
@@ -206,8 +207,13 @@ class SCSE(nn.Module):
         if self.proj is None:
             write = _WRITES[self.combine]
             return recalibrate(x, mean_and_projection, self._gates, self.sse.conv.weight, write=write)
-        y = self.proj(torch.cat([x * one.to(x.dtype) for one in self.attention(x)], dim=1)).to(x.dtype)  # 2C -> C
+        c, s = self.attention(x)
+        y = self._mix(x, c, s) if is_plain() else checkpoint(self._mix, x, c, s, use_reentrant=False)
         return x + y if self.init == "identity" else y
+
+    def _mix(self, x: Tensor, c: Tensor, s: Tensor) -> Tensor:
+        """Return ``W [x * c, x * s]``; the doubled map is not kept for the backward pass."""
+        return self.proj(torch.cat((x * c.to(x.dtype), x * s.to(x.dtype)), dim=1)).to(x.dtype)  # 2C -> C
 
     def _gates(self, mean: Tensor, projection: Tensor) -> tuple[Tensor, Tensor]:
         return *self.cse.gates(mean), *self.sse.gates(projection)

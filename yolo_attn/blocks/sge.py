@@ -75,8 +75,8 @@ class SGE(nn.Module):
         t = similarity.flatten(2)  # (N, G, HW)
         correction = 1 if t.shape[2] > 1 else 0  # of a single position the biased deviation, which is 0
         std = t.std(2, keepdim=True, correction=correction)  # (N, G, 1)
-        t = (t - t.mean(2, keepdim=True)) / (std + _EPS)
-        t = t * self.weight[:, None] + self.bias[:, None]
+        slope = self.weight[:, None] / (std + _EPS)
+        t = torch.addcmul(self.bias[:, None], t - t.mean(2, keepdim=True), slope)
         return (gate(t, self.scale).unflatten(2, similarity.shape[2:]),)  # (N, G, 1, H, W)
 
     def extra_repr(self) -> str:
