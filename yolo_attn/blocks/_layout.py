@@ -34,7 +34,13 @@ def laid_out(smalls: Iterable[Tensor], x: Tensor) -> tuple[Tensor, ...]:
     if (order := memory_order(x)) is None:
         return tuple(smalls)
     inverse = _inverse(order)
-    return tuple(small.permute(order).contiguous().permute(inverse) for small in smalls)
+    return tuple(
+        small if _lies_so_already(small) else small.permute(order).contiguous().permute(inverse) for small in smalls
+    )
+
+
+def _lies_so_already(small: Tensor) -> bool:
+    return small.dim() == 4 and (small.shape[1] == 1 or small.stride(1) == 1)
 
 
 def reduce(how: Callable[..., Tensor], x: Tensor, dims: Sequence[int]) -> Tensor:
@@ -43,9 +49,9 @@ def reduce(how: Callable[..., Tensor], x: Tensor, dims: Sequence[int]) -> Tensor
     Args:
         how: ``torch.sum``, ``torch.mean`` or ``torch.amax``.
         x: A map.
-        dims: Dimensions, counted from the last.
+        dims: Dimensions, counted from the last. Both positions are reduced fast in any order.
     """
-    if (order := memory_order(x)) is None:
+    if dims is POSITIONS or (order := memory_order(x)) is None:
         return how(x, dims, keepdim=True)
     in_memory = [order.index(dim % x.dim()) for dim in dims]
     return how(x.permute(order), in_memory, keepdim=True).permute(_inverse(order))
