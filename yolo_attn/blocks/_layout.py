@@ -25,22 +25,22 @@ def memory_order(x: Tensor) -> tuple[int, ...] | None:
 
 def all_like(smalls: Iterable[Tensor], x: Tensor) -> tuple[Tensor, ...]:
     """Return small maps in the dtype and memory order of ``x``, so that elements that meet lie side by side."""
-    dtype = x.dtype
-    return laid_out((small if small.dtype == dtype else small.to(dtype) for small in smalls), x)
+    return laid_out([small if small.dtype == x.dtype else small.to(x.dtype) for small in smalls], x)
 
 
-def laid_out(smalls: Iterable[Tensor], x: Tensor) -> tuple[Tensor, ...]:
+def laid_out(smalls: Sequence[Tensor], x: Tensor) -> tuple[Tensor, ...]:
     """Return small maps in the memory order of ``x``."""
     if (order := memory_order(x)) is None:
         return tuple(smalls)
-    inverse = _inverse(order)
-    return tuple(
-        small if _lies_so_already(small) else small.permute(order).contiguous().permute(inverse) for small in smalls
-    )
+    return tuple(small if _lies_so_already(small) else _permuted(small, order) for small in smalls)
 
 
 def _lies_so_already(small: Tensor) -> bool:
     return small.dim() == 4 and (small.shape[1] == 1 or small.stride(1) == 1)
+
+
+def _permuted(small: Tensor, order: Sequence[int]) -> Tensor:
+    return small.permute(order).contiguous().permute(_inverse(order))
 
 
 def reduce(how: Callable[..., Tensor], x: Tensor, dims: Sequence[int]) -> Tensor:

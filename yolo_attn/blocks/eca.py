@@ -89,13 +89,11 @@ class ECA(nn.Module):
         return (as_map(gate(self._slide(mean.flatten(1)), self.scale)),)  # (N, C, 1, 1)
 
     def _slide(self, mean: Tensor) -> Tensor:
-        """Convolve over the channels, ``(N, C)`` -> ``(N, C)``."""
+        """Convolve over the channels, ``(N, C)`` -> ``(N, C)``; for so few values windows are faster than a layer."""
         if is_traced():
             return self.conv(mean.unsqueeze(1)).squeeze(1)
         beyond = self.kernel_size // 2
-        windows = F.pad(mean, (beyond, beyond)).unfold(
-            1, self.kernel_size, 1
-        )  # (N, C, k): much faster for so few values
+        windows = F.pad(mean, (beyond, beyond)).unfold(1, self.kernel_size, 1)  # (N, C, k)
         return windows @ self.conv.weight.flatten()
 
     def extra_repr(self) -> str:
