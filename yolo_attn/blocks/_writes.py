@@ -103,7 +103,7 @@ multiply = Write(_multiply, _slope_multiply, _pull_multiply)
 
 
 def _multiply_by_sum(x: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    return (x * one).addcmul_(x, other) if _in_place() else x * (one + other)
+    return torch.add(one, other, out=torch.empty_like(x)).mul_(x) if _in_place() else x * (one + other)
 
 
 def _slope_sum(x: Tensor, gy: Tensor, one: Tensor, other: Tensor) -> tuple[Sequence[Tensor], list[Term]]:
