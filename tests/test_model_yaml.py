@@ -15,7 +15,7 @@ import yolo_attn as ya
 from yolo_attn.graph import Graph, rows_of
 from yolo_attn.inside import blocks_inside, host_class
 from yolo_attn.model_files import shipped_models
-from yolo_attn.model_yaml import check_roles, find_roles
+from yolo_attn.model_yaml import check_roles
 from yolo_attn.ready_models import FAMILIES, FEW_BLOCKS, ready_models, write_ready_models
 from yolo_attn.registration import host_model_names, load_model_dict
 from yolo_attn.registry import SHIPPED_ALIASES, is_attention
@@ -130,7 +130,7 @@ def test_roles_are_where_ultralytics_says_they_are(name):
     text = next(Path(ultralytics.__file__).parent.rglob(name)).read_text()
     commented = re.findall(r"(\w+), \[.*# (\d+) \((P\d)/\d+-", text)
     outputs = {level: int(row) for module, row, level in commented if module != "ImagePoolingAttn"}
-    neck = find_roles(first_scale(name))["neck"]
+    neck = Graph(first_scale(name)).roles["neck"]
     assert outputs.items() <= neck.items(), name
     detect = re.search(r"# \w+\((P\d(?:, P\d)+)\)", text)
     if detect:
@@ -156,7 +156,7 @@ def test_roles_are_where_ultralytics_says_they_are(name):
     ],
 )
 def test_roles_are_where_the_stock_comments_put_them(name, backbone, neck):
-    roles = find_roles(load_model_dict(name))
+    roles = Graph(load_model_dict(name)).roles
     assert roles["neck"] == neck
     assert backbone.items() <= roles["backbone"].items()
 

@@ -117,11 +117,6 @@ def read_model(base: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     return model
 
 
-def find_roles(model: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Find which row ends each level of backbone and neck; see ``Graph.roles``."""
-    return Graph(model).roles
-
-
 def insert(
     base: str | Path | Mapping[str, Any],
     block: str | Sequence[tuple],
