@@ -1,0 +1,307 @@
+"""The pictures: one small figure for each map, with its scale, in the image's own aspect. Nothing is computed here."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, Normalize, TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Polygon
+from mpl_toolkits.axes_grid1 import make_axes_locatable
+from PIL import Image
+
+from yolo_attn.gates import DEAD, SATURATED, Gate
+from yolo_attn.placement import Placement, onto_image, onto_line
+from yolo_attn.report.plots import styled
+
+LONG_SIDE = 640
+"""Pixels of an image's longer side in a picture, at most."""
+
+_WIDTH, _TALLEST, _DPI = 4.2, 5.0, 130  # inches, inches, dots per inch
+_VEIL = 0.62  # weight of a map's colour over the grey image
+_LEAST = 0.01  # half of what a scale spans, at least: noise of a constant map is not blown up
+_LINE, _FRESH = "#0072b2", "#d55e00"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An image ready to be drawn on.
+
+    Attributes:
+        picture: ``(H, W, 3)``, RGB, with a long side of at most ``LONG_SIDE``.
+        placement: Where the image lies in the model's input.
+        outlines: Corners of the detections, ``(k, 2)`` each, in pixels of ``picture``.
+    """
+
+    picture: np.ndarray
+    placement: Placement
+    outlines: Sequence[np.ndarray] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.picture.shape[:2]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How values become colours.
+
+    Attributes:
+        norm: From values to [0, 1].
+        colours: From there to colours.
+        label: What the values are.
+    """
+
+    norm: Normalize
+    colours: Colormap
+    label: str
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Return the colours of values, ``(..., 3)``, in [0, 1]."""
+        return self.colours(self.norm(np.nan_to_num(values)))[..., :3]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One of several maps that are drawn side by side.
+
+    Attributes:
+        name: Its heading.
+        grid: The map.
+        mark: A point to mark, x and y in pixels of the picture.
+    """
+
+    name: str
+    grid: np.ndarray
+    mark: np.ndarray | None = None
+
+
+def shrunk(image: np.ndarray) -> np.ndarray:
+    """Return an image with its long side at most ``LONG_SIDE``, BGR to RGB."""
+    ratio = LONG_SIDE / max(image.shape[:2])
+    if ratio < 1:
+        size = [max(round(n * ratio), 1) for n in image.shape[1::-1]]
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def scale_of(gate: Gate, shown: Iterable[np.ndarray], full: bool = False) -> Scale:
+    """Return one scale for what is to be compared.
+
+    Where a gate can strengthen as well as weaken, the middle colour is 1, which changes nothing. Otherwise the colours
+    run from the smallest to the largest value.
+
+    Args:
+        gate: One of the gates that are shown; they are of the same kind.
+        shown: The values that are drawn.
+        full: Whether the colours span the gate's whole range, however little of it is used.
+    """
+    values = list(shown)
+    low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
+    if gate.kind in ("weights", "pairs") and low >= 0:
+        return Scale(Normalize(0, max(high, 1.0)), colormaps["magma"], "times the uniform weight")
+    if gate.top is not None and low >= 0:
+        return _scale_of_gate(gate.top, low, high, full)
+    if low < 0 < high:
+        half = max(-low, high)
+        return Scale(Normalize(-half, half), colormaps["coolwarm"], "value")
+    return Scale(Normalize(low, max(high, low + _LEAST)), colormaps["viridis"], "value")
+
+
+def _scale_of_gate(top: float, low: float, high: float, full: bool) -> Scale:
+    if top <= 1:
+        ends = (0.0, top) if full else (low, max(high, low + _LEAST))
+        return Scale(Normalize(*ends), colormaps["viridis"], "gate")
+    half = max(abs(low - 1), abs(high - 1), _LEAST)
+    norm = TwoSlopeNorm(1, 0, top) if full else Normalize(1 - half, 1 + half)
+    return Scale(norm, colormaps["coolwarm"], "gate (1 changes nothing)")
+
+
+def overlay(values: np.ndarray, scene: Scene, scale: Scale, veil: np.ndarray | float = _VEIL) -> np.ndarray:
+    """Return a picture in grey with a map's colours over it; where the map is NaN it stays grey.
+
+    Args:
+        values: The map at every pixel of the picture.
+        scene: The picture.
+        scale: How values become colours.
+        veil: Weight of the colours, of one for all pixels or each.
+
+    Returns:
+        ``(H, W, 3)``, RGB, 8 bits.
+    """
+    grey = cv2.cvtColor(scene.picture, cv2.COLOR_RGB2GRAY)[..., None] / 255 * np.ones(3)
+    weight = np.where(np.isnan(values), 0.0, veil)[..., None]
+    mixed = (1 - weight) * grey + weight * scale(values)
+    return (mixed.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+# --- panels -----------------------------------------------------------------------------------------------------------
+def plain_panel(picture: np.ndarray, title: str) -> bytes:
+    """Draw a picture as it is."""
+    with styled():
+        figure, axes = _figure(picture.shape[:2])
+        axes.imshow(picture)
+        axes.set_title(title)
+        return to_png(figure)
+
+
+def map_panel(grid: np.ndarray, scene: Scene, scale: Scale, title: str) -> bytes:
+    """Draw one map over the image, its positions as they are."""
+    with styled():
+        figure, axes = _figure(scene.size)
+        _draw_map(axes, grid, scene, scale)
+        axes.set_title(title)
+        _add_bar(figure, axes, scale)
+        return to_png(figure)
+
+
+def strips_panel(product: Gate, rows: Gate, columns: Gate, scene: Scene, scale: Scale, title: str) -> bytes:
+    """Draw the product of row and column gates, averaged over channels, and both gates along its sides."""
+    with styled():
+        figure, axes = _figure(scene.size, extra=1.0)
+        _draw_map(axes, product.values.mean(0), scene, scale)
+        axes.set_title(title)
+        at, (height, width) = scene.placement, scene.size
+        beside = make_axes_locatable(axes)
+        right = beside.append_axes("right", 0.6, pad=0.08, sharey=axes)
+        below = beside.append_axes("bottom", 0.6, pad=0.08, sharex=axes)
+        for side, gate, length, line in (
+            (right, rows, height, (at.top, at.height, at.input_size[0])),
+            (below, columns, width, (at.left, at.width, at.input_size[1])),
+        ):
+            _draw_line(side, gate, line, length, upright=side is right)
+        figure.colorbar(ScalarMappable(scale.norm, scale.colours), cax=beside.append_axes("right", 0.12, pad=0.5), label=scale.label)
+        return to_png(figure)
+
+
+def sheet_panel(tiles: Sequence[Tile], scene: Scene, scale: Scale, title: str) -> bytes:
+    """Draw several maps over small versions of the image, with one scale."""
+    across = 2 if len(tiles) <= 4 else 4
+    down = math.ceil(len(tiles) / across)
+    height, width = scene.size
+    with styled():
+        figure = Figure(figsize=(_WIDTH + 0.6, (_WIDTH / across * min(height / width, 1.6) + 0.3) * down + 0.5))
+        cells = figure.subplots(down, across, squeeze=False).flatten()
+        for axes in cells:
+            axes.set_axis_off()
+        for axes, tile in zip(cells, tiles, strict=False):
+            _draw_map(axes, tile.grid, scene, scale, outlines=False)
+            axes.set_title(tile.name, fontsize=9, pad=3)
+            if tile.mark is not None:
+                axes.plot(*tile.mark, "+", color="white", markersize=9, markeredgewidth=2.4)
+                axes.plot(*tile.mark, "+", color="black", markersize=8, markeredgewidth=1)
+        figure.suptitle(title, fontsize=10)
+        figure.colorbar(ScalarMappable(scale.norm, scale.colours), ax=list(cells), label=scale.label, shrink=0.85)
+        return to_png(figure)
+
+
+def cam_panel(values: np.ndarray, scene: Scene, title: str) -> bytes:
+    """Draw a class activation map over the image: the more a part counts, the more colour it has."""
+    scale = Scale(Normalize(0, 1), colormaps["inferno"], "share of the maximum")
+    with styled():
+        figure, axes = _figure(scene.size)
+        pixels = onto_image(values, scene.placement, scene.size, smooth=True)
+        axes.imshow(overlay(pixels, scene, scale, 0.2 + 0.65 * np.nan_to_num(pixels)))
+        _draw_outlines(axes, scene)
+        axes.set_title(title)
+        _add_bar(figure, axes, scale)
+        return to_png(figure)
+
+
+def channel_panel(gate: Gate, scale: Scale, title: str) -> bytes:
+    """Draw a channel gate: sorted as bars, with the freshly built block's beside it, and in the order of the channels."""
+    values = gate.values.ravel()
+    ordered = np.sort(values)[::-1]
+    with styled():
+        figure = Figure(figsize=(_WIDTH, 3.4))
+        bars, strip = figure.subplots(2, 1, height_ratios=(4.5, 1))
+        base = gate.neutral if gate.neutral is not None else 0.0
+        bars.bar(range(len(values)), ordered - base, bottom=base, width=1.0, color=scale(ordered), linewidth=0)
+        bars.step(range(len(values)), ordered, where="mid", color="#333333", linewidth=0.8, label="this model")
+        if gate.fresh is not None:
+            fresh = np.sort(gate.fresh.ravel())[::-1]
+            bars.step(range(len(fresh)), fresh, where="mid", color=_FRESH, linewidth=1.2, linestyle="--", label="at init")
+            bars.legend(loc="upper right", frameon=False, fontsize=9)
+        _limit(bars, gate, scale)
+        bars.set(xlim=(-0.5, len(values) - 0.5), xlabel="channels, sorted by their gate", ylabel="gate", title=title)
+        strip.imshow(values[None], aspect="auto", cmap=scale.colours, norm=scale.norm, interpolation="nearest")
+        strip.set(yticks=[], xlabel="channels, in their order")
+        strip.grid(False)
+        figure.colorbar(ScalarMappable(scale.norm, scale.colours), ax=[bars, strip], label=scale.label)
+        return to_png(figure)
+
+
+def _limit(axes: Axes, gate: Gate, scale: Scale) -> None:
+    """Let the axis span the colours' scale, and mark where a gate counts as dead or saturated if that is in sight."""
+    low, high = float(scale.norm.vmin), float(scale.norm.vmax)
+    if gate.neutral is None and low > 0:
+        low = 0.0
+    margin = 0.06 * (high - low)
+    axes.set_ylim(low if low == 0 else low - margin, high + margin)
+    for share, word in ((DEAD, "dead"), (SATURATED, "saturated")):
+        if gate.top is not None and low <= share * gate.top <= high:
+            axes.axhline(share * gate.top, color="#666666", linewidth=0.8, linestyle=":")
+            axes.text(0.01, share * gate.top, word, transform=axes.get_yaxis_transform(), fontsize=8, va="bottom")
+
+
+def _figure(size: tuple[int, int], extra: float = 0.0) -> tuple[Figure, Axes]:
+    """Return a figure with one panel as wide as fits, in the aspect of an image."""
+    height, width = size
+    across = min(_WIDTH, _TALLEST * width / height)
+    figure = Figure(figsize=(across + 0.9 + extra, across * height / width + 0.5 + extra))
+    axes = figure.subplots()
+    axes.set_axis_off()
+    return figure, axes
+
+
+def _draw_map(axes: Axes, grid: np.ndarray, scene: Scene, scale: Scale, outlines: bool = True) -> None:
+    axes.imshow(overlay(onto_image(grid, scene.placement, scene.size), scene, scale))
+    if outlines:
+        _draw_outlines(axes, scene)
+
+
+def _draw_outlines(axes: Axes, scene: Scene) -> None:
+    for corners in scene.outlines:
+        for colour, width in (("black", 2.2), ("white", 1.0)):
+            axes.add_patch(Polygon(corners - 0.5, closed=True, fill=False, edgecolor=colour, linewidth=width))
+
+
+def _draw_line(axes: Axes, gate: Gate, line: tuple[int, int, int], pixels: int, upright: bool) -> None:
+    """Draw mean and spread over the channels of a gate along one side."""
+    flat = gate.values.reshape(len(gate.values), -1)
+    at = np.arange(pixels)
+    mean, spread = (onto_line(v, *line, pixels) for v in (flat.mean(0), flat.std(0)))
+    if upright:
+        axes.fill_betweenx(at, mean - spread, mean + spread, color=_LINE, alpha=0.25, linewidth=0)
+        axes.plot(mean, at, color=_LINE, linewidth=1)
+        axes.tick_params(labelleft=False, left=False)
+        axes.set_xlabel("row gate", fontsize=8)
+        axes.tick_params(axis="x", labelsize=8)
+    else:
+        axes.fill_between(at, mean - spread, mean + spread, color=_LINE, alpha=0.25, linewidth=0)
+        axes.plot(at, mean, color=_LINE, linewidth=1)
+        axes.tick_params(labelbottom=False, bottom=False)
+        axes.set_ylabel("column gate", fontsize=8)
+        axes.tick_params(axis="y", labelsize=8)
+
+
+def _add_bar(figure: Figure, axes: Axes, scale: Scale) -> None:
+    side = make_axes_locatable(axes).append_axes("right", 0.12, pad=0.08)
+    figure.colorbar(ScalarMappable(scale.norm, scale.colours), cax=side, label=scale.label)
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return a figure as a PNG of 256 colours, which for such pictures is all but the same at a third of the size."""
+    drawn, packed = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=_DPI, bbox_inches="tight", pad_inches=0.06, metadata={"Software": None})
+    Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MEDIANCUT).save(packed, "PNG", optimize=True)
+    return packed.getvalue()
