@@ -18,7 +18,7 @@ class Known(nn.Module):
         self.register_buffer("channel", torch.arange(1, channels + 1) / (channels + 1))
 
     def attention(self, x):
-        spatial = torch.zeros_like(x[:, :1])
+        spatial = torch.full_like(x[:, :1], 0.25)
         spatial[:, :, 1, 2] = 1
         return self.channel[None, :, None, None].to(x), spatial
 
@@ -57,4 +57,8 @@ def with_every_block(folder: Path) -> Path:
     for block in (m for m in model.modules() if type(m) in ya.ATTENTION_BLOCKS.values()):
         for parameter in block.parameters():
             nn.init.normal_(parameter, std=0.4)
+    with torch.no_grad():  # batch statistics under which the features are neither tiny nor huge
+        for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+            norm.momentum = None
+        model.train()(torch.rand(4, 3, 96, 96))
     return save(model.eval(), folder / "all.pt")

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from attention_example import Broken, Known, Silent, save, with_every_block
 from ultralytics.utils import ASSETS
 
 import yolo_attn as ya
-from attention_example import Broken, Known, Silent, save, with_every_block
 from yolo_attn.attention_maps import Watched, find_sites, read_image
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.inside import blocks_inside
@@ -60,7 +60,7 @@ def test_every_block_gives_what_its_attention_returns(name, looked, inputs):
     assert shown[0].where == "neck P4, stride 16"
     for gate, truth in zip(shown[0].gates, maps if isinstance(maps, tuple) else (maps,), strict=False):
         assert np.ptp(gate.values) > 1e-3, f"{name}: a constant {gate.kind} shows nothing"
-        np.testing.assert_allclose(gate.values.reshape(truth[0].shape), truth[0], atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(gate.values.reshape(truth[0].shape), truth[0], atol=2e-3)  # fused or not
 
 
 def test_channel_and_spatial_gates_are_their_equations(looked, inputs):
@@ -103,8 +103,12 @@ def test_an_untrained_model_is_as_at_init(image):
     for gate in (g for b in looked.blocks for g in b.gates):
         np.testing.assert_array_equal(gate.values, gate.fresh)
     again = Watched("yolo11n-cbam.yaml").look(image, imgsz=SIZE)
-    assert torch.equal(watched.unwatched.model[0].conv.weight, Watched("yolo11n-cbam.yaml").unwatched.model[0].conv.weight)
-    assert [g.values.shape for b in again.blocks for g in b.gates] == [g.values.shape for b in looked.blocks for g in b.gates]
+    assert torch.equal(
+        watched.unwatched.model[0].conv.weight, Watched("yolo11n-cbam.yaml").unwatched.model[0].conv.weight
+    )
+    assert [g.values.shape for b in again.blocks for g in b.gates] == [
+        g.values.shape for b in looked.blocks for g in b.gates
+    ]
 
 
 def test_looking_changes_neither_model_nor_prediction(everything, image):
@@ -129,9 +133,9 @@ def test_blocks_inside_hosts_are_found():
 
 def test_repeated_rows_and_outer_places_are_labelled(tmp_path, image):
     text = ya.insert("yolov8n.yaml", "SE", inside="C2f@outer", at="neck:P3").yaml
-    text["head"].insert(len(text["head"]) - 1, [-1, 2, "ECA", []])
+    text["head"].insert(len(text["head"]) - 1, [-1, 6, "ECA", []])
     text["head"][-1][0] = [15, 18, 22]
-    path = tmp_path / "yolov8n-twice.yaml"
+    path = tmp_path / "yolov8n-twice.yaml"  # 6 repeats are 2 at this scale
     path.write_text(yaml.safe_dump({k: v for k, v in text.items() if k not in ("scale", "yaml_file")}))
     labels = [b.site.label for b in Watched(path).look(image, imgsz=SIZE).blocks]
     assert labels == ["row 15: C2f_SE@outer", "row 22: ECA", "row 22: ECA"]
@@ -153,7 +157,7 @@ def test_a_users_block_is_returned_exactly(users_blocks, tmp_path, image):
     known, silent, broken = Watched(path).look(image, imgsz=SIZE).blocks
     channel, spatial = known.gates
     np.testing.assert_allclose(channel.values.ravel(), np.arange(1, known.channels + 1) / (known.channels + 1))
-    truth = np.zeros((1, *known.size))
+    truth = np.full((1, *known.size), 0.25)
     truth[0, 1, 2] = 1
     np.testing.assert_array_equal(spatial.values, truth)
     assert not channel.declared

@@ -45,7 +45,10 @@ def test_several_files_come_together_and_old_ones_go(tmp_path):
     write_all(folder, {"a/1.png": b"1", "page.html": b"page"})
     (tmp_path / "outside").write_text("stays")
     write_all(folder, {"page.html": b"new"}, stale=["a/1.png", "page.html", "../outside", "a/none"])
-    assert {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()} == {"out/page.html", "outside"}
+    assert {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()} == {
+        "out/page.html",
+        "outside",
+    }
     assert (folder / "page.html").read_bytes() == b"new"
 
 

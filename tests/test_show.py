@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from attention_example import save, with_every_block
 from PIL import Image
 from ultralytics.utils import ASSETS
 
 import yolo_attn as ya
-from attention_example import save, with_every_block
 from yolo_attn import cli
 from yolo_attn.attention_maps import Watched, read_image
 from yolo_attn.gates import read_gates, statistics
@@ -183,7 +183,7 @@ def test_colours_lie_on_the_pixels_of_the_hot_cell_and_nowhere_else():
     from yolo_attn.placement import onto_image
 
     drawn = panels.overlay(onto_image(grid[0], scene.placement, scene.size), scene, scale)
-    cold, hot = drawn[0, 0], drawn[30, 130]
+    cold, hot = drawn[0, 0].copy(), drawn[30, 130].copy()
     assert (drawn[25:50, 125:150] == hot).all()
     drawn[25:50, 125:150] = cold
     assert (drawn == cold).all()
@@ -229,16 +229,18 @@ def test_one_is_in_the_middle_of_the_colours_where_a_gate_can_strengthen():
 
 
 # --- the class activation map -----------------------------------------------------------------------------------------
-def test_the_class_activation_map_is_ultralytics_own(tmp_path, monkeypatch):
+def test_the_class_activation_map_is_ultralytics_own(everything, tmp_path, monkeypatch):
     """Where the installed Ultralytics has one: for the one most likely prediction of the same model."""
     from ultralytics.utils import plotting
 
     if not hasattr(plotting, "class_activation_map"):
         pytest.skip("the installed Ultralytics draws none")
-    model = Watched("yolo11n-ela.yaml")
+    model = Watched(everything)
     looked = model.look(read_image(ZIDANE), imgsz=64)
     drawn = []
-    monkeypatch.setattr(plotting.cv2, "applyColorMap", lambda grey, colours: drawn.append(grey) or cv2.merge([grey] * 3))
+    monkeypatch.setattr(
+        plotting.cv2, "applyColorMap", lambda grey, colours: drawn.append(grey) or cv2.merge([grey] * 3)
+    )
     model.yolo.predict(looked.image, imgsz=64, visualize=True, verbose=False, project=str(tmp_path))
     ours = cam.layer_cam(model.unwatched, looked.tensor)
     assert ours.max() == pytest.approx(1)
@@ -264,7 +266,10 @@ def test_a_detection_is_found_by_class_and_confidence():
         ("yolo11n-seee.yaml BUS", "Did you mean"),
         ("broken.pt BUS", "weights 'broken.pt' cannot be read"),
         ("yolo26n-sem.yaml BUS", "is a model for 'semantic'; drawn are those for detect, segment"),
-        ("yolo11n-se.yaml BUS --rows 3", "row 3 of yolo11n-se.yaml holds no attention; attention is in rows 17, 21, 25"),
+        (
+            "yolo11n-se.yaml BUS --rows 3",
+            "row 3 of yolo11n-se.yaml holds no attention; attention is in rows 17, 21, 25",
+        ),
         ("yolo11n.yaml BUS --rows 3", "there is no attention at all"),
         ("yolo11n-se.yaml BUS --rows P3", "--rows P3: give whole numbers"),
         ("yolo11n-se.yaml BUS --channels 999", "no block has a channel 999"),

@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.blocks import ATTENTION_BLOCKS
+from yolo_attn.blocks import ATTENTION_BLOCKS, GC
 from yolo_attn.checkpoints import open_source
 from yolo_attn.engine import YOLO
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.gates import Gate, read_gates
 from yolo_attn.graph import level_of
 from yolo_attn.inside import Gated, host_class
-from yolo_attn.registry import row_blocks
 from yolo_attn.placement import Placement, place
+from yolo_attn.registry import row_blocks
 
 TASKS = ("detect", "segment", "pose", "obb", "classify")
 
@@ -275,7 +275,7 @@ def _as_arrays(maps: Tensor | tuple[Tensor, ...]) -> list[np.ndarray]:
 
 def _tops(block: nn.Module, maps: int) -> list[float | None]:
     """Return the upper ends of a shipped block's gates, one for each of its maps."""
-    if type(block) not in ATTENTION_BLOCKS.values():
+    if type(block) not in ATTENTION_BLOCKS.values() or isinstance(block, GC):  # whose map is no gate, but weights
         return [None] * maps
     scales = [block.scale] if hasattr(block, "scale") else [m.scale for m in block.children() if hasattr(m, "scale")]
     return scales if len(scales) == maps else (scales or [None])[:1] * maps

@@ -104,16 +104,16 @@ def read_gates(
         maps: What ``attention(x)`` returned for one image, each without its batch dimension.
         channels: Channels of the block's input.
         size: Height and width of the block's input.
-        tops: Upper ends of the ranges, as far as the block declares them; one for each map.
+        tops: Upper ends of the ranges, as far as the block declares them; one for each map; weights have none.
         fresh: The same maps of the freshly built block, if there is one.
     """
     befores: Sequence[np.ndarray | None] = fresh if fresh is not None else [None] * len(maps)
     gates = []
     for values, top, before in zip(maps, tops, befores, strict=True):
-        kind, shaped = _kind_of(values, channels, size)
+        kind, shaped = _kind_of(values, channels, size, is_gate=top is not None)
         before = before.reshape(shaped.shape) if before is not None else None
-        declared = top is not None and kind not in ("weights", "pairs")
-        gates.append(Gate(kind, shaped, size, top if declared else _assumed_top(kind, shaped), declared, before))
+        known = top if top is not None else _assumed_top(kind, shaped)
+        gates.append(Gate(kind, shaped, size, known, top is not None, before))
     if [gate.kind for gate in gates] == ["rows", "columns"]:
         gates.append(_product(*gates))
     return gates
@@ -127,8 +127,8 @@ def _product(rows: Gate, columns: Gate) -> Gate:
     return Gate("product", rows.values * columns.values, rows.size, top, declared, fresh)
 
 
-def _kind_of(values: np.ndarray, channels: int, size: tuple[int, int]) -> tuple[str, np.ndarray]:
-    """Tell what a map is by its shape; weights are told from gates by their sum."""
+def _kind_of(values: np.ndarray, channels: int, size: tuple[int, int], is_gate: bool = False) -> tuple[str, np.ndarray]:
+    """Tell what a map is by its shape; where no range is declared, weights are told from gates by their sum."""
     height, width = size
     if values.shape in ((channels,), (channels, 1, 1)):
         return "channel", values.reshape(channels, 1, 1)
@@ -136,7 +136,7 @@ def _kind_of(values: np.ndarray, channels: int, size: tuple[int, int]) -> tuple[
         return "pairs", values
     if values.shape in ((height, width), (1, height, width)):
         values = values.reshape(1, height, width)
-        return ("weights" if _sums_to_one(values) else "spatial"), values
+        return ("weights" if not is_gate and _sums_to_one(values) else "spatial"), values
     if values.shape == (channels, height, 1):
         return "rows", values
     if values.shape == (channels, 1, width):

@@ -48,7 +48,9 @@ def place(image: Size, input_size: Size, wanted: Size, cropped: bool = False, st
     if cropped:
         side = input_size[0]
         new_width, new_height = (max(side, int(side * n / min(image))) for n in (width, height))
-        return Placement(-round((new_width - side) / 2), -round((new_height - side) / 2), new_width, new_height, input_size)
+        return Placement(
+            -round((new_width - side) / 2), -round((new_height - side) / 2), new_width, new_height, input_size
+        )
     ratio = min(wanted[0] / height, wanted[1] / width)
     new_width, new_height = max(round(width * ratio), 1), max(round(height * ratio), 1)
     left = round((input_size[1] - new_width) / 2 - 0.1)  # of an odd padding the smaller half comes first

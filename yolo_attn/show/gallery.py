@@ -161,7 +161,9 @@ def _files(found: dict[str, Any], chapters: Sequence[Chapter]) -> dict[str, byte
     heights = dict.fromkeys("x".join(map(str, image["input"][::-1])) for m in models for image in m["images"])
     subtitle = f"{models[0]['task']}; {plural(len(chapters), 'image')}; input {listing(list(heights))} pixels. "
     title = "What " + " and ".join(m["model"] for m in models) + (" attends to" if len(models) == 1 else " attend to")
-    page = to_html(title, subtitle + " ".join(map(attention_in_words, models)), [numbers.HOW_TO_READ], overviews, chapters)
+    page = to_html(
+        title, subtitle + " ".join(map(attention_in_words, models)), [numbers.HOW_TO_READ], overviews, chapters
+    )
     listed = json.dumps({**found, "files": sorted(drawn)}, indent=2) + "\n"
     return {**drawn, PAGE: page.encode(), NUMBERS: listed.encode()}
 

@@ -13,10 +13,10 @@ from yolo_attn.report.formatting import MISSING, number, percent
 
 HEAD = ("block", "where", "map", "range", "min", "mean", "max", "std", "dead", "saturated", "uniformity", "from init")
 HOW_TO_READ = (
-    f"Smallest, mean and largest value over all images; the rest is the mean over the images. Dead is the share of "
-    f"values below {DEAD:g} of the range, saturated above {SATURATED:g} of it. Uniformity is the entropy of weights over "
-    "that of uniform ones. From init is the mean absolute difference to what the same block, freshly built, computes for "
-    "the same features."
+    "Smallest, mean and largest value over all images; the rest is the mean over the images. Dead is the share of "
+    f"values below {DEAD:g} of the range, saturated above {SATURATED:g} of it. Uniformity is the entropy of weights "
+    "over that of uniform ones. From init is the mean absolute difference to what the same block, freshly built, "
+    "computes for the same features."
 )
 
 Numbers = dict[str, Any]

@@ -251,7 +251,9 @@ def _in_numbers(gate: Gate) -> str:
         words = [f"Uniformity {number(found['uniformity'], 3)}, peak {number(found['peak'], 1)} times uniform"]
     else:
         digits = 3 if gate.top else 4
-        words = [f"Mean {number(found['mean'], digits)}, {number(found['min'], digits)} to {number(found['max'], digits)}"]
+        words = [
+            f"Mean {number(found['mean'], digits)}, {number(found['min'], digits)} to {number(found['max'], digits)}"
+        ]
     if found["dead"] is not None:
         words.append(f"dead {percent(found['dead'])} %, saturated {percent(found['saturated'])} %")
     text = "; ".join(words) + "."
