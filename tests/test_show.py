@@ -206,7 +206,7 @@ def test_a_panel_keeps_the_images_aspect_and_marks_the_cell():
             (np.asarray(c) * panels._VEIL * 255).round() for c in ((0.267, 0.005, 0.329), (0.993, 0.906, 0.144))
         )
         is_cold, is_hot = (np.abs(pixels - c).max(2) <= 12 for c in (cold, hot))
-        rows, columns = np.nonzero(is_cold & (np.arange(pixels.shape[1]) < pixels.shape[1] * 0.75))
+        rows, columns = np.nonzero(is_cold)
         top, left = rows.min(), columns.min()
         height, width = rows.max() + 1 - top, columns.max() + 1 - left
         assert width / height == pytest.approx(size[1] / size[0], rel=0.03)
@@ -236,15 +236,21 @@ def test_the_class_activation_map_is_ultralytics_own(everything, tmp_path, monke
     if not hasattr(plotting, "class_activation_map"):
         pytest.skip("the installed Ultralytics draws none")
     model = Watched(everything)
+    for head in (model.model.model[-1], model.unwatched.model[-1]):
+        for branch in head.cv3:
+            branch[-1].weight.data /= 20  # random weights are sure of everything, and then no gradient is left
     looked = model.look(read_image(ZIDANE), imgsz=64)
     drawn = []
     monkeypatch.setattr(
         plotting.cv2, "applyColorMap", lambda grey, colours: drawn.append(grey) or cv2.merge([grey] * 3)
     )
-    model.yolo.predict(looked.image, imgsz=64, visualize=True, verbose=False, project=str(tmp_path))
+    model.yolo.predict(looked.image, imgsz=64, visualize=True, conf=1.0, verbose=False, project=str(tmp_path))
     ours = cam.layer_cam(model.unwatched, looked.tensor)
     assert ours.max() == pytest.approx(1)
-    np.testing.assert_allclose(ours * 255, drawn[0][0] if drawn[0].ndim == 3 else drawn[0], atol=2)
+    difference = np.abs(ours * 255 - drawn[0])
+    assert np.ptp(drawn[0]) > 200
+    assert difference.mean() < 1  # theirs is in whole steps of the fused model
+    assert (difference < 3).mean() > 0.99
 
 
 def test_a_detection_is_found_by_class_and_confidence():

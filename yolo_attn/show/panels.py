@@ -27,6 +27,7 @@ LONG_SIDE = 640
 """Pixels of an image's longer side in a picture, at most."""
 
 _WIDTH, _TALLEST, _DPI = 4.2, 5.0, 115  # inches, inches, dots per inch
+_FREE = {"figure.constrained_layout.use": False}  # where the figure is cropped to what is drawn instead
 _VEIL = 0.62  # weight of a map's colour over the grey image
 _LEAST = 0.01  # half of what a scale spans, at least: noise of a constant map is not blown up
 _LINE, _FRESH = "#0072b2", "#d55e00"
@@ -148,7 +149,7 @@ def overlay(values: np.ndarray, scene: Scene, scale: Scale, veil: np.ndarray | f
 # --- panels -----------------------------------------------------------------------------------------------------------
 def plain_panel(picture: np.ndarray, title: str) -> bytes:
     """Draw a picture as it is."""
-    with styled():
+    with styled(**_FREE):
         figure, axes = _figure(picture.shape[:2])
         axes.imshow(picture)
         axes.set_title(title)
@@ -157,7 +158,7 @@ def plain_panel(picture: np.ndarray, title: str) -> bytes:
 
 def map_panel(grid: np.ndarray, scene: Scene, scale: Scale, title: str) -> bytes:
     """Draw one map over the image, its positions as they are."""
-    with styled():
+    with styled(**_FREE):
         figure, axes = _figure(scene.size)
         _draw_map(axes, grid, scene, scale)
         axes.set_title(title)
@@ -167,7 +168,7 @@ def map_panel(grid: np.ndarray, scene: Scene, scale: Scale, title: str) -> bytes
 
 def strips_panel(product: Gate, rows: Gate, columns: Gate, scene: Scene, scale: Scale, title: str) -> bytes:
     """Draw the product of row and column gates, averaged over channels, and both gates along its sides."""
-    with styled():
+    with styled(**_FREE):
         figure, axes = _figure(scene.size, extra=1.0)
         _draw_map(axes, product.values.mean(0), scene, scale)
         axes.set_title(title)
@@ -211,7 +212,7 @@ def sheet_panel(tiles: Sequence[Tile], scene: Scene, scale: Scale, title: str) -
 def cam_panel(values: np.ndarray, scene: Scene, title: str) -> bytes:
     """Draw a class activation map over the image: the more a part counts, the more colour it has."""
     scale = Scale(Normalize(0, 1), colormaps["inferno"], "share of the maximum")
-    with styled():
+    with styled(**_FREE):
         figure, axes = _figure(scene.size)
         pixels = onto_image(values, scene.placement, scene.size, smooth=True)
         axes.imshow(overlay(pixels, scene, scale, 0.2 + 0.65 * np.nan_to_num(pixels)))
@@ -308,8 +309,8 @@ def _add_bar(figure: Figure, axes: Axes, scale: Scale) -> None:
 def to_png(figure: Figure) -> bytes:
     """Return a figure as a PNG of 256 dithered colours, which looks the same at less than half the size."""
     drawn, packed = io.BytesIO(), io.BytesIO()
-    plain = {"pil_kwargs": {"compress_level": 0}, "metadata": {"Software": None}}
-    figure.savefig(drawn, format="png", dpi=_DPI, bbox_inches="tight", pad_inches=0.06, **plain)
+    crop = {} if figure.get_layout_engine() else {"bbox_inches": "tight", "pad_inches": 0.06}
+    figure.savefig(drawn, format="png", dpi=_DPI, pil_kwargs={"compress_level": 0}, metadata={"Software": None}, **crop)
     picture = Image.open(drawn).convert("RGB")
     colours = picture.quantize(256, Image.Quantize.FASTOCTREE)
     picture.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG).save(packed, "PNG", optimize=True)
