@@ -17,11 +17,9 @@ from yolo_attn.show.cam import layer_cam
 from yolo_attn.show.content import Chapter
 from yolo_attn.show.detections import detections
 from yolo_attn.show.page import Overview, to_html
-from yolo_attn.show.pictures import View, Wanted, chapter
+from yolo_attn.show.pictures import MOST_OUTLINES, View, Wanted, chapter
 
 PAGE, NUMBERS = "show.html", "show.json"
-EXPLAINED = 10
-"""Detections that a class activation map explains, at most; each takes a backward pass."""
 
 
 def show(
@@ -90,7 +88,7 @@ def _view(
 
 def _explain(model: Watched, looked: Looked) -> tuple[Any, str]:
     found = detections(looked.result)
-    shown = found[:1] if model.task == "classify" else found[:EXPLAINED]
+    shown = found[:1] if model.task == "classify" else found[:MOST_OUTLINES]
     model.unwatched.to(looked.tensor)
     values = layer_cam(model.unwatched, looked.tensor, [(d.label, d.confidence) for d in shown])
     if model.task == "classify":

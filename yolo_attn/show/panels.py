@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,7 +17,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import Colormap, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
-from mpl_toolkits.axes_grid1 import make_axes_locatable
+from matplotlib.ticker import MaxNLocator
+from mpl_toolkits.axes_grid1 import ImageGrid, make_axes_locatable
 from PIL import Image
 
 from yolo_attn.gates import DEAD, SATURATED, Gate
@@ -29,7 +31,7 @@ LONG_SIDE = 640
 _WIDTH, _TALLEST, _DPI = 4.2, 5.0, 115  # inches, inches, dots per inch
 _FREE = {"figure.constrained_layout.use": False}  # where the figure is cropped to what is drawn instead
 _VEIL = 0.62  # weight of a map's colour over the grey image
-_LEAST = 0.01  # half of what a scale spans, at least: noise of a constant map is not blown up
+_LEAST = 0.01  # what a scale spans, at least: the noise of a constant map is not blown up
 _LINE, _FRESH = "#0072b2", "#d55e00"
 
 
@@ -99,8 +101,8 @@ def shrunk(image: np.ndarray) -> np.ndarray:
 def scale_of(gate: Gate, shown: Iterable[np.ndarray], full: bool = False) -> Scale:
     """Return one scale for what is to be compared.
 
-    Where a gate can strengthen as well as weaken, the middle colour is 1, which changes nothing. Otherwise the colours
-    run from the smallest to the largest value.
+    The colours run from the smallest to the largest value. Where a gate both strengthens and weakens, the middle colour
+    is 1, which changes nothing.
 
     Args:
         gate: One of the gates that are shown; they are of the same kind.
@@ -111,21 +113,17 @@ def scale_of(gate: Gate, shown: Iterable[np.ndarray], full: bool = False) -> Sca
     low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
     if gate.kind in ("weights", "pairs") and low >= 0:
         return Scale(Normalize(0, max(high, 1.0)), colormaps["magma"], "times the uniform weight")
-    if gate.top is not None and low >= 0:
-        return _scale_of_gate(gate.top, low, high, full)
-    if low < 0 < high:
-        half = max(-low, high)
-        return Scale(Normalize(-half, half), colormaps["coolwarm"], "value")
-    return Scale(Normalize(low, max(high, low + _LEAST)), colormaps["viridis"], "value")
-
-
-def _scale_of_gate(top: float, low: float, high: float, full: bool) -> Scale:
-    if top <= 1:
-        ends = (0.0, top) if full else (low, max(high, low + _LEAST))
-        return Scale(Normalize(*ends), colormaps["viridis"], "gate")
-    half = max(abs(low - 1), abs(high - 1), _LEAST)
-    norm = TwoSlopeNorm(1, 0, top) if full else Normalize(1 - half, 1 + half)
-    return Scale(norm, colormaps["coolwarm"], "gate (1 changes nothing)")
+    middle = gate.neutral if gate.top is not None else 0.0
+    label = "value" if gate.top is None else "gate" if gate.neutral is None else "gate (1 changes nothing)"
+    if full and gate.top is not None:
+        norm = Normalize(0, gate.top) if middle is None else TwoSlopeNorm(middle, 0, gate.top)
+        return Scale(norm, colormaps["viridis" if middle is None else "coolwarm"], label)
+    if middle is not None and low < middle < high:
+        half = max(middle - low, high - middle, _LEAST / 2)
+        return Scale(Normalize(middle - half, middle + half), colormaps["coolwarm"], label)
+    if high - low < _LEAST:
+        low, high = (low + high - _LEAST) / 2, (low + high + _LEAST) / 2
+    return Scale(Normalize(low, high), colormaps["viridis"], label)
 
 
 def overlay(values: np.ndarray, scene: Scene, scale: Scale, veil: np.ndarray | float = _VEIL) -> np.ndarray:
@@ -162,7 +160,7 @@ def map_panel(grid: np.ndarray, scene: Scene, scale: Scale, title: str) -> bytes
         figure, axes = _figure(scene.size)
         _draw_map(axes, grid, scene, scale)
         axes.set_title(title)
-        _add_bar(figure, axes, scale)
+        _add_bar(figure, make_axes_locatable(axes).append_axes("right", 0.12, pad=0.08), scale)
         return to_png(figure)
 
 
@@ -172,40 +170,49 @@ def strips_panel(product: Gate, rows: Gate, columns: Gate, scene: Scene, scale: 
         figure, axes = _figure(scene.size, extra=1.0)
         _draw_map(axes, product.values.mean(0), scene, scale)
         axes.set_title(title)
-        at, (height, width) = scene.placement, scene.size
         beside = make_axes_locatable(axes)
-        right = beside.append_axes("right", 0.6, pad=0.08, sharey=axes)
+        at, (height, width) = scene.placement, scene.size
+        left = beside.append_axes("left", 0.6, pad=0.08, sharey=axes)
+        _draw_row_gate(left, *_along(rows, at.top, at.height, at.input_size[0], height))
         below = beside.append_axes("bottom", 0.6, pad=0.08, sharex=axes)
-        for side, gate, length, line in (
-            (right, rows, height, (at.top, at.height, at.input_size[0])),
-            (below, columns, width, (at.left, at.width, at.input_size[1])),
-        ):
-            _draw_line(side, gate, line, length, upright=side is right)
-        figure.colorbar(
-            ScalarMappable(scale.norm, scale.colours), cax=beside.append_axes("right", 0.12, pad=0.5), label=scale.label
-        )
+        _draw_column_gate(below, *_along(columns, at.left, at.width, at.input_size[1], width))
+        _add_bar(figure, beside.append_axes("right", 0.12, pad=0.08), scale)
         return to_png(figure)
 
 
-def sheet_panel(tiles: Sequence[Tile], scene: Scene, scale: Scale, title: str) -> bytes:
-    """Draw several maps over small versions of the image, with one scale."""
+def sheet_panel(tiles: Sequence[Tile], scene: Scene, colours: str, title: str) -> bytes:
+    """Draw several maps over small versions of the image, each with its own range, which stands above it."""
     across = 2 if len(tiles) <= 4 else 4
     down = math.ceil(len(tiles) / across)
     height, width = scene.size
     small = Scene(scene.picture[::across, ::across], scene.placement)
-    with styled():
-        figure = Figure(figsize=(_WIDTH + 0.6, (_WIDTH / across * min(height / width, 1.6) + 0.3) * down + 0.5))
-        cells = figure.subplots(down, across, squeeze=False).flatten()
-        for axes in cells:
+    with styled(**_FREE):
+        one = min((_WIDTH - 0.4) / across, _TALLEST / down * width / height)
+        tall = (one * height / width + 0.4) * down + 0.7
+        figure = Figure(figsize=(one * across + 0.9, tall))
+        grid = ImageGrid(
+            figure,
+            (0.02, 0.02, 0.85, 1 - 0.75 / tall),
+            (down, across),
+            axes_pad=(0.08, 0.4),
+            cbar_mode="single",
+            cbar_size=0.12,
+            cbar_pad=0.1,
+        )
+        grid.get_divider().set_anchor("N")
+        for axes in grid:
             axes.set_axis_off()
-        for axes, tile in zip(cells, tiles, strict=False):
-            _draw_map(axes, tile.grid, small, scale)
-            axes.set_title(tile.name, fontsize=9, pad=3)
+        for axes, tile in zip(grid, tiles, strict=False):
+            low, high = float(tile.grid.min()), float(tile.grid.max())
+            own = Scale(Normalize(low, max(high, low + _LEAST / 10)), colormaps[colours], "")
+            _draw_map(axes, tile.grid, small, own)
+            axes.set_title(f"{tile.name}\n{low:.3g} to {high:.3g}", fontsize=8, pad=3)
             if tile.mark is not None:
                 axes.plot(*tile.mark / across, "+", color="white", markersize=9, markeredgewidth=2.4)
                 axes.plot(*tile.mark / across, "+", color="black", markersize=8, markeredgewidth=1)
-        figure.suptitle(title, fontsize=10)
-        figure.colorbar(ScalarMappable(scale.norm, scale.colours), ax=list(cells), label=scale.label, shrink=0.85)
+        figure.suptitle(title, fontsize=10, x=0.45, y=0.99)
+        bar = figure.colorbar(ScalarMappable(Normalize(0, 1), colormaps[colours]), cax=grid.cbar_axes[0])
+        bar.set_ticks([0, 1], labels=["lowest\nof each", "highest\nof each"])
         return to_png(figure)
 
 
@@ -218,7 +225,7 @@ def cam_panel(values: np.ndarray, scene: Scene, title: str) -> bytes:
         axes.imshow(overlay(pixels, scene, scale, 0.2 + 0.65 * np.nan_to_num(pixels)))
         _draw_outlines(axes, scene)
         axes.set_title(title)
-        _add_bar(figure, axes, scale)
+        _add_bar(figure, make_axes_locatable(axes).append_axes("right", 0.12, pad=0.08), scale)
         return to_png(figure)
 
 
@@ -228,24 +235,25 @@ def channel_panel(gate: Gate, scale: Scale, title: str) -> bytes:
     ordered = np.sort(values)[::-1]
     with styled():
         figure = Figure(figsize=(_WIDTH, 3.4))
-        bars, strip = figure.subplots(2, 1, height_ratios=(4.5, 1))
+        bars, strip = figure.subplots(2, 1, height_ratios=(5, 1))
         base = gate.neutral if gate.neutral is not None else 0.0
         boxes = [[(k - 0.5, base), (k - 0.5, v), (k + 0.5, v), (k + 0.5, base)] for k, v in enumerate(ordered)]
         bars.add_collection(PolyCollection(boxes, facecolors=scale(ordered), linewidths=0))
-        bars.step(range(len(values)), ordered, where="mid", color="#333333", linewidth=0.8, label="this model")
+        _draw_steps(bars, values, color="#333333", linewidth=0.8, label="this model")
         if gate.fresh is not None:
-            fresh = np.sort(gate.fresh.ravel())[::-1]
-            bars.step(
-                range(len(fresh)), fresh, where="mid", color=_FRESH, linewidth=1.2, linestyle="--", label="at init"
-            )
+            _draw_steps(bars, gate.fresh, color=_FRESH, linewidth=1.2, linestyle="--", label="at init")
             bars.legend(loc="upper right", frameon=False, fontsize=9)
         _limit(bars, gate, scale)
-        bars.set(xlim=(-0.5, len(values) - 0.5), xlabel="channels, sorted by their gate", ylabel="gate", title=title)
+        bars.set(xlim=(-0.5, len(values) - 0.5), xlabel="channels, sorted by their gate", ylabel=scale.label)
+        bars.set_title(title)
         strip.imshow(values[None], aspect="auto", cmap=scale.colours, norm=scale.norm, interpolation="nearest")
         strip.set(yticks=[], xlabel="channels, in their order")
         strip.grid(False)
-        figure.colorbar(ScalarMappable(scale.norm, scale.colours), ax=[bars, strip], label=scale.label)
         return to_png(figure)
+
+
+def _draw_steps(axes: Axes, values: np.ndarray, **style: Any) -> None:
+    axes.step(range(values.size), np.sort(values, axis=None)[::-1], where="mid", **style)
 
 
 def _limit(axes: Axes, gate: Gate, scale: Scale) -> None:
@@ -282,27 +290,36 @@ def _draw_outlines(axes: Axes, scene: Scene) -> None:
             axes.add_patch(Polygon(corners - 0.5, closed=True, fill=False, edgecolor=colour, linewidth=width))
 
 
-def _draw_line(axes: Axes, gate: Gate, line: tuple[int, int, int], pixels: int, upright: bool) -> None:
-    """Draw mean and spread over the channels of a gate along one side."""
+def _along(gate: Gate, start: int, length: int, input_length: int, pixels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation over the channels of a gate along one side, at every pixel of that side."""
     flat = gate.values.reshape(len(gate.values), -1)
-    at = np.arange(pixels)
-    mean, spread = (onto_line(v, *line, pixels) for v in (flat.mean(0), flat.std(0)))
-    if upright:
-        axes.fill_betweenx(at, mean - spread, mean + spread, color=_LINE, alpha=0.25, linewidth=0)
-        axes.plot(mean, at, color=_LINE, linewidth=1)
-        axes.tick_params(labelleft=False, left=False)
-        axes.set_xlabel("row gate", fontsize=8)
-        axes.tick_params(axis="x", labelsize=8)
-    else:
-        axes.fill_between(at, mean - spread, mean + spread, color=_LINE, alpha=0.25, linewidth=0)
-        axes.plot(at, mean, color=_LINE, linewidth=1)
-        axes.tick_params(labelbottom=False, bottom=False)
-        axes.set_ylabel("column gate", fontsize=8)
-        axes.tick_params(axis="y", labelsize=8)
+    mean, spread = (onto_line(v, start, length, input_length, pixels) for v in (flat.mean(0), flat.std(0)))
+    return mean, spread
 
 
-def _add_bar(figure: Figure, axes: Axes, scale: Scale) -> None:
-    side = make_axes_locatable(axes).append_axes("right", 0.12, pad=0.08)
+def _draw_row_gate(axes: Axes, mean: np.ndarray, spread: np.ndarray) -> None:
+    at = np.arange(len(mean))
+    axes.fill_betweenx(at, mean - spread, mean + spread, color=_LINE, alpha=0.25, linewidth=0)
+    axes.plot(mean, at, color=_LINE, linewidth=1)
+    axes.tick_params(left=False, labelleft=False)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.set_xlabel("row gate", fontsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(2))
+    axes.grid(False)
+
+
+def _draw_column_gate(axes: Axes, mean: np.ndarray, spread: np.ndarray) -> None:
+    at = np.arange(len(mean))
+    axes.fill_between(at, mean - spread, mean + spread, color=_LINE, alpha=0.25, linewidth=0)
+    axes.plot(at, mean, color=_LINE, linewidth=1)
+    axes.tick_params(bottom=False, labelbottom=False, left=False, labelleft=False, right=True, labelright=True)
+    axes.tick_params(axis="y", labelsize=8)
+    axes.set_xlabel("column gate", fontsize=8)
+    axes.yaxis.set_major_locator(MaxNLocator(2))
+    axes.grid(False)
+
+
+def _add_bar(figure: Figure, side: Axes, scale: Scale) -> None:
     figure.colorbar(ScalarMappable(scale.norm, scale.colours), cax=side, label=scale.label)
 
 

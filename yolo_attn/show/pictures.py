@@ -19,6 +19,8 @@ from yolo_attn.show.panels import Scale, Scene, Tile
 
 _TILES = {"product": 4, "full": 4, "groups": 8, "pairs": 4}  # how many maps of a block are drawn one by one, by kind
 _CONSTANT = 1e-6
+MOST_OUTLINES = 10
+"""Detections that are outlined in a picture and explained by a class activation map, the most confident ones."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class View:
         """The image, ready to be drawn on."""
         picture = panels.shrunk(self.looked.image)
         ratio = picture.shape[1] / self.looked.image.shape[1]
-        found = [d.corners * ratio for d in self.detections if d.corners is not None]
+        found = [d.corners * ratio for d in self.detections[:MOST_OUTLINES] if d.corners is not None]
         return Scene(picture, self.looked.placement, found)
 
 
@@ -105,7 +107,11 @@ def _whose(view: View, views: Sequence[View]) -> str:
 def _of_the_whole(view: View, key: str) -> Iterable[Panel]:
     found = f"{plural(len(view.detections), 'detection')}" if view.scene.outlines else _best(view)
     plotted = panels.shrunk(view.looked.result.plot(pil=False))
-    yield Panel(f"{key}/{view.prefix}prediction.png", panels.plain_panel(plotted, view.name), f"Prediction: {found}.")
+    yield Panel(
+        f"{key}/{view.prefix}prediction.png",
+        panels.plain_panel(plotted, f"{view.name}\nprediction"),
+        f"Prediction: {found}.",
+    )
     if view.cam is not None:
         values, explained = view.cam
         drawn = panels.cam_panel(values, view.scene, f"{view.name}\nclass activation map")
@@ -148,7 +154,7 @@ def _scales(gates: Sequence[Gate], full: bool) -> dict[str, Scale]:
     scales = {}
     for kind in dict.fromkeys(gate.kind for gate in gates if _is_drawn(gate)):
         alike = [gate for gate in gates if gate.kind == kind]
-        shown = [values for gate in alike for values in (_shown(gate), _shown(gate, fresh=True)) if values is not None]
+        shown = [values for gate in alike for values in (_shown(gate), _shown_at_init(gate)) if values is not None]
         scales[kind] = panels.scale_of(max(alike, key=lambda gate: gate.top or 0), shown, full)
     return scales
 
@@ -160,6 +166,12 @@ def _is_drawn(gate: Gate) -> bool:
 def _shown(gate: Gate, fresh: bool = False) -> np.ndarray | None:
     grids = gate.grids(fresh)
     return grids.mean(0) if grids is not None else gate.fresh if fresh else gate.values
+
+
+def _shown_at_init(gate: Gate) -> np.ndarray | None:
+    """Return what is drawn of the freshly built block; nothing where that is the same everywhere."""
+    before = _shown(gate, fresh=True)
+    return None if before is None or np.ptp(before) <= _CONSTANT else before
 
 
 def _of_block(block: _Block, scales: Mapping[str, Scale], wanted: Wanted) -> Iterable[Panel]:
@@ -181,8 +193,7 @@ def _of_map(block: _Block, gate: Gate, scale: Scale, gates: Mapping[str, Gate]) 
     else:
         drawn = panels.map_panel(_shown(gate), scene, scale, title)
     yield block.panel(gate.kind, drawn, f"{_sentence(gate)} {_in_numbers(gate)}")
-    before = _shown(gate, fresh=True)
-    if before is not None and np.ptp(before) > _CONSTANT:
+    if (before := _shown_at_init(gate)) is not None:
         drawn = panels.map_panel(before, scene, scale, f"{title}, at init")
         yield block.panel(f"{gate.kind}-init", drawn, "The same block as freshly built, for the same features.")
 
@@ -196,8 +207,8 @@ def _averaged(gate: Gate) -> str:
 
 def _of_tiles(block: _Block, gate: Gate, wanted: Wanted) -> Panel:
     tiles = _tiles(block, gate, wanted)
-    scale = panels.scale_of(gate, [tile.grid for tile in tiles], wanted.full)
-    drawn = panels.sheet_panel(tiles, block.view.scene, scale, block.title(f"{gate.name}, one by one"))
+    colours = "magma" if gate.kind == "pairs" else "viridis"
+    drawn = panels.sheet_panel(tiles, block.view.scene, colours, block.title(f"{gate.name}, one by one"))
     which = {
         "pairs": "What a position takes from where; the cross is the position that looks.",
         "groups": "The groups one by one.",
