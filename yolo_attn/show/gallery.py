@@ -95,7 +95,9 @@ def _explain(model: Watched, looked: Looked) -> tuple[Any, str]:
         return values, f"the class {shown[0].name}"
     if not shown:
         return values, "nothing was detected, so the most likely prediction is explained"
-    return values, f"the {'strongest ' if len(shown) < len(found) else ''}{plural(len(shown), 'detection')}"
+    return values, "all detections" if len(shown) == len(
+        found
+    ) else f"{len(shown)} strongest of {len(found)} detections"
 
 
 # --- what is asked for ------------------------------------------------------------------------------------------------

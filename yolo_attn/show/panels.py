@@ -188,11 +188,11 @@ def sheet_panel(tiles: Sequence[Tile], scene: Scene, colours: str, title: str) -
     small = Scene(scene.picture[::across, ::across], scene.placement)
     with styled(**_FREE):
         one = min((_WIDTH - 0.4) / across, _TALLEST / down * width / height)
-        tall = (one * height / width + 0.4) * down + 0.7
+        tall = (one * height / width + 0.4) * down + 0.8
         figure = Figure(figsize=(one * across + 0.9, tall))
         grid = ImageGrid(
             figure,
-            (0.02, 0.02, 0.85, 1 - 0.75 / tall),
+            (0.02, 0.02, 0.85, 1 - 0.85 / tall),
             (down, across),
             axes_pad=(0.08, 0.4),
             cbar_mode="single",

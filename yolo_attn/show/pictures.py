@@ -105,7 +105,7 @@ def _whose(view: View, views: Sequence[View]) -> str:
 
 # --- the whole model --------------------------------------------------------------------------------------------------
 def _of_the_whole(view: View, key: str) -> Iterable[Panel]:
-    found = f"{plural(len(view.detections), 'detection')}" if view.scene.outlines else _best(view)
+    found = plural(len(view.detections), "detection") if view.scene.outlines else _best(view)
     plotted = panels.shrunk(view.looked.result.plot(pil=False))
     yield Panel(
         f"{key}/{view.prefix}prediction.png",
@@ -262,10 +262,9 @@ def _in_numbers(gate: Gate) -> str:
         words = [f"Uniformity {number(found['uniformity'], 3)}, peak {number(found['peak'], 1)} times uniform"]
     else:
         digits = 3 if gate.top else 4
-        words = [
-            f"Mean {number(found['mean'], digits)}, {number(found['min'], digits)} to {number(found['max'], digits)}"
-        ]
-    if found["dead"] is not None:
+        low, mean, high = (number(found[key], digits) for key in ("min", "mean", "max"))
+        words = [f"Values {low} to {high}, mean {mean}"]
+    if found["dead"] or found["saturated"]:
         words.append(f"dead {percent(found['dead'])} %, saturated {percent(found['saturated'])} %")
     text = "; ".join(words) + "."
     if found["from_init"] is None:
