@@ -56,7 +56,7 @@ def with_every_block(folder: Path) -> Path:
     model = ya.YOLO(made.save(folder / "yolo11n-all.yaml")).model
     for block in (m for m in model.modules() if type(m) in ya.ATTENTION_BLOCKS.values()):
         for parameter in block.parameters():
-            nn.init.normal_(parameter, std=0.4)
+            nn.init.normal_(parameter, std=0.05)
     with torch.no_grad():  # batch statistics under which the features are neither tiny nor huge
         for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
             norm.momentum = None

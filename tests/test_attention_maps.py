@@ -68,10 +68,10 @@ def test_channel_and_spatial_gates_are_their_equations(looked, inputs):
     block, x = inputs["SE"]
     hidden = torch.relu(x.mean((2, 3)) @ block.squeeze.weight.T)
     truth = 2 * torch.sigmoid(hidden @ block.excite.weight.T)[0]
-    np.testing.assert_allclose(gates(looked, "SE")["channel"].values.ravel(), truth.detach(), atol=1e-4)
+    np.testing.assert_allclose(gates(looked, "SE")["channel"].values.ravel(), truth.detach(), atol=2e-3)
     block, x = inputs["SSE"]
     truth = 2 * torch.sigmoid(torch.einsum("nchw,c->nhw", x, block.conv.weight.flatten()))
-    np.testing.assert_allclose(gates(looked, "sSE")["spatial"].values, truth.detach(), atol=1e-4)
+    np.testing.assert_allclose(gates(looked, "sSE")["spatial"].values, truth.detach(), atol=2e-3)
 
 
 def test_strips_have_a_product_and_weights_sum_to_one(looked):

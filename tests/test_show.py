@@ -33,9 +33,9 @@ def everything(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shown(everything, tmp_path_factory):
-    """The folder that the command made for a model with every block and two images."""
+    """The folder that the command made for a model with every block."""
     out = tmp_path_factory.mktemp("shown") / "page"
-    assert cli.main(["show", str(everything), str(BUS), str(ZIDANE), "-o", str(out), "--imgsz", SIZE]) == 0
+    assert cli.main(["show", str(everything), str(ZIDANE), "-o", str(out), "--imgsz", SIZE]) == 0
     return out
 
 
@@ -44,16 +44,14 @@ def show(*words):
 
 
 # --- what is written --------------------------------------------------------------------------------------------------
-def test_every_block_is_drawn_for_every_image(shown):
+def test_every_block_is_drawn(shown):
     found = json.loads((shown / NUMBERS).read_text())
-    for image in ("bus", "zidane"):
-        for name in ya.ATTENTION_BLOCKS:
-            drawn = list((shown / image).glob(f"*-{name}-*.png"))
-            assert drawn, f"{name} is not drawn for {image}"
-        assert (shown / image / "prediction.png").is_file()
-        assert (shown / image / "cam.png").is_file()
+    for name in ya.ATTENTION_BLOCKS:
+        assert list((shown / "zidane").glob(f"*-{name}-*.png")), f"{name} is not drawn"
+    assert (shown / "zidane" / "prediction.png").is_file()
+    assert (shown / "zidane" / "cam.png").is_file()
     assert sorted(found["files"]) == sorted(p.relative_to(shown).as_posix() for p in shown.rglob("*.png"))
-    assert {p.name for p in shown.iterdir()} == {"bus", "zidane", PAGE, NUMBERS}
+    assert {p.name for p in shown.iterdir()} == {"zidane", PAGE, NUMBERS}
 
 
 def test_every_picture_is_one_and_not_blank(shown):
@@ -98,10 +96,10 @@ def test_the_numbers_are_those_of_the_gates(shown, everything):
     (model,) = found["models"]
     assert set(model) == {"model", "source", "task", "seed", "attention", "images"}
     assert (model["model"], model["task"], model["attention"]) == ("all.pt", "detect", 12)
-    for image, path, size in zip(model["images"], (BUS, ZIDANE), ((810, 1080), (1280, 720)), strict=True):
+    for image in model["images"]:
         assert set(image) == {"image", "width", "height", "input", "detections", "blocks"}
-        assert (image["width"], image["height"]) == size
-        looked = Watched(everything).look(read_image(path), imgsz=int(SIZE))
+        assert (image["width"], image["height"], image["input"]) == (1280, 720, [64, 96])
+        looked = Watched(everything).look(read_image(ZIDANE), imgsz=int(SIZE))
         for block, truth in zip(image["blocks"], looked.blocks, strict=True):
             assert (block["label"], block["where"], block["note"]) == (truth.site.label, truth.where, "")
             for gate, one in zip(block["gates"], truth.gates, strict=True):
@@ -112,12 +110,14 @@ def test_the_numbers_are_those_of_the_gates(shown, everything):
 
 
 def test_json_and_table_go_to_stdout_and_progress_to_stderr(everything, tmp_path, capsys):
-    words = (everything, BUS, "-o", tmp_path / "out", "--no-cam", "--rows", "20,25", "--channels", "1")
+    words = (everything, BUS, ZIDANE, "-o", tmp_path / "out", "--no-cam", "--rows", "20,21")
     assert show(*words, "--json") == 0
     said = capsys.readouterr()
-    found = json.loads(said.out)
-    assert [b["row"] for b in found["models"][0]["images"][0]["blocks"]] == [20, 25]
-    assert "show: " in said.err
+    images = json.loads(said.out)["models"][0]["images"]
+    assert [Path(i["image"]).name for i in images] == ["bus.jpg", "zidane.jpg"]
+    assert [b["row"] for i in images for b in i["blocks"]] == [20, 21, 20, 21]
+    assert said.err.count("show: ") == 2
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"bus", "zidane", PAGE, NUMBERS}
     assert show(*words) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[0] == "all.pt: 12 attention blocks."
@@ -153,7 +153,7 @@ def test_two_models_stand_side_by_side(everything, tmp_path, capsys):
 
 def test_blocks_at_the_same_place_of_two_models_share_a_card_and_a_scale(tmp_path):
     out = tmp_path / "out"
-    assert show("yolo11n-se.yaml", ZIDANE, "--beside", "yolo11n-cbam.yaml", "-o", out, "--no-cam") == 0
+    assert show("yolo11n-se.yaml", ZIDANE, "--beside", "yolo11n-cbam.yaml", "-o", out, "--no-cam", "--rows", "17") == 0
     text = (out / PAGE).read_text()
     assert re.findall(r"<h3>(row 17.*?)</h3>", text) == [
         "row 17: SE (neck P3, stride 8) | row 17: CBAM (neck P3, stride 8)"
@@ -248,7 +248,7 @@ def test_the_class_activation_map_is_ultralytics_own(everything, tmp_path, monke
     ours = cam.layer_cam(model.unwatched, looked.tensor)
     assert ours.max() == pytest.approx(1)
     difference = np.abs(ours * 255 - drawn[0])
-    assert np.ptp(drawn[0]) > 200
+    assert np.ptp(drawn[0]) > 50
     assert difference.mean() < 1  # theirs is in whole steps of the fused model
     assert (difference < 3).mean() > 0.99
 

@@ -63,15 +63,22 @@ class Scale:
         norm: From values to [0, 1].
         colours: From there to colours.
         label: What the values are.
+        fading: Whether small values leave the image to be seen rather than have a colour.
     """
 
     norm: Normalize
     colours: Colormap
     label: str
+    fading: bool = False
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Return the colours of values, ``(..., 3)``, in [0, 1]."""
         return self.colours(self.norm(np.nan_to_num(values)))[..., :3]
+
+    def weight(self, values: np.ndarray) -> np.ndarray:
+        """Return how much of a pixel is the value's colour, and not the image; nothing where there is no value."""
+        weight = 0.2 + 0.6 * self.norm(np.nan_to_num(values)) if self.fading else _VEIL
+        return np.where(np.isnan(values), 0.0, weight)
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,7 @@ def scale_of(gate: Gate, shown: Iterable[np.ndarray], full: bool = False) -> Sca
     values = list(shown)
     low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
     if gate.kind in ("weights", "pairs") and low >= 0:
-        return Scale(Normalize(0, max(high, 1.0)), colormaps["magma"], "times the uniform weight")
+        return Scale(Normalize(0, max(high, 1.0)), colormaps["magma"], "times the uniform weight", fading=True)
     middle = gate.neutral if gate.top is not None else 0.0
     label = "value" if gate.top is None else "gate" if gate.neutral is None else "gate (1 changes nothing)"
     if full and gate.top is not None:
@@ -126,20 +133,19 @@ def scale_of(gate: Gate, shown: Iterable[np.ndarray], full: bool = False) -> Sca
     return Scale(Normalize(low, high), colormaps["viridis"], label)
 
 
-def overlay(values: np.ndarray, scene: Scene, scale: Scale, veil: np.ndarray | float = _VEIL) -> np.ndarray:
+def overlay(values: np.ndarray, scene: Scene, scale: Scale) -> np.ndarray:
     """Return a picture in grey with a map's colours over it; where the map is NaN it stays grey.
 
     Args:
         values: The map at every pixel of the picture.
         scene: The picture.
         scale: How values become colours.
-        veil: Weight of the colours, of one for all pixels or each.
 
     Returns:
         ``(H, W, 3)``, RGB, 8 bits.
     """
     grey = cv2.cvtColor(scene.picture, cv2.COLOR_RGB2GRAY)[..., None] / 255 * np.ones(3)
-    weight = np.where(np.isnan(values), 0.0, veil)[..., None]
+    weight = scale.weight(values)[..., None]
     mixed = (1 - weight) * grey + weight * scale(values)
     return (mixed.clip(0, 1) * 255).round().astype(np.uint8)
 
@@ -204,7 +210,7 @@ def sheet_panel(tiles: Sequence[Tile], scene: Scene, colours: str, title: str) -
             axes.set_axis_off()
         for axes, tile in zip(grid, tiles, strict=False):
             low, high = float(tile.grid.min()), float(tile.grid.max())
-            own = Scale(Normalize(low, max(high, low + _LEAST / 10)), colormaps[colours], "")
+            own = Scale(Normalize(low, max(high, low + _LEAST / 10)), colormaps[colours], "", fading=colours == "magma")
             _draw_map(axes, tile.grid, small, own)
             axes.set_title(f"{tile.name}\n{low:.3g} to {high:.3g}", fontsize=8, pad=3)
             if tile.mark is not None:
@@ -218,11 +224,11 @@ def sheet_panel(tiles: Sequence[Tile], scene: Scene, colours: str, title: str) -
 
 def cam_panel(values: np.ndarray, scene: Scene, title: str) -> bytes:
     """Draw a class activation map over the image: the more a part counts, the more colour it has."""
-    scale = Scale(Normalize(0, 1), colormaps["inferno"], "share of the maximum")
+    scale = Scale(Normalize(0, 1), colormaps["inferno"], "share of the maximum", fading=True)
     with styled(**_FREE):
         figure, axes = _figure(scene.size)
         pixels = onto_image(values, scene.placement, scene.size, smooth=True)
-        axes.imshow(overlay(pixels, scene, scale, 0.2 + 0.65 * np.nan_to_num(pixels)))
+        axes.imshow(overlay(pixels, scene, scale))
         _draw_outlines(axes, scene)
         axes.set_title(title)
         _add_bar(figure, make_axes_locatable(axes).append_axes("right", 0.12, pad=0.08), scale)
@@ -290,16 +296,16 @@ def _draw_outlines(axes: Axes, scene: Scene) -> None:
             axes.add_patch(Polygon(corners - 0.5, closed=True, fill=False, edgecolor=colour, linewidth=width))
 
 
-def _along(gate: Gate, start: int, length: int, input_length: int, pixels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and deviation over the channels of a gate along one side, at every pixel of that side."""
+def _along(gate: Gate, start: int, length: int, input_length: int, pixels: int) -> tuple[np.ndarray, ...]:
+    """Return mean, 10th and 90th percentile over the channels of a gate along one side, at every pixel of the side."""
     flat = gate.values.reshape(len(gate.values), -1)
-    mean, spread = (onto_line(v, start, length, input_length, pixels) for v in (flat.mean(0), flat.std(0)))
-    return mean, spread
+    lines = (flat.mean(0), *np.percentile(flat, (10, 90), axis=0))
+    return tuple(onto_line(line, start, length, input_length, pixels) for line in lines)
 
 
-def _draw_row_gate(axes: Axes, mean: np.ndarray, spread: np.ndarray) -> None:
+def _draw_row_gate(axes: Axes, mean: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
     at = np.arange(len(mean))
-    axes.fill_betweenx(at, mean - spread, mean + spread, color=_LINE, alpha=0.25, linewidth=0)
+    axes.fill_betweenx(at, low, high, color=_LINE, alpha=0.25, linewidth=0)
     axes.plot(mean, at, color=_LINE, linewidth=1)
     axes.tick_params(left=False, labelleft=False)
     axes.tick_params(axis="x", labelsize=8)
@@ -308,9 +314,9 @@ def _draw_row_gate(axes: Axes, mean: np.ndarray, spread: np.ndarray) -> None:
     axes.grid(False)
 
 
-def _draw_column_gate(axes: Axes, mean: np.ndarray, spread: np.ndarray) -> None:
+def _draw_column_gate(axes: Axes, mean: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
     at = np.arange(len(mean))
-    axes.fill_between(at, mean - spread, mean + spread, color=_LINE, alpha=0.25, linewidth=0)
+    axes.fill_between(at, low, high, color=_LINE, alpha=0.25, linewidth=0)
     axes.plot(at, mean, color=_LINE, linewidth=1)
     axes.tick_params(bottom=False, labelbottom=False, left=False, labelleft=False, right=True, labelright=True)
     axes.tick_params(axis="y", labelsize=8)
