@@ -119,7 +119,7 @@ def scale_of(gate: Gate, shown: Iterable[np.ndarray], full: bool = False) -> Sca
     values = list(shown)
     low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
     if gate.kind in ("weights", "pairs") and low >= 0:
-        return Scale(Normalize(0, max(high, 1.0)), colormaps["magma"], "times the uniform weight", fading=True)
+        return Scale(Normalize(0, max(high, 2.0)), colormaps["magma"], "times the uniform weight", fading=True)
     middle = gate.neutral if gate.top is not None else 0.0
     label = "value" if gate.top is None else "gate" if gate.neutral is None else "gate (1 changes nothing)"
     if full and gate.top is not None:
@@ -128,9 +128,12 @@ def scale_of(gate: Gate, shown: Iterable[np.ndarray], full: bool = False) -> Sca
     if middle is not None and low < middle < high:
         half = max(middle - low, high - middle, _LEAST / 2)
         return Scale(Normalize(middle - half, middle + half), colormaps["coolwarm"], label)
-    if high - low < _LEAST:
-        low, high = (low + high - _LEAST) / 2, (low + high + _LEAST) / 2
-    return Scale(Normalize(low, high), colormaps["viridis"], label)
+    return Scale(Normalize(*_at_least(_LEAST, low, high)), colormaps["viridis"], label)
+
+
+def _at_least(span: float, low: float, high: float) -> tuple[float, float]:
+    """Return two ends, or, where they are closer than ``span``, those of that span around the same middle."""
+    return (low, high) if high - low >= span else ((low + high - span) / 2, (low + high + span) / 2)
 
 
 def overlay(values: np.ndarray, scene: Scene, scale: Scale) -> np.ndarray:
@@ -178,7 +181,7 @@ def strips_panel(product: Gate, rows: Gate, columns: Gate, scene: Scene, scale: 
         axes.set_title(title)
         beside = make_axes_locatable(axes)
         at, (height, width) = scene.placement, scene.size
-        left = beside.append_axes("left", 0.6, pad=0.08, sharey=axes)
+        left = beside.append_axes("left", 0.75, pad=0.08, sharey=axes)
         _draw_row_gate(left, *_along(rows, at.top, at.height, at.input_size[0], height))
         below = beside.append_axes("bottom", 0.6, pad=0.08, sharex=axes)
         _draw_column_gate(below, *_along(columns, at.left, at.width, at.input_size[1], width))
@@ -194,23 +197,26 @@ def sheet_panel(tiles: Sequence[Tile], scene: Scene, colours: str, title: str) -
     small = Scene(scene.picture[::across, ::across], scene.placement)
     with styled(**_FREE):
         one = min((_WIDTH - 0.4) / across, _TALLEST / down * width / height)
+        apart = max(0.08, 0.95 - one)  # room for the headings of narrow images
         tall = (one * height / width + 0.4) * down + 0.8
-        figure = Figure(figsize=(one * across + 0.9, tall))
+        figure = Figure(figsize=((one + apart) * across + 0.9, tall))
         grid = ImageGrid(
             figure,
             (0.02, 0.02, 0.85, 1 - 0.85 / tall),
             (down, across),
-            axes_pad=(0.08, 0.4),
+            axes_pad=(apart, 0.4),
             cbar_mode="single",
             cbar_size=0.12,
-            cbar_pad=0.1,
+            cbar_pad=apart,
         )
         grid.get_divider().set_anchor("N")
         for axes in grid:
             axes.set_axis_off()
         for axes, tile in zip(grid, tiles, strict=False):
             low, high = float(tile.grid.min()), float(tile.grid.max())
-            own = Scale(Normalize(low, max(high, low + _LEAST / 10)), colormaps[colours], "", fading=colours == "magma")
+            own = Scale(
+                Normalize(*_at_least(_LEAST / 10, low, high)), colormaps[colours], "", fading=colours == "magma"
+            )
             _draw_map(axes, tile.grid, small, own)
             axes.set_title(f"{tile.name}\n{low:.3g} to {high:.3g}", fontsize=8, pad=3)
             if tile.mark is not None:
@@ -308,7 +314,7 @@ def _draw_row_gate(axes: Axes, mean: np.ndarray, low: np.ndarray, high: np.ndarr
     axes.fill_betweenx(at, low, high, color=_LINE, alpha=0.25, linewidth=0)
     axes.plot(mean, at, color=_LINE, linewidth=1)
     axes.tick_params(left=False, labelleft=False)
-    axes.tick_params(axis="x", labelsize=8)
+    axes.tick_params(axis="x", labelsize=7)
     axes.set_xlabel("row gate", fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(2))
     axes.grid(False)
@@ -319,7 +325,7 @@ def _draw_column_gate(axes: Axes, mean: np.ndarray, low: np.ndarray, high: np.nd
     axes.fill_between(at, low, high, color=_LINE, alpha=0.25, linewidth=0)
     axes.plot(at, mean, color=_LINE, linewidth=1)
     axes.tick_params(bottom=False, labelbottom=False, left=False, labelleft=False, right=True, labelright=True)
-    axes.tick_params(axis="y", labelsize=8)
+    axes.tick_params(axis="y", labelsize=7)
     axes.set_xlabel("column gate", fontsize=8)
     axes.yaxis.set_major_locator(MaxNLocator(2))
     axes.grid(False)
