@@ -158,6 +158,10 @@ def test_blocks_at_the_same_place_of_two_models_share_a_card_and_a_scale(tmp_pat
     assert re.findall(r"<h3>(row 17.*?)</h3>", text) == [
         "row 17: SE (neck P3, stride 8) | row 17: CBAM (neck P3, stride 8)"
     ]
+    card = text[text.index("<h3>row 17") :].split("</section>")[0]
+    left, right = card.split('<div class="beside">')[1].split('<div class="panels">')[1:]
+    assert re.findall(r'alt="zidane/(\S+)\.png', left) == ["a-17-SE-channel"]
+    assert re.findall(r'alt="zidane/(\S+)\.png', right) == ["b-17-CBAM-channel", "b-17-CBAM-spatial"]
 
 
 @pytest.mark.parametrize("task", ["seg", "pose", "obb", "cls"])

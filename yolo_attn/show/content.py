@@ -27,12 +27,12 @@ class Card:
 
     Attributes:
         title: A heading; may be empty.
-        panels: The pictures.
+        columns: The pictures of each model.
         notes: What is to be said besides.
     """
 
     title: str
-    panels: Sequence[Panel]
+    columns: Sequence[Sequence[Panel]]
     notes: Sequence[str] = ()
 
 
@@ -53,4 +53,4 @@ class Chapter:
     @property
     def panels(self) -> list[Panel]:
         """All pictures of the chapter."""
-        return [panel for card in self.cards for panel in card.panels]
+        return [panel for card in self.cards for column in card.columns for panel in column]

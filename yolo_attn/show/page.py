@@ -102,8 +102,9 @@ def _chapter(chapter: Chapter) -> str:
 def _card(card: Card) -> str:
     heading = f"<h3>{escape(card.title)}</h3>\n" if card.title else ""
     notes = "".join(f"<p>{escape(note)}</p>\n" for note in card.notes)
-    figures = "\n".join(map(_figure, card.panels))
-    return f'{heading}{notes}<div class="panels">\n{figures}\n</div>'
+    columns = "\n".join(f'<div class="panels">\n{_figures(c)}\n</div>' for c in card.columns)
+    beside = f'<div class="beside">\n{columns}\n</div>' if len(card.columns) > 1 else columns
+    return f"{heading}{notes}{beside}"
 
 
 def _figure(panel: Panel) -> str:
@@ -113,3 +114,7 @@ def _figure(panel: Panel) -> str:
         f'<figure>\n<img src="data:image/png;base64,{data}" alt="{alternative}">\n'
         f"<figcaption>{escape(panel.caption)}</figcaption>\n</figure>"
     )
+
+
+def _figures(panels: Sequence[Panel]) -> str:
+    return "\n".join(map(_figure, panels))

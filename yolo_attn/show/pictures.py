@@ -77,12 +77,13 @@ def chapter(title: str, key: str, views: Sequence[View], wanted: Wanted) -> Chap
         views: The looks of one or two models at it.
         wanted: What is drawn.
     """
-    cards = [Card("", [panel for view in views for panel in _of_the_whole(view, key)])]
+    cards = [Card("", [list(_of_the_whole(view, key)) for view in views])]
     for matching in _matched(views):
         titles = dict.fromkeys(f"{block.site.label} ({block.where})" for _, block in matching)
         notes = [f"{_whose(view, views)}{block.note}" for view, block in matching if block.note]
         scales = _scales([gate for _, block in matching for gate in block.gates], wanted.full)
-        drawn = [p for view, block in matching for p in _of_block(_Block(view, block, views, key), scales, wanted)]
+        blocks = [_Block(view, block, views, key) for view, block in matching]
+        drawn = [[p for b in blocks if b.view is view for p in _of_block(b, scales, wanted)] for view in views]
         cards.append(Card(" | ".join(titles), drawn, notes))
     return Chapter(title, key, cards)
 
