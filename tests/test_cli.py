@@ -34,7 +34,7 @@ def here(tmp_path, monkeypatch):
 def test_help_names_every_verb_and_version_the_version():
     done = run("--help")
     assert done.returncode == 0, done.stderr
-    for verb in (*cli.HOST_VERBS, "blocks", "insert", "subset", "compare", "bench", "demo", "report"):
+    for verb in (*cli.HOST_VERBS, "blocks", "insert", "subset", "compare", "bench", "show", "demo", "report"):
         assert verb in done.stdout
     done = run("--version")
     assert (done.returncode, done.stdout.strip()) == (0, f"yolo-attn {ya.__version__}")
@@ -199,7 +199,7 @@ def test_a_defect_keeps_its_traceback(monkeypatch):
 
 
 def test_the_tools_are_the_commands():
-    for tool in ("train", "compare", "make_subset", "insert", "benchmark"):
+    for tool in ("train", "compare", "make_subset", "insert", "benchmark", "visualize"):
         text = (ROOT / "tools" / f"{tool}.py").read_text()
         assert len(text.splitlines()) <= 15
         done = subprocess.run(

@@ -26,6 +26,9 @@ MISTAKES = [
     "report nosuchdir",
     "subset --coco nosuchdir -o out",
     "demo --fst",
+    "show nosuchdir/best.pt nosuch.jpg",
+    "show model.onnx README.md",
+    "show yolo11n.yaml",
 ]
 PROBE = """
 import sys

@@ -20,6 +20,7 @@ from typing import Any
 from yolo_attn import __version__
 from yolo_attn.bench import command as bench_command
 from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.show import command as show_command
 from yolo_attn.subset import command as subset_command
 from yolo_attn.words import integers, key_values, missing, refuse, say
 
@@ -216,6 +217,9 @@ def _parser() -> argparse.ArgumentParser:
     says = "time the blocks beside tutorial code, timm's and the floor"
     bench_command.add_flags(_verb(verbs, "bench", bench_command.run, says))
 
+    says = "draw what a trained model attends to, over images of yours"
+    show_command.add_flags(_verb(verbs, "show", show_command.run, says))
+
     demo = _verb(verbs, "demo", _demo, "drawn scenes, two trainings, one comparison: no data and no network needed")
     demo.add_argument("-o", "--output", default="runs/demo", help="folder for data and results (default: %(default)s)")
     demo.add_argument("--fast", action="store_true", help="a smoke test: too short a training to learn much")
@@ -228,7 +232,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_VERBS = ("blocks", "insert", "subset", "compare", "bench", "demo", "report")
+_VERBS = ("blocks", "insert", "subset", "compare", "bench", "show", "demo", "report")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +44,24 @@ def replace_whole(path: Path, write: Callable[[Path], object]) -> Path:
     finally:
         part.unlink(missing_ok=True)
     return path
+
+
+def write_all(folder: Path, files: Mapping[str, bytes], stale: Iterable[str] = ()) -> None:
+    """Write several files of a folder: all are made first, then put in place.
+
+    Args:
+        folder: Where to; made where it does not exist.
+        files: Contents by name, relative to the folder; names may have folders in them.
+        stale: Files of an earlier time; those that are not written again are removed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as held:
+        parts = {name: Path(held, str(number)) for number, name in enumerate(files)}
+        for name, part in parts.items():
+            part.write_bytes(files[name])
+        for name, part in parts.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(part, folder / name)
+    for name in set(stale) - set(files):
+        if (folder / name).resolve().is_relative_to(folder.resolve()):
+            (folder / name).unlink(missing_ok=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
+from yolo_attn.files import write_all
 from yolo_attn.report import plots
 from yolo_attn.report.csv_table import to_csv
 from yolo_attn.report.html import to_html
@@ -30,17 +29,4 @@ def render(summary: Summary, out: Path) -> None:
     files["results.csv"] = to_csv(summary).encode()
     files["report.md"] = to_markdown(summary, plots=drawn).encode()
     files["report.html"] = to_html(summary, svgs).encode()
-    _put(files, out)
-    for name in set(plots.NAMES) - set(drawn):
-        for ending in ("svg", "png"):
-            (out / "plots" / f"{name}.{ending}").unlink(missing_ok=True)
-
-
-def _put(files: dict[str, bytes], out: Path) -> None:
-    (out / "plots").mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".report-", dir=out) as held:
-        parts = {name: Path(held) / name.replace("/", "-") for name in files}
-        for name, content in files.items():
-            parts[name].write_bytes(content)
-        for name, part in parts.items():
-            os.replace(part, out / name)
+    write_all(out, files, stale=[f"plots/{name}.{ending}" for name in plots.NAMES for ending in ("svg", "png")])

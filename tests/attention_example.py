@@ -1,0 +1,64 @@
+"""A model that holds every block, and blocks of a user's."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import yolo_attn as ya
+
+SITE = "neck:P4"
+
+
+class Known(nn.Module):
+    """A block whose gates are given: dark but for one position, and a channel gate that counts up."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.register_buffer("channel", torch.arange(1, channels + 1) / (channels + 1))
+
+    def attention(self, x):
+        spatial = torch.full_like(x[:, :1], 0.25)
+        spatial[:, :, 1, 2] = 1
+        return self.channel[None, :, None, None].to(x), spatial
+
+    def forward(self, x):
+        return x
+
+
+class Silent(nn.Module):
+    """A block without an attention to draw."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+
+    def forward(self, x):
+        return x
+
+
+class Broken(Silent):
+    """A block whose attention cannot be had."""
+
+    def attention(self, x):
+        raise RuntimeError("not today")
+
+
+def save(model: nn.Module, path: Path) -> Path:
+    """Save a model as a checkpoint."""
+    torch.save({"model": model, "train_args": {}}, path)
+    return path
+
+
+def with_every_block(folder: Path) -> Path:
+    """Return a checkpoint of yolo11n with every shipped block behind its P4, all with random weights."""
+    made = ya.insert("yolo11n.yaml", [(name, SITE, {"init": "identity"}) for name in ya.ATTENTION_BLOCKS])
+    torch.manual_seed(1)
+    model = ya.YOLO(made.save(folder / "yolo11n-all.yaml")).model
+    for block in (m for m in model.modules() if type(m) in ya.ATTENTION_BLOCKS.values()):
+        for parameter in block.parameters():
+            nn.init.normal_(parameter, std=0.05)
+    with torch.no_grad():  # batch statistics under which the features are neither tiny nor huge
+        for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+            norm.momentum = None
+        model.train()(torch.rand(4, 3, 96, 96))
+    return save(model.eval(), folder / "all.pt")

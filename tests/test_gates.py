@@ -1,0 +1,112 @@
+"""Maps are understood by their shape, and their statistics are those that numpy and pencil give."""
+
+import math
+
+import numpy as np
+import pytest
+
+from yolo_attn.gates import read_gates, statistics
+
+C, H, W = 4, 3, 5
+RANDOM = np.random.default_rng(0)
+
+
+def gate_of(values, top=1.0, fresh=None):
+    values = np.asarray(values, np.float32)
+    return read_gates([values], C, (H, W), [top], None if fresh is None else [np.asarray(fresh, np.float32)])[0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [
+        ((C, 1, 1), "channel"),
+        ((C,), "channel"),
+        ((C, H, 1), "rows"),
+        ((C, 1, W), "columns"),
+        ((1, H, W), "spatial"),
+        ((H, W), "spatial"),
+        ((2, H, W), "groups"),
+        ((C, H, W), "full"),
+        ((H * W, H * W), "pairs"),
+        ((7, 2), "other"),
+    ],
+)
+def test_what_a_map_is_shows_in_its_shape(shape, kind):
+    gate = gate_of(RANDOM.random(shape))
+    assert gate.kind == kind
+    assert gate.name
+
+
+def test_weights_are_told_from_a_gate_by_their_sum():
+    weights = RANDOM.random((1, H, W))
+    assert gate_of(weights / weights.sum(), None).kind == "weights"
+    assert gate_of(weights).kind == "spatial"
+
+
+def test_row_and_column_gates_have_a_product():
+    rows, columns = RANDOM.random((C, H, 1)), RANDOM.random((C, 1, W))
+    fresh = np.ones_like(rows), np.ones_like(columns)
+    gates = read_gates([rows, columns], C, (H, W), [2.0, 2.0], fresh)
+    assert [gate.kind for gate in gates] == ["rows", "columns", "product"]
+    product = gates[2]
+    assert product.top == 4
+    assert product.neutral == 1
+    for c in range(C):
+        np.testing.assert_allclose(product.values[c], np.outer(rows[c, :, 0], columns[c, 0]))
+    assert (product.fresh == 1).all()
+
+
+@pytest.mark.parametrize(("largest", "top"), [(0.9, 1.0), (1.4, 2.0), (2.4, None)])
+def test_where_no_range_is_declared_the_values_suggest_one(largest, top):
+    values = np.linspace(0, largest, C)
+    gate = gate_of(values, None)
+    assert (gate.top, gate.declared) == (top, False)
+    assert gate_of(values, 2.0).declared
+    assert gate_of(values - 0.1, None).top is None
+
+
+def test_statistics_are_numpys():
+    values = RANDOM.random((C, H, W)) * 2
+    fresh = np.ones_like(values)
+    found = statistics(gate_of(values, 2.0, fresh))
+    for key in ("min", "mean", "max", "std"):
+        assert found[key] == pytest.approx(float(getattr(np, key)(values)), rel=1e-5), key
+    assert found["from_init"]["mean"] == pytest.approx(np.abs(values - 1).mean(), rel=1e-5)
+    assert found["from_init"]["max"] == pytest.approx(np.abs(values - 1).max(), rel=1e-5)
+    assert found["uniformity"] is None
+
+
+def test_dead_and_saturated_are_shares_of_the_range():
+    values = np.array([0.04, 0.06, 1.89, 1.91])  # of (0, 2): 0.1 and 1.9 are the limits
+    found = statistics(gate_of(values, 2.0))
+    assert (found["dead"], found["saturated"]) == (0.5, 0.25)
+    found = statistics(gate_of(values / 2, 1.0))
+    assert (found["dead"], found["saturated"]) == (0.5, 0.25)
+    assert statistics(gate_of(values - 1, None))["dead"] is None
+
+
+@pytest.mark.parametrize(
+    ("weights", "entropy", "uniformity", "peak"),
+    [
+        (np.full(15, 1 / 15), math.log(15), 1.0, 1.0),
+        (np.eye(15)[4], 0.0, 0.0, 15.0),
+        ([0.5, 0.5, *[0] * 13], math.log(2), math.log(2) / math.log(15), 7.5),
+    ],
+)
+def test_uniformity_and_peak_of_weights(weights, entropy, uniformity, peak):
+    found = statistics(gate_of(np.reshape(weights, (1, H, W)), None))
+    assert found["entropy"] == pytest.approx(entropy, abs=1e-6)
+    assert found["uniformity"] == pytest.approx(uniformity, abs=1e-6)
+    assert found["peak"] == pytest.approx(peak, rel=1e-5)
+    assert found["dead"] is None
+
+
+def test_pairwise_weights_are_averaged_over_who_looks():
+    pairs = np.vstack([np.full((14, 15), 1 / 15), np.eye(15)[4]])  # all look everywhere, the last looks at 4 only
+    gate = gate_of(pairs, None)
+    found = statistics(gate)
+    assert found["uniformity"] == pytest.approx(14 / 15, abs=1e-5)
+    assert found["peak"] == pytest.approx((14 * 1 + 15) / 15, rel=1e-5)
+    np.testing.assert_allclose(gate.grids()[0], pairs.mean(0).reshape(H, W) * 15, rtol=1e-5)
+    np.testing.assert_allclose(gate.seen_from((H - 1, W - 1)), np.eye(15)[4].reshape(H, W) * 15, rtol=1e-5)
+    assert statistics(gate_of(pairs - 0.1, None))["uniformity"] is None  # a dot product has no weights

@@ -1,0 +1,93 @@
+"""Which parts of an image a model's predictions hang on: LayerCAM at what the head reads.
+
+Paper: Jiang et al., "LayerCAM: Exploring Hierarchical Class Activation Maps for Localization", IEEE TIP 2021,
+https://doi.org/10.1109/TIP.2021.3089943
+
+This is the method of Ultralytics' own ``predict(visualize=True)``, where that exists; it stores a picture of the padded
+input and no numbers, so the map is computed here, and a test compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+Target = tuple[int, float]
+"""A prediction to explain: its class and its confidence, by which it is found among the head's."""
+
+
+def layer_cam(model: nn.Module, image: Tensor, targets: Sequence[Target] = ()) -> np.ndarray:
+    """Return the class activation map of a model's predictions over its input, ``(h, w)``, in [0, 1].
+
+    For each prediction and each map ``A`` that the head reads it is ``relu(sum_c relu(ds/dA) A)``, ``s`` being the
+    prediction's score for its class, scaled to a maximum of 1. The largest value of all predictions and maps counts, so
+    that a weak prediction is not hidden by a strong one.
+
+    Args:
+        model: A YOLO model in evaluation mode.
+        image: Its input, ``(1, 3, h, w)``.
+        targets: What to explain; by default the one prediction with the highest score.
+    """
+    maps, scores, classes = _forward(model, image)
+    chosen = [_nearest(scores, classes, target) for target in targets] or [int(scores.argmax())]
+    found = torch.zeros(image.shape[2:], device=scores.device)
+    for k in chosen:
+        gradients = torch.autograd.grad(scores[k], maps, retain_graph=True, allow_unused=True)
+        for activation, gradient in zip(maps, gradients, strict=True):
+            if gradient is not None:
+                found = torch.maximum(found, _one(activation.detach(), gradient, image.shape[2:]))
+    return found.cpu().numpy()
+
+
+def _one(activation: Tensor, gradient: Tensor, size: Sequence[int]) -> Tensor:
+    cam = (gradient.clamp(min=0) * activation).sum(1, keepdim=True).clamp(min=0)
+    cam = F.interpolate(cam, tuple(size), mode="bilinear", align_corners=False)[0, 0]
+    return cam / cam.max() if cam.max() > 0 else cam
+
+
+def _forward(model: nn.Module, image: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Run the model; return what its head reads, and score and class of all its predictions."""
+    head, maps, logits = model.model[-1], [], []
+    head.shape = None  # has the head lay out its grid again: one from inference cannot take part in gradients
+
+    def read(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        given = inputs[0] if isinstance(inputs[0], (list, tuple)) else [inputs[0]]
+        maps.extend(x for x in given if x.ndim == 4)
+
+    handles = [head.register_forward_pre_hook(read)]
+    if isinstance(linear := getattr(head, "linear", None), nn.Linear):  # of a classifier: its scores before softmax
+        handles.append(linear.register_forward_hook(lambda module, inputs, output: logits.append(output)))
+    try:
+        with torch.enable_grad():
+            output = model(image.detach().clone().requires_grad_(True))
+    finally:
+        for handle in handles:
+            handle.remove()
+    scores, classes = _predictions(logits[0] if logits else output, head)
+    return maps, scores, classes
+
+
+def _predictions(output: Any, head: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return score and class of every prediction: anchors times classes, or the head's own choice of both."""
+    while isinstance(output, (list, tuple)):
+        output = output[0]
+    first = output[0]
+    if first.ndim == 1:
+        return first, torch.arange(len(first), device=first.device)
+    decoder = type(head).__name__ == "RTDETRDecoder"
+    if getattr(head, "end2end", False) or (decoder and first.shape[1] == 6):
+        return first[:, 4], first[:, 5].long()
+    scores = first[:, 4 : 4 + head.nc].T if decoder else first[4 : 4 + head.nc]  # (classes, anchors)
+    classes = torch.arange(head.nc, device=first.device)[:, None].expand_as(scores)
+    return scores.flatten(), classes.flatten()
+
+
+def _nearest(scores: Tensor, classes: Tensor, target: Target) -> int:
+    """Return which of the predictions of a class has the confidence of the target's."""
+    wanted, confidence = target
+    return int(((scores.detach() - confidence).abs() + 2.0 * (classes != wanted)).argmin())

@@ -1,0 +1,176 @@
+"""Look at images with one or two models, draw what they attend to, and write pictures, numbers and one page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from yolo_attn.attention_maps import Looked, Watched, read_image
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.files import write_all
+from yolo_attn.gates import DEAD, SATURATED
+from yolo_attn.report.formatting import listing, plural
+from yolo_attn.show import numbers
+from yolo_attn.show.cam import layer_cam
+from yolo_attn.show.content import Chapter
+from yolo_attn.show.detections import detections
+from yolo_attn.show.page import Overview, to_html
+from yolo_attn.show.pictures import MOST_OUTLINES, View, Wanted, chapter
+
+PAGE, NUMBERS = "show.html", "show.json"
+
+
+def show(
+    models: Sequence[str],
+    images: Sequence[Path],
+    out: Path,
+    wanted: Wanted | None = None,
+    rows: Sequence[int] = (),
+    cam: bool = True,
+    say: Callable[[str], None] = lambda line: None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Draw what models attend to, and write it all or nothing.
+
+    Args:
+        models: One or two checkpoints or model YAMLs.
+        images: Image files.
+        out: Folder to write ``show.html``, ``show.json`` and a folder of pictures for each image into.
+        wanted: What is drawn of a gate.
+        rows: The rows whose blocks are drawn; all by default.
+        cam: Whether class activation maps are drawn.
+        say: Told the progress, a line at a time.
+        **settings: What ``ultralytics.YOLO.predict`` takes: ``imgsz``, ``conf``, ``device``.
+
+    Returns:
+        What ``show.json`` holds: the statistics of all gates.
+
+    Raises:
+        YoloAttnError: If a model or an image cannot be used, or a row or channel asked for is not there.
+    """
+    wanted = wanted or Wanted()
+    pictures = [read_image(path) for path in images]
+    watched = [Watched(model) for model in models]
+    names = _names(models)
+    _check_rows(watched, names, rows)
+    records = [_record(model, name) for model, name in zip(watched, names, strict=True)]
+    chapters = []
+    for path, key, picture in zip(images, _keys(images), pictures, strict=True):
+        views = []
+        for k, model in enumerate(watched):
+            view = _view(model, names[k], "ab"[k] + "-" if len(watched) > 1 else "", picture, rows, cam, settings)
+            records[k]["images"].append(_image_record(path, view))
+            views.append(view)
+        _check_channels(views, wanted)
+        chapters.append(chapter(path.name, key, views, wanted))
+        say(f"{path}: {plural(len(chapters[-1].panels), 'picture')}")
+    found = {"models": records, "thresholds": {"dead": DEAD, "saturated": SATURATED}, "page": str(out / PAGE)}
+    write_all(out, _files(found, chapters), stale=_stale(out))
+    return found
+
+
+def attention_in_words(record: dict[str, Any]) -> str:
+    """Say what attention a model has, from its record."""
+    if not record["attention"]:
+        return f"{record['model']} has no attention block: there are no gates, only its class activation map is drawn."
+    return f"{record['model']}: {plural(record['attention'], 'attention block')}."
+
+
+def _view(
+    model: Watched, name: str, prefix: str, picture: Any, rows: Sequence[int], cam: bool, settings: dict[str, Any]
+) -> View:
+    looked = model.look(picture, **settings)
+    blocks = [block for block in looked.blocks if not rows or block.site.row in rows]
+    return View(name, prefix, looked, _explain(model, looked) if cam else None, blocks)
+
+
+def _explain(model: Watched, looked: Looked) -> tuple[Any, str]:
+    found = detections(looked.result)
+    shown = found[:1] if model.task == "classify" else found[:MOST_OUTLINES]
+    model.unwatched.to(looked.tensor)
+    values = layer_cam(model.unwatched, looked.tensor, [(d.label, d.confidence) for d in shown])
+    if model.task == "classify":
+        return values, f"the class {shown[0].name}"
+    if not shown:
+        return values, "nothing was detected, so the most likely prediction is explained"
+    return values, "all detections" if len(shown) == len(
+        found
+    ) else f"{len(shown)} strongest of {len(found)} detections"
+
+
+# --- what is asked for ------------------------------------------------------------------------------------------------
+def _check_rows(models: Sequence[Watched], names: Sequence[str], rows: Sequence[int]) -> None:
+    held = sorted({site.row for model in models for site in model.sites.values()})
+    if missing := [row for row in rows if row not in held]:
+        there = f"attention is in rows {', '.join(map(str, held))}" if held else "there is no attention at all"
+        raise YoloAttnError(f"--rows: row {missing[0]} of {listing(list(names))} holds no attention; {there}")
+
+
+def _check_channels(views: Iterable[View], wanted: Wanted) -> None:
+    most = max((block.channels for view in views for block in view.blocks), default=0)
+    if most and (beyond := [c for c in wanted.channels if c >= most]):
+        raise YoloAttnError(f"--channels: no block has a channel {beyond[0]}; the widest has 0 to {most - 1}")
+
+
+def _names(models: Sequence[str]) -> list[str]:
+    """Return short names of models, or what was given where those would be the same."""
+    short = [Path(model).name for model in models]
+    return short if len(set(short)) == len(short) else list(models)
+
+
+def _keys(images: Sequence[Path]) -> list[str]:
+    """Return a name for each image's folder: its own without the ending, numbered where two are the same."""
+    keys: list[str] = []
+    for path in images:
+        stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in path.stem)
+        same = sum(key == stem or key.startswith(f"{stem}-copy") for key in keys)
+        keys.append(f"{stem}-copy{same + 1}" if same else stem)
+    return keys
+
+
+# --- records and files ------------------------------------------------------------------------------------------------
+def _record(model: Watched, name: str) -> dict[str, Any]:
+    return {
+        "model": name,
+        "source": model.source,
+        "task": model.task,
+        "seed": model.seed,
+        "attention": len(model.sites),
+        "images": [],
+    }
+
+
+def _image_record(path: Path, view: View) -> dict[str, Any]:
+    height, width = view.looked.image.shape[:2]
+    return {
+        "image": str(path),
+        "width": width,
+        "height": height,
+        "input": list(view.looked.placement.input_size),
+        "detections": [d.as_dict() for d in view.detections],
+        "blocks": [numbers.of_block(block) for block in view.blocks],
+    }
+
+
+def _files(found: dict[str, Any], chapters: Sequence[Chapter]) -> dict[str, bytes]:
+    drawn = {panel.name: panel.png for part in chapters for panel in part.panels}
+    models = found["models"]
+    overviews = [Overview(m["model"], numbers.HEAD, numbers.overview(m), attention_in_words(m)) for m in models]
+    heights = dict.fromkeys("x".join(map(str, image["input"][::-1])) for m in models for image in m["images"])
+    subtitle = f"{models[0]['task']}; {plural(len(chapters), 'image')}; input {listing(list(heights))} pixels. "
+    title = "What " + " and ".join(m["model"] for m in models) + (" attends to" if len(models) == 1 else " attend to")
+    page = to_html(
+        title, subtitle + " ".join(map(attention_in_words, models)), [numbers.HOW_TO_READ], overviews, chapters
+    )
+    listed = json.dumps({**found, "files": sorted(drawn)}, indent=2) + "\n"
+    return {**drawn, PAGE: page.encode(), NUMBERS: listed.encode()}
+
+
+def _stale(out: Path) -> list[str]:
+    """Return the pictures of an earlier page in the same folder."""
+    try:
+        return [str(name) for name in json.loads((out / NUMBERS).read_text(encoding="utf-8"))["files"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

@@ -1,0 +1,88 @@
+"""The statistics of all gates as JSON values, and the table that sums them up over the images."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from yolo_attn.attention_maps import BlockMaps
+from yolo_attn.gates import DEAD, SATURATED, Gate
+from yolo_attn.gates import statistics as statistics_of
+from yolo_attn.report.formatting import MISSING, number, percent
+
+HEAD = ("block", "where", "map", "range", "min", "mean", "max", "std", "dead", "saturated", "uniformity", "from init")
+HOW_TO_READ = (
+    "Smallest, mean and largest value over all images; the rest is the mean over the images. Dead is the share of "
+    f"values below {DEAD:g} of the range, saturated above {SATURATED:g} of it. Uniformity is the entropy of weights "
+    "over that of uniform ones. From init is the mean absolute difference to what the same block, freshly built, "
+    "computes for the same features."
+)
+
+Numbers = dict[str, Any]
+
+
+def of_block(block: BlockMaps) -> Numbers:
+    """Return where a block stands and the statistics of its gates."""
+    site = block.site
+    return {
+        "row": site.row,
+        "path": site.path,
+        "block": site.block,
+        "host": site.host,
+        "label": site.label,
+        "where": block.where,
+        "section": site.section,
+        "stride": block.stride,
+        "channels": block.channels,
+        "size": list(block.size),
+        "note": block.note,
+        "gates": [of_gate(gate) for gate in block.gates],
+    }
+
+
+def of_gate(gate: Gate) -> Numbers:
+    """Return what a gate is and its statistics."""
+    return {
+        "kind": gate.kind,
+        "name": gate.name,
+        "shape": list(gate.values.shape),
+        "range": None if gate.top is None else [0.0, gate.top],
+        "range_declared": gate.declared,
+        **statistics_of(gate),
+    }
+
+
+def overview(model: Mapping[str, Any]) -> list[list[str]]:
+    """Return the cells under ``HEAD`` for one model: a row for each gate, over all of its images."""
+    rows = []
+    for blocks in zip(*(image["blocks"] for image in model["images"]), strict=True):
+        first = blocks[0]
+        if first["note"]:
+            rows.append([first["label"], first["where"], first["note"], *[MISSING] * (len(HEAD) - 3)])
+        for gates in zip(*(block["gates"] for block in blocks), strict=True):
+            rows.append([first["label"], first["where"], *_cells(gates)])
+    return rows
+
+
+def _cells(gates: Sequence[Numbers]) -> list[str]:
+    top = gates[0]["range"]
+    moved = _mean([gate["from_init"] and gate["from_init"]["mean"] for gate in gates])
+    digits = 3 if top else 5
+    shares = (_mean([gate[key] for gate in gates]) for key in ("dead", "saturated"))
+    return [
+        gates[0]["name"],
+        MISSING if top is None else f"0 to {top[1]:g}{'' if gates[0]['range_declared'] else '?'}",
+        number(min(gate["min"] for gate in gates), digits),
+        number(_mean([gate["mean"] for gate in gates]), digits),
+        number(max(gate["max"] for gate in gates), digits),
+        number(_mean([gate["std"] for gate in gates]), digits),
+        *(MISSING if share is None else f"{percent(share)} %" for share in shares),
+        number(_mean([gate["uniformity"] for gate in gates]), 3),
+        MISSING if moved is None else f"{moved:.2g}",
+    ]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None

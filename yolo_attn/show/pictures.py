@@ -1,0 +1,275 @@
+"""Choose what is drawn of one image: the prediction, its class activation map, and the gates of every block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from yolo_attn.attention_maps import BlockMaps, Looked
+from yolo_attn.gates import Gate, statistics
+from yolo_attn.placement import position_of
+from yolo_attn.report.formatting import number, percent, plural
+from yolo_attn.show import panels
+from yolo_attn.show.content import Card, Chapter, Panel
+from yolo_attn.show.detections import Detection, detections
+from yolo_attn.show.panels import Scale, Scene, Tile
+
+_TILES = {"product": 4, "full": 4, "groups": 8, "pairs": 4}  # how many maps of a block are drawn one by one, by kind
+_CONSTANT = 1e-6
+MOST_OUTLINES = 10
+"""Detections that are outlined in a picture and explained by a class activation map, the most confident ones."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is drawn.
+
+    Attributes:
+        channels: Channels to draw one by one; by default those whose gate varies most over the positions.
+        full: Whether colours span a gate's whole range.
+    """
+
+    channels: tuple[int, ...] = ()
+    full: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """One model's look at one image.
+
+    Attributes:
+        name: The model's.
+        prefix: Begins the names of its files.
+        looked: What it saw.
+        cam: Its class activation map over its input, and what was explained; ``None`` if not wanted.
+        blocks: The blocks to draw.
+    """
+
+    name: str
+    prefix: str
+    looked: Looked
+    cam: tuple[np.ndarray, str] | None
+    blocks: Sequence[BlockMaps]
+
+    @cached_property
+    def detections(self) -> list[Detection]:
+        """What was detected, most confident first."""
+        return detections(self.looked.result)
+
+    @cached_property
+    def scene(self) -> Scene:
+        """The image, ready to be drawn on."""
+        picture = panels.shrunk(self.looked.image)
+        ratio = picture.shape[1] / self.looked.image.shape[1]
+        found = [d.corners * ratio for d in self.detections[:MOST_OUTLINES] if d.corners is not None]
+        return Scene(picture, self.looked.placement, found)
+
+
+def chapter(title: str, key: str, views: Sequence[View], wanted: Wanted) -> Chapter:
+    """Draw all that is shown of one image.
+
+    Args:
+        title: The image's name.
+        key: The folder of its files.
+        views: The looks of one or two models at it.
+        wanted: What is drawn.
+    """
+    cards = [Card("", [list(_of_the_whole(view, key)) for view in views])]
+    for matching in _matched(views):
+        titles = dict.fromkeys(f"{block.site.label} ({block.where})" for _, block in matching)
+        notes = [f"{_whose(view, views)}{block.note}" for view, block in matching if block.note]
+        scales = _scales([gate for _, block in matching for gate in block.gates], wanted.full)
+        blocks = [_Block(view, block, views, key) for view, block in matching]
+        drawn = [[p for b in blocks if b.view is view for p in _of_block(b, scales, wanted)] for view in views]
+        cards.append(Card(" | ".join(titles), drawn, notes))
+    return Chapter(title, key, cards)
+
+
+def _matched(views: Sequence[View]) -> list[list[tuple[View, BlockMaps]]]:
+    """Return the blocks that belong together: those at the same place of two models, or else each of its own."""
+    places: dict[tuple, list[tuple[View, BlockMaps]]] = {}
+    for view in views:
+        counts: dict[tuple, int] = {}
+        for block in view.blocks:
+            place = (block.where, bool(block.site.host))
+            counts[place] = counts.get(place, 0) + 1
+            places.setdefault((*place, counts[place]), []).append((view, block))
+    return sorted(places.values(), key=lambda matching: matching[0][1].site.row)
+
+
+def _whose(view: View, views: Sequence[View]) -> str:
+    return f"{view.name}: " if len(views) > 1 else ""
+
+
+# --- the whole model --------------------------------------------------------------------------------------------------
+def _of_the_whole(view: View, key: str) -> Iterable[Panel]:
+    found = plural(len(view.detections), "detection") if view.scene.outlines else _best(view)
+    plotted = panels.shrunk(view.looked.result.plot(pil=False))
+    yield Panel(
+        f"{key}/{view.prefix}prediction.png",
+        panels.plain_panel(plotted, f"{view.name}\nprediction"),
+        f"Prediction: {found}.",
+    )
+    if view.cam is not None:
+        values, explained = view.cam
+        drawn = panels.cam_panel(values, view.scene, f"{view.name}\nclass activation map")
+        yield Panel(f"{key}/{view.prefix}cam.png", drawn, f"What the whole model's prediction hangs on: {explained}.")
+
+
+def _best(view: View) -> str:
+    words = [f"{d.name} {d.confidence:.2f}" for d in view.detections[:3]]
+    return ", ".join(words) or "nothing found"
+
+
+# --- one block --------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Block:
+    """A block that is drawn, and for whom."""
+
+    view: View
+    maps: BlockMaps
+    views: Sequence[View]
+    key: str
+
+    def title(self, what: str) -> str:
+        """Return the heading of one of its pictures."""
+        return f"{_whose(self.view, self.views)}{self.maps.site.label}\n{what}"
+
+    def file(self, kind: str) -> str:
+        """Return the name of one of its pictures."""
+        site = self.maps.site
+        inside = site.path.removeprefix(f"model.{site.row}").removesuffix("attention").strip(".")
+        words = [f"{self.view.prefix}{site.row:02d}", site.block, *filter(None, [inside]), kind]
+        return f"{self.key}/{'-'.join(words)}.png"
+
+    def panel(self, kind: str, png: bytes, caption: str) -> Panel:
+        """Return one of its pictures."""
+        return Panel(self.file(kind), png, f"{_whose(self.view, self.views)}{caption}")
+
+
+def _scales(gates: Sequence[Gate], full: bool) -> dict[str, Scale]:
+    """Return one scale for each kind of gate that is drawn, for all models and freshly built blocks alike."""
+    scales = {}
+    for kind in dict.fromkeys(gate.kind for gate in gates if _is_drawn(gate)):
+        alike = [gate for gate in gates if gate.kind == kind]
+        shown = [values for gate in alike for values in (_shown(gate), _shown_at_init(gate)) if values is not None]
+        scales[kind] = panels.scale_of(max(alike, key=lambda gate: gate.top or 0), shown, full)
+    return scales
+
+
+def _is_drawn(gate: Gate) -> bool:
+    return gate.per_channel or gate.grids() is not None
+
+
+def _shown(gate: Gate, fresh: bool = False) -> np.ndarray | None:
+    grids = gate.grids(fresh)
+    return grids.mean(0) if grids is not None else gate.fresh if fresh else gate.values
+
+
+def _shown_at_init(gate: Gate) -> np.ndarray | None:
+    """Return what is drawn of the freshly built block; nothing where that is the same everywhere."""
+    before = _shown(gate, fresh=True)
+    return None if before is None or np.ptp(before) <= _CONSTANT else before
+
+
+def _of_block(block: _Block, scales: Mapping[str, Scale], wanted: Wanted) -> Iterable[Panel]:
+    gates = {gate.kind: gate for gate in block.maps.gates}
+    for kind, gate in gates.items():
+        if kind == "channel":
+            drawn = panels.channel_panel(gate, scales[kind], block.title(gate.name))
+            yield block.panel(kind, drawn, f"{_sentence(gate)} {_in_numbers(gate)}")
+        elif kind in scales:
+            yield from _of_map(block, gate, scales[kind], gates)
+            if kind in _TILES:
+                yield _of_tiles(block, gate, wanted)
+
+
+def _of_map(block: _Block, gate: Gate, scale: Scale, gates: Mapping[str, Gate]) -> Iterable[Panel]:
+    scene, title = block.view.scene, block.title(_averaged(gate))
+    if gate.kind == "product":
+        drawn = panels.strips_panel(gate, gates["rows"], gates["columns"], scene, scale, title)
+    else:
+        drawn = panels.map_panel(_shown(gate), scene, scale, title)
+    yield block.panel(gate.kind, drawn, f"{_sentence(gate)} {_in_numbers(gate)}")
+    if (before := _shown_at_init(gate)) is not None:
+        drawn = panels.map_panel(before, scene, scale, f"{title}, at init")
+        yield block.panel(f"{gate.kind}-init", drawn, "The same block as freshly built, for the same features.")
+
+
+def _averaged(gate: Gate) -> str:
+    if gate.kind == "pairs":
+        return f"{gate.name}, averaged over who looks"
+    count = len(gate.values)
+    return gate.name if count == 1 else f"{gate.name}, mean of {count}"
+
+
+def _of_tiles(block: _Block, gate: Gate, wanted: Wanted) -> Panel:
+    tiles = _tiles(block, gate, wanted)
+    colours = "magma" if gate.kind == "pairs" else "viridis"
+    drawn = panels.sheet_panel(tiles, block.view.scene, colours, block.title(f"{gate.name}, one by one"))
+    which = {
+        "pairs": "What a position takes from where; the cross is the position that looks.",
+        "groups": "The groups one by one.",
+    }.get(gate.kind, "Chosen channels." if wanted.channels else "The channels whose gate varies most over the image.")
+    return block.panel(f"{gate.kind}-each", drawn, which)
+
+
+def _tiles(block: _Block, gate: Gate, wanted: Wanted) -> list[Tile]:
+    if gate.kind == "pairs":
+        return _seen_from_detections(block, gate)
+    grids, word = gate.grids(), "group" if gate.kind == "groups" else "channel"
+    chosen = [c for c in wanted.channels if c < len(grids)] if word == "channel" else []
+    if not chosen:
+        spread = grids.reshape(len(grids), -1).std(1)
+        chosen = sorted(np.argsort(-spread, kind="stable")[: _TILES[gate.kind]].tolist())
+    return [Tile(f"{word} {k}", grids[k]) for k in chosen]
+
+
+def _seen_from_detections(block: _Block, gate: Gate) -> list[Tile]:
+    looked, scene = block.view.looked, block.view.scene
+    found = [(d.name, d.corners.mean(0)) for d in block.view.detections if d.corners is not None]
+    height, width = looked.image.shape[:2]
+    points = found[: _TILES["pairs"]] or [("the middle", np.array([width / 2, height / 2]))]
+    tiles = []
+    for name, point in points:
+        position = position_of(tuple(point), looked.placement, (height, width), gate.size)
+        tiles.append(Tile(f"from {name}", gate.seen_from(position), point * scene.size[1] / width))
+    return tiles
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+_SENTENCES = {
+    "channel": "One factor for each channel.",
+    "product": "Row gate times column gate; beside the image each on its own, mean and middle 80 % of the channels.",
+    "spatial": "One factor for each position.",
+    "groups": "One factor for each position and group of channels.",
+    "weights": "How much each position contributes to the context that all positions get.",
+    "pairs": "How much each position is looked at.",
+    "full": "One factor for each value.",
+}
+
+
+def _sentence(gate: Gate) -> str:
+    return _SENTENCES[gate.kind]
+
+
+def _in_numbers(gate: Gate) -> str:
+    """Say in words what the statistics of a gate are."""
+    found = statistics(gate)
+    if found["uniformity"] is not None:
+        words = [f"Uniformity {number(found['uniformity'], 3)}, peak {number(found['peak'], 1)} times uniform"]
+    else:
+        digits = 3 if gate.top else 4
+        low, mean, high = (number(found[key], digits) for key in ("min", "mean", "max"))
+        words = [f"Values {low} to {high}, mean {mean}"]
+    if found["dead"] or found["saturated"]:
+        words.append(f"dead {percent(found['dead'])} %, saturated {percent(found['saturated'])} %")
+    text = "; ".join(words) + "."
+    if found["from_init"] is None:
+        return text
+    moved = f"{found['from_init']['mean']:.2g} on average, {found['from_init']['max']:.2g} at most"
+    start = f" (there {number(float(gate.fresh.flat[0]), 2)} everywhere)" if np.ptp(gate.fresh) <= _CONSTANT else ""
+    return f"{text} From init{start}: {moved}." if found["from_init"]["max"] else f"{text} As at init."
