@@ -66,7 +66,7 @@ def left_over(folder):
 
 @pytest.mark.parametrize(
     ("event", "workers"),
-    [("on_train_batch_end", 0), ("on_model_save", 0), ("on_train_epoch_start", 0), ("on_train_batch_end", 2)],
+    [("on_train_batch_end", 0), ("on_model_save", 0), ("on_train_batch_end", 2)],
 )
 def test_stopped_by_an_exception(event, workers, scenes, undisturbed, tmp_path, said):
     with pytest.raises(StoppedError):

@@ -11,7 +11,7 @@ from tiny_training import outcome_of, results_of, train
 from ultralytics.nn.tasks import DetectionModel
 
 import yolo_attn as ya
-from yolo_attn import files, resuming
+from yolo_attn import caveats, files, resuming
 from yolo_attn.faults import explain
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -122,6 +122,18 @@ def test_a_loss_that_is_not_finite_once_is_said_and_kept_in_mind(scenes, undistu
     assert not same(trainer, undisturbed)
 
 
+def test_weights_that_are_not_finite_are_seen_before_they_are_saved(scenes, tmp_path):
+    """The loss was computed before the last step, so Ultralytics would notice an epoch later, and save these."""
+
+    def spoil(trainer):
+        if once_in_the_second_epoch(trainer):
+            trainer.model.model[3].conv.weight.data[0] = float("nan")
+
+    trainer = train(scenes, tmp_path, callbacks=[("on_train_epoch_end", spoil)])
+    assert outcome_of(tmp_path)["epochs_done_again"] == [2]
+    assert all(v.isfinite().all() for v in trainer.weights.values())
+
+
 def test_stopped_while_an_epoch_is_done_again(scenes, tmp_path, spoiled):
     """Resumed, the epoch fails and recovers as it did, and the training ends as it would have."""
 
@@ -194,3 +206,27 @@ def test_other_errors_keep_their_type(scenes, tmp_path):
     with pytest.raises(ZeroDivisionError):
         train(scenes, tmp_path, callbacks=[("on_train_batch_end", fail)])
     assert outcome_of(tmp_path)["reason"] == "ZeroDivisionError('mine')"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError(), "out of memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "out of memory"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk is full"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "out of memory"),
+        (RuntimeError("Caught KeyError in DataLoader worker process 0."), None),
+        (OSError(errno.ENOENT, "No such file"), None),
+        (ValueError("out of memory"), None),
+    ],
+)
+def test_what_is_a_fault_and_which(error, says, tmp_path):
+    found = explain(error, tmp_path)
+    assert found is None if says is None else found.startswith(says)
+
+
+def test_a_comparison_names_a_run_that_went_back():
+    run = {"arm": "yolo11n-ela", "seed": 1, "recovered": [2, 3]}
+    said = list(caveats._recovered({}, {"a": run, "b": {"arm": "yolo11n", "seed": 1}}))
+    assert len(said) == 1
+    assert said[0].startswith("yolo11n-ela, seed 1: the loss was not finite in epoch 2, 3")

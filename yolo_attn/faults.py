@@ -28,8 +28,10 @@ def explain(error: BaseException, folder: Path) -> str | None:
         folder: Where the training writes.
     """
     text = " ".join(str(error).split())
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if not (full or isinstance(error, RuntimeError)):
+    number = error.errno if isinstance(error, OSError) else None
+    full = number in (errno.ENOSPC, errno.EDQUOT)
+    no_memory = isinstance(error, MemoryError) or number == errno.ENOMEM
+    if not (full or no_memory or isinstance(error, RuntimeError)):
         return None
     if full or any(word in text for word in _DISK_FULL):
         return f"the disk is full: {_free_mb(folder):.0f} MB are left for '{folder}'"
@@ -37,7 +39,7 @@ def explain(error: BaseException, folder: Path) -> str | None:
         return f"a worker of the data loader was killed, mostly for want of memory; give fewer workers= ({text})"
     if any(word in text for word in _NOT_FINITE):
         return f"the loss stays not finite; a smaller lr0, more warmup_epochs or amp=False may help ({text})"
-    if any(word in text for word in _NO_MEMORY):
+    if no_memory or any(word in text for word in _NO_MEMORY):
         return f"out of memory; a smaller batch or imgsz needs less ({text[:300]})"
     return None
 

@@ -83,7 +83,7 @@ class Resumable:
             return "save=False"
         if not hasattr(super(), "_handle_nan_recovery"):
             return "this Ultralytics is too old"
-        if self.args.workers and multiprocessing.get_start_method() != "fork":
+        if self.args.workers and _start_method() != "fork":
             return "beginning the loader's workers anew for each epoch takes too long here"
         return None
 
@@ -170,6 +170,8 @@ class Resumable:
         Raises:
             YoloAttnError: If the host would train on with weights that are not finite.
         """
+        if spoiled := _first_not_finite(self.model):
+            self.loss = torch.full_like(self.loss, float("nan"))  # the host goes by the loss alone
         began = self.start_epoch
         if self.history["resumed"]:
             self.start_epoch = -1  # the host takes a training's first epoch for one without a checkpoint before it
@@ -180,10 +182,10 @@ class Resumable:
         if recovered:
             self._last_step = -1
             self.history["recovered"].append(epoch + 1)
-        elif name := _first_not_finite(self.model):
+        elif spoiled:
             raise YoloAttnError(
-                f"the loss is not finite: after epoch {epoch + 1}, '{name}' holds NaN or infinite values, and there is "
-                f"no checkpoint to go back to; a smaller lr0, more warmup_epochs or amp=False may help"
+                f"the loss is not finite: after epoch {epoch + 1}, '{spoiled}' holds NaN or infinite values, and there "
+                f"is no checkpoint to go back to; a smaller lr0, more warmup_epochs or amp=False may help"
             )
         return recovered
 
@@ -309,6 +311,11 @@ def read_state(folder: str | Path) -> dict[str, Any] | None:
     """Return what a training stored in its folder of weights after an epoch, or ``None`` where there is nothing."""
     file = Path(folder) / STATE
     return torch.load(file, map_location="cpu", weights_only=False) if file.is_file() else None
+
+
+def _start_method() -> str:
+    """Return how processes are started, without settling it as asking for it alone would."""
+    return multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
 
 
 def _is_rounded(rounded: Mapping[str, torch.Tensor], exact: Mapping[str, torch.Tensor]) -> bool:
