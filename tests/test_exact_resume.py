@@ -99,6 +99,17 @@ def test_stopped_twice(scenes, undisturbed, tmp_path):
     assert outcome_of(tmp_path)["resumed"] == 2
 
 
+def test_an_optimizer_that_the_host_chose(scenes, tmp_path):
+    """It is built from other arguments when resumed: the host writes down what it chose, but not all of it."""
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for folder in (whole, stopped):
+        folder.mkdir()
+    wanted = train(scenes, whole, optimizer="auto")
+    with pytest.raises(StoppedError):
+        train(scenes, stopped, optimizer="auto", callbacks=[("on_train_batch_end", stop(epoch=1))])
+    check_same(stopped, train(scenes, stopped, resume=True), (whole, wanted))
+
+
 def spoil_by_removing(state):
     state.unlink()
 

@@ -72,6 +72,8 @@ class SaysHowItEnded:
             reason = explain(error, self.save_dir)
             said = str(error) if isinstance(error, YoloAttnError) else repr(error)
             self._note("stopped" if isinstance(error, KeyboardInterrupt) else "failed", reason or said)
+            if isinstance(error, KeyboardInterrupt):
+                _LOG.info(f"stopped{self._how_to_go_on()}")
             if reason is None:
                 raise
             raise YoloAttnError(f"{reason.rstrip('.')}{self._how_to_go_on()}") from error
@@ -87,6 +89,7 @@ class SaysHowItEnded:
         """Save as the host does."""
         done = super().save_model()
         self._saved_epochs = self.epoch + 1
+        self._note("begun")
         return done
 
     def _complete(self) -> None:
