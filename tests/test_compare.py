@@ -91,6 +91,7 @@ def test_what_a_comparison_stores(finished):
         assert (out / file).stat().st_size > 0, file
     leftovers = [f.name for f in (out / "runs").rglob("*") if f.name in ("state.pt", "failure.json", "train")]
     assert leftovers == []
+    assert {f.parent.name.rpartition("-seed")[0] for f in (out / "runs").rglob("gates.csv")} == {"tiny-ela"}
 
 
 def test_the_point_estimate_is_ultralytics_own_map(finished):

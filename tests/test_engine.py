@@ -218,7 +218,7 @@ def test_a_name_with_rtdetr_opens_as_one(tmp_path):
     model = ya.YOLO(made.save(tmp_path / "rtdetr-l-se.yaml"))
     assert type(model.model).__name__ == "RTDETRDetectionModel"
     assert isinstance(model, engine.KeepsWeights)
-    assert model.task_map["detect"]["trainer"].__mro__[2].__name__ == "RTDETRTrainer"
+    assert "RTDETRTrainer" in [cls.__name__ for cls in model.task_map["detect"]["trainer"].__mro__]
 
 
 def test_a_trainer_class_is_found_by_its_name():
@@ -230,9 +230,9 @@ def test_a_trainer_class_is_found_by_its_name():
     assert issubclass(trainer, engine.RowTransfer)
     assert getattr(importlib.import_module(trainer.__module__), trainer.__name__) is trainer
     assert pickle.loads(pickle.dumps(trainer)) is trainer
-    code = f"from {trainer.__module__} import {trainer.__name__} as T; print(T.__mro__[2].__name__)"
+    code = f"from {trainer.__module__} import {trainer.__name__} as T; print(*[cls.__name__ for cls in T.__mro__])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip().endswith("DetectionTrainer"), done.stderr
+    assert "DetectionTrainer" in done.stdout.split(), done.stderr
 
 
 def test_every_task_has_such_a_trainer():

@@ -36,7 +36,7 @@ def train(scenes, folder, end2end=False, seed=0, **changes):
 
 def weights(trained):
     """Weights and their moving average, as trained; a checkpoint would hold them in half precision."""
-    state = resuming.read_state(trained.last.parents[1])
+    state = resuming.read_state(trained.last.parent)
     return {f"{kind}.{name}": value for kind in ("model", "ema") for name, value in state[kind].items()}
 
 

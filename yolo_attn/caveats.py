@@ -15,7 +15,7 @@ def caveats(summary: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]
         summary: What :func:`yolo_attn.summary.summarize` has collected.
         results: The complete runs' results, by folder.
     """
-    checks = (_same_batches, _controls, _seeds, _training, _data, _times, _hardware)
+    checks = (_same_batches, _controls, _recovered, _seeds, _training, _data, _times, _hardware)
     return [sentence for check in checks for sentence in check(summary, results)]
 
 
@@ -46,6 +46,15 @@ def _controls(summary: Mapping[str, Any], results: Mapping[str, Mapping[str, Any
             yield (
                 f"{arm['name']} computes what the baseline computes, and differs from it by {found['estimate']:+.4f} "
                 "here: so much comes from computation that is not repeatable alone."
+            )
+
+
+def _recovered(summary: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for result in results.values():
+        if epochs := ", ".join(map(str, result.get("recovered", ()))):
+            yield (
+                f"{result['arm']}, seed {result['seed']}: the loss was not finite in epoch {epochs}, and Ultralytics "
+                "went back to the checkpoint before; this run is not of the recipe alone."
             )
 
 

@@ -1,14 +1,16 @@
 """Train, validate and run Ultralytics models with the blocks known and pretrained weights kept.
 
-The only caller of Ultralytics' train and val. A trainer here is Ultralytics' own with one difference: the weights it is
-given go to the rows they belong to. It is a class of this module, so that the worker processes of a multi-GPU training,
-which rebuild the trainer from its class, import this package too.
+The only caller of Ultralytics' train and val. A trainer here is Ultralytics' own with a few differences: the weights it
+is given go to the rows they belong to, its gates are logged, and it can go on where it was stopped. It is a class of
+this module, so that the worker processes of a multi-GPU training, which rebuild the trainer from its class, import this
+package too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,8 +32,11 @@ from ultralytics.utils.checks import check_yaml
 from yolo_attn.checkpoints import open_source
 from yolo_attn.derived import derive, host_of
 from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.faults import SaysHowItEnded
 from yolo_attn.freezing import base_layers, in_words
+from yolo_attn.gate_log import GateLog
 from yolo_attn.model_files import write_model
+from yolo_attn.resuming import Resumable
 from yolo_attn.weights import TransferReport, check_source, transfer_weights
 
 _DETECTION_LIKE = ("detect", "segment", "pose", "obb")
@@ -106,12 +111,22 @@ class RowTransfer:
         return {f"model.{layer}" for layer in self.args.freeze} if isinstance(self.args.freeze, list) else set()
 
 
+class Training(SaysHowItEnded, RowTransfer, GateLog, Resumable):
+    """Mixin for an Ultralytics trainer: all that a training of this package does besides."""
+
+    def log_scalars(self, scalars: Mapping[str, float], epoch: int) -> None:
+        """Log to TensorBoard where the host does."""
+        writer = getattr(sys.modules.get("ultralytics.utils.callbacks.tensorboard"), "WRITER", None)
+        for name, value in scalars.items() if writer else ():
+            writer.add_scalar(name, value, epoch)
+
+
 @functools.cache
 def trainer_with_row_transfer(host: type) -> type:
-    """Return a trainer class that is ``host`` with row transfer, importable from this module by name."""
+    """Return a trainer class that is ``host`` with :class:`Training`, importable from this module by name."""
     if issubclass(host, RowTransfer):
         return host
-    return derive(RowTransfer, host, __name__)
+    return derive(Training, host, __name__)
 
 
 def __getattr__(name: str) -> type:

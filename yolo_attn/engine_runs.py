@@ -26,12 +26,13 @@ from ultralytics.utils import ops, torch_utils
 
 from yolo_attn.average_precision import average_precision, mean_average_precision
 from yolo_attn.coco_average_precision import Boxes
+from yolo_attn.comparing import Compared
 from yolo_attn.engine import YOLO, check_data
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.files import replace_whole
 from yolo_attn.matches import Matches
 from yolo_attn.recording import Recording
-from yolo_attn.resuming import Resumable, read_state
+from yolo_attn.resuming import read_state
 
 SPLITS = ("train", "val")
 _SHARED = ("batch", "workers", "split", "single_cls", "classes", "conf", "iou", "max_det", "rect")
@@ -98,7 +99,7 @@ class Trained:
     Attributes:
         last: Checkpoint of the last epoch.
         epochs: Ultralytics' record, one mapping per epoch.
-        history: What :class:`yolo_attn.resuming.Resumable` noted: device, image size, seconds, checksum of batches.
+        history: What the trainer noted: device, image size, seconds, checksum of batches.
     """
 
     last: Path
@@ -129,12 +130,12 @@ def train(
     Raises:
         YoloAttnError: If memory was too small for the batch.
     """
-    state = read_state(save_dir)
+    state = read_state(save_dir / "weights")
     if state is None or not state["complete"]:
         with cpu_threads(threads):
             yolo = YOLO(str(model))
             yolo.train(
-                trainer=_resumable(yolo._smart_load("trainer")),
+                trainer=_compared(yolo._smart_load("trainer")),
                 **overrides,
                 data=data,
                 pretrained=weights or False,
@@ -143,7 +144,7 @@ def train(
                 name=save_dir.name,
                 exist_ok=True,
             )
-        state = read_state(save_dir)
+        state = read_state(save_dir / "weights")
     rows = csv.DictReader(io.StringIO(state["csv"]))
     epochs = [{k.strip(): float(v) for k, v in row.items()} for row in rows]
     return Trained(save_dir / "weights" / "last.pt", epochs, state["history"])
@@ -213,8 +214,8 @@ def cpu_threads(threads: int | None) -> Iterator[None]:
 
 
 @functools.cache
-def _resumable(host: type) -> type:
-    return type(f"Resumable{host.__name__}", (Resumable, host), {"__module__": __name__})
+def _compared(host: type) -> type:
+    return type(f"Compared{host.__name__}", (Compared, host), {"__module__": __name__})
 
 
 # --- one validation ---------------------------------------------------------------------------------------------------

@@ -197,7 +197,7 @@ class _Job:
         self.folder, self.tries, self.needs_all = folder, 0, False
 
     def begin(self, device: str, alone: bool) -> None:
-        from yolo_attn.resuming import PROGRESS
+        from yolo_attn.comparing import PROGRESS
 
         self.device, self.began_alone, self.tries = device, alone, self.tries + 1
         (self.folder / runs.TRAINING / PROGRESS).unlink(missing_ok=True)  # what an earlier try took is not taken yet
@@ -220,7 +220,7 @@ class _Job:
 
 def progress_of(folder: Path) -> dict:
     """Return how far a run's training is, as it last said: empty before it has said anything."""
-    from yolo_attn.resuming import PROGRESS
+    from yolo_attn.comparing import PROGRESS
 
     try:
         return json.loads((folder / runs.TRAINING / PROGRESS).read_text(encoding="utf-8"))

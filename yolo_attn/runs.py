@@ -1,14 +1,15 @@
 """One training run as a value: a spec that names everything that decides its result, and the folder that holds it.
 
 A run's folder holds ``spec.json``; ``train/`` while it is trained; ``log.txt``; and, once it is complete, the records
-``matches.npz`` and ``boxes.npz``, ``last.pt``, and ``result.json``, which is written last. A run that failed leaves
-``failure.json``.
+``matches.npz`` and ``boxes.npz``, ``last.pt``, ``gates.csv`` where there are gates, and ``result.json``, which is
+written last. A run that failed leaves ``failure.json``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from yolo_attn.files import write_json
 
 SPEC, RESULT, FAILURE, LOG, LOCK = "spec.json", "result.json", "failure.json", "log.txt", "run.lock"
 MATCHES, BOXES, CHECKPOINT, TRAINING = "matches.npz", "boxes.npz", "last.pt", "train"
+GATES = "gates.csv"
 _WHERE = ("data", "weights")
 
 
@@ -106,6 +108,8 @@ def read_failure(folder: Path) -> str | None:
 
 def finish(folder: Path, result: Mapping[str, Any]) -> None:
     """Store a run's result, which completes it, and drop what was needed to go on with its training."""
+    if (log := folder / TRAINING / GATES).is_file():
+        os.replace(log, folder / GATES)
     write_json(folder / RESULT, dict(result))
     shutil.rmtree(folder / TRAINING, ignore_errors=True)
 

@@ -1,0 +1,232 @@
+"""What befalls a training from outside: said in a sentence, and nothing half done counts as done."""
+
+import errno
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_training import outcome_of, results_of, train
+from ultralytics.nn.tasks import DetectionModel
+
+import yolo_attn as ya
+from yolo_attn import caveats, files, resuming
+from yolo_attn.faults import explain
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(scenes, tmp_path_factory):
+    return train(scenes, tmp_path_factory.mktemp("undisturbed"))
+
+
+def same(trainer, other):
+    return [k for k, v in other.weights.items() if not torch.equal(v, trainer.weights[k])] == []
+
+
+# --- a full disk ------------------------------------------------------------------------------------------------------
+def full_disk(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def half_a_checkpoint(path, content, original=Path.write_bytes):
+    if path.name == "last.pt":
+        original(path, content[: len(content) // 2])
+        full_disk()
+    return original(path, content)
+
+
+def half_a_state(content, file, *rest, original=torch.save, **named):
+    if isinstance(file, Path) and resuming.STATE in file.name:
+        file.write_bytes(b"half")
+        raise RuntimeError("[enforce fail at inline_container.cc:603] . PytorchStreamWriter failed writing file data/1")
+    return original(content, file, *rest, **named)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "broken"), [(Path, "write_bytes", half_a_checkpoint), (torch, "save", half_a_state)]
+)
+def test_a_full_disk_leaves_what_was_whole(owner, name, broken, scenes, undisturbed, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        fill = ("on_train_epoch_start", lambda t: t.epoch == 1 and patch.setattr(owner, name, broken))
+        with pytest.raises(ya.YoloAttnError, match=r"^the disk is full: \d+ MB are left"):
+            train(scenes, tmp_path, callbacks=[fill])
+    weights = tmp_path / "run" / "weights"
+    assert outcome_of(tmp_path)["status"] == "failed"
+    assert "the disk is full" in outcome_of(tmp_path)["reason"]
+    assert not list(weights.glob(".*"))
+    assert torch.load(weights / "last.pt", weights_only=False)["ema"] is not None
+    assert resuming.read_state(weights)["epoch"] == 0
+    assert same(train(scenes, tmp_path, resume=True), undisturbed)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_what_torch_says_of_a_full_disk_is_understood(tmp_path):
+    with pytest.raises((OSError, RuntimeError)) as by_torch:
+        torch.save({"x": torch.zeros(10**6)}, "/dev/full")
+    assert explain(by_torch.value, tmp_path).startswith("the disk is full")
+    with pytest.raises(OSError, match="No space") as by_python, open("/dev/full", "wb") as file:
+        file.write(bytes(10**6))
+    assert explain(by_python.value, tmp_path).startswith("the disk is full")
+
+
+def test_a_state_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    file = files.write_torch(tmp_path / "state.pt", {"epoch": 1})
+    monkeypatch.setattr(torch, "save", lambda content, part: (Path(part).write_bytes(b"half"), full_disk()))
+    with pytest.raises(OSError, match="No space"):
+        files.write_torch(file, {"epoch": 2})
+    monkeypatch.undo()
+    assert [p.name for p in tmp_path.iterdir()] == ["state.pt"]
+    assert resuming.read_state(tmp_path) == {"epoch": 1}
+
+
+# --- a worker process that dies ---------------------------------------------------------------------------------------
+def test_a_killed_worker_of_the_loader_is_named(scenes, tmp_path):
+    def kill(trainer):
+        if trainer.epoch == 1:
+            os.kill(trainer.train_loader.iterator._workers[0].pid, signal.SIGKILL)
+
+    with pytest.raises(ya.YoloAttnError, match=r"a worker of the data loader was killed.*1 epochs are saved"):
+        train(scenes, tmp_path, workers=2, callbacks=[("on_train_batch_start", kill)])
+    assert outcome_of(tmp_path)["status"] == "failed"
+
+
+# --- losses that are not finite ---------------------------------------------------------------------------------------
+@pytest.fixture
+def spoiled(monkeypatch):
+    """Make the loss NaN while a function of the trainer says so; returns a setter of that function, a callback."""
+    now = []
+    original = DetectionModel.loss
+
+    def loss(self, *args):
+        total, items = original(self, *args)
+        return (total * float("nan"), items) if now[-1:] == [True] else (total, items)
+
+    monkeypatch.setattr(DetectionModel, "loss", loss)
+    cleared = ("on_val_start", lambda _: now.clear())
+    return lambda when: [("on_train_batch_start", lambda t: now.append(when(t))), cleared]
+
+
+def once_in_the_second_epoch(trainer):
+    return trainer.epoch == 1 and trainer.nan_recovery_attempts == 0
+
+
+def test_a_loss_that_is_not_finite_once_is_said_and_kept_in_mind(scenes, undisturbed, tmp_path, spoiled):
+    trainer = train(scenes, tmp_path, callbacks=spoiled(once_in_the_second_epoch))
+    assert outcome_of(tmp_path)["status"] == "complete"
+    assert outcome_of(tmp_path)["epochs_done_again"] == [2]
+    assert [row["epoch"] for row in results_of(tmp_path)] == ["1", "2", "3"]
+    assert all(v.isfinite().all() for v in trainer.weights.values())
+    assert not same(trainer, undisturbed)
+
+
+def test_weights_that_are_not_finite_are_seen_before_they_are_saved(scenes, tmp_path):
+    """The loss was computed before the last step, so Ultralytics would notice an epoch later, and save these."""
+
+    def spoil(trainer):
+        if once_in_the_second_epoch(trainer):
+            trainer.model.model[3].conv.weight.data[0] = float("nan")
+
+    trainer = train(scenes, tmp_path, callbacks=[("on_train_epoch_end", spoil)])
+    assert outcome_of(tmp_path)["epochs_done_again"] == [2]
+    assert all(v.isfinite().all() for v in trainer.weights.values())
+
+
+def test_stopped_while_an_epoch_is_done_again(scenes, tmp_path, spoiled):
+    """Resumed, the epoch fails and recovers as it did, and the training ends as it would have."""
+
+    def stop(trainer):
+        if trainer.nan_recovery_attempts == 1:
+            raise KeyboardInterrupt
+
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    whole = train(scenes, tmp_path / "whole", callbacks=spoiled(once_in_the_second_epoch))
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            scenes, tmp_path / "stopped", callbacks=[*spoiled(once_in_the_second_epoch), ("on_train_batch_end", stop)]
+        )
+    assert outcome_of(tmp_path / "stopped")["status"] == "stopped"
+    resumed = train(scenes, tmp_path / "stopped", resume=True, callbacks=spoiled(once_in_the_second_epoch))
+    assert same(resumed, whole)
+    assert outcome_of(tmp_path / "stopped")["epochs_done_again"] == [2]
+
+
+def test_a_first_epoch_that_ruins_the_weights_is_a_failure(scenes, tmp_path, spoiled):
+    """Ultralytics would go on, and write a checkpoint with zeros for what is not finite."""
+    with pytest.raises(ya.YoloAttnError, match="the loss is not finite: after epoch 1"):
+        train(scenes, tmp_path, nbs=8, callbacks=spoiled(lambda t: t.epoch == 0))
+    assert outcome_of(tmp_path)["status"] == "failed"
+    assert not (tmp_path / "run" / "weights" / "last.pt").exists()
+
+
+def test_a_loss_that_stays_not_finite_is_a_failure(scenes, tmp_path, spoiled):
+    with pytest.raises(ya.YoloAttnError, match=r"the loss stays not finite.*1 epochs are saved"):
+        train(scenes, tmp_path, callbacks=spoiled(lambda t: t.epoch == 1))
+    assert outcome_of(tmp_path)["status"] == "failed"
+    assert resuming.read_state(tmp_path / "run" / "weights")["epoch"] == 0
+
+
+# --- too little memory ------------------------------------------------------------------------------------------------
+def test_half_the_batch_is_said_and_trained_right(scenes, tmp_path, monkeypatch):
+    """Half the batch is Ultralytics' way out; the steps and the weight decay are then those of half the batch."""
+    original = DetectionModel.loss
+
+    def too_small(self, batch, *args):
+        if self.training and len(batch["img"]) > 4:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return original(self, batch, *args)
+
+    monkeypatch.setattr(DetectionModel, "loss", too_small)
+    (tmp_path / "halved").mkdir()
+    halved = train(scenes, tmp_path / "halved", val=False, nbs=16)
+    assert outcome_of(tmp_path / "halved")["batch_sizes"] == [8, 4]
+    (tmp_path / "half").mkdir()
+    half = train(scenes, tmp_path / "half", val=False, batch=4, nbs=16)
+    decays = [[g["weight_decay"] for g in t.optimizer.param_groups] for t in (halved, half)]
+    assert decays[0] == decays[1]
+    assert halved.ema.updates == half.ema.updates
+
+
+def test_no_memory_for_a_later_epoch_is_named(scenes, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    start = ("on_train_epoch_start", lambda t: t.epoch == 1 and monkeypatch.setattr(DetectionModel, "loss", fail))
+    with pytest.raises(ya.YoloAttnError, match=r"^out of memory; a smaller batch.*1 epochs are saved"):
+        train(scenes, tmp_path, callbacks=[start])
+
+
+def test_other_errors_keep_their_type(scenes, tmp_path):
+    def fail(trainer):
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError):
+        train(scenes, tmp_path, callbacks=[("on_train_batch_end", fail)])
+    assert outcome_of(tmp_path)["reason"] == "ZeroDivisionError('mine')"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError(), "out of memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "out of memory"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk is full"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "out of memory"),
+        (RuntimeError("Caught KeyError in DataLoader worker process 0."), None),
+        (OSError(errno.ENOENT, "No such file"), None),
+        (ValueError("out of memory"), None),
+    ],
+)
+def test_what_is_a_fault_and_which(error, says, tmp_path):
+    found = explain(error, tmp_path)
+    assert found is None if says is None else found.startswith(says)
+
+
+def test_a_comparison_names_a_run_that_went_back():
+    run = {"arm": "yolo11n-ela", "seed": 1, "recovered": [2, 3]}
+    said = list(caveats._recovered({}, {"a": run, "b": {"arm": "yolo11n", "seed": 1}}))
+    assert len(said) == 1
+    assert said[0].startswith("yolo11n-ela, seed 1: the loss was not finite in epoch 2, 3")

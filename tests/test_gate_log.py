@@ -1,0 +1,218 @@
+"""The log of gates: right, harmless to the training, and telling of gates that never moved."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from tiny_training import StoppedError, results_of, stop, tiny_yaml, train
+from torch import nn
+
+import yolo_attn as ya
+from yolo_attn import gate_log
+from yolo_attn.gate_statistics import distance, maps_of, ranges_of, statistics_of, thinned
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Unseen(nn.Module):
+    """A user's block without ``attention``."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels, 1, 1))
+
+    def forward(self, x):
+        return x * self.weight
+
+
+class Broken(Unseen):
+    """A user's block whose ``attention`` fails, after it has drawn random numbers."""
+
+    def attention(self, x):
+        torch.rand(1), np.random.rand()
+        raise ZeroDivisionError("mine")
+
+
+@pytest.fixture
+def users_blocks():
+    for cls in (Unseen, Broken):
+        ya.register(cls)
+    yield
+    for cls in (Unseen, Broken):
+        ya.unregister(cls.__name__)
+
+
+@pytest.fixture
+def warned(monkeypatch):
+    lines = []
+    monkeypatch.setattr(gate_log._LOG, "warning", lines.append)
+    return lines
+
+
+@pytest.fixture(scope="module")
+def logged(scenes, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("logged")
+    return folder, train(scenes, folder)
+
+
+def rows_of(folder):
+    return gate_log.read_gates(folder / "run" / "gates.csv")
+
+
+# --- the training -----------------------------------------------------------------------------------------------------
+def test_the_training_is_the_same_without_it(logged, scenes, tmp_path, monkeypatch):
+    folder, with_log = logged
+    monkeypatch.setattr(gate_log.GateLog, "_begin_gate_log", lambda self: None)
+    without = train(scenes, tmp_path)
+    assert rows_of(tmp_path) == []
+    assert [k for k, v in with_log.weights.items() if not torch.equal(v, without.weights[k])] == []
+    assert results_of(tmp_path) == results_of(folder)
+
+
+def test_nothing_of_a_model_changes_by_measuring(logged):
+    _, trainer = logged
+    model, images = trainer.ema.ema, trainer._gate_images
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    random = torch.get_rng_state()
+    gate_log.measure_gates(gate_log.attention_sites(model), model, images)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+    assert not any(m.training or m._forward_pre_hooks for m in model.modules())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_block_that_fails_ends_the_log_not_the_training(users_blocks, scenes, tmp_path, warned):
+    model = ya.YOLO(tiny_yaml(tmp_path, "Broken"))
+    seen = []
+    model.add_callback("on_train_start", lambda t: seen.append(torch.get_rng_state()))
+    after = ("on_train_start", lambda t: seen.append(torch.get_rng_state()))
+    model.add_callback("on_pretrain_routine_end", lambda t: t.add_callback(*after))
+    train_one_epoch(model, scenes, tmp_path)
+    assert len(results_of(tmp_path)) == 1
+    assert [line for line in warned if line == "gates.csv ends here: ZeroDivisionError: mine"]
+    assert torch.equal(*seen)
+
+
+def test_a_block_without_maps_is_named_once(users_blocks, scenes, tmp_path, warned):
+    train_one_epoch(ya.YOLO(tiny_yaml(tmp_path, "Unseen")), scenes, tmp_path)
+    assert [line for line in warned if "Unseen" in line] == [
+        "gates.csv leaves out Unseen: a block is logged by its method attention(x)"
+    ]
+    assert rows_of(tmp_path) == []
+
+
+def train_one_epoch(model, scenes, folder, **changes):
+    from tiny_training import RECIPE
+
+    settings = {**RECIPE, "epochs": 1, "warmup_epochs": 0, "data": str(scenes), "project": str(folder), "name": "run"}
+    model.train(**{**settings, **changes})
+    return model.trainer
+
+
+# --- what is logged ---------------------------------------------------------------------------------------------------
+def test_every_gate_has_a_row_for_every_epoch(logged):
+    rows = rows_of(logged[0])
+    maps = [(path, n) for path in ("model.3", "model.4.m.0.cv2.attention", "model.7") for n in "12"]
+    assert [(r["path"], r["map"]) for r in rows] == maps * 4
+    assert [r["epoch"] for r in rows] == [e for e in "0123" for _ in maps]
+    places = {r["path"]: (r["row"], r["place"], r["block"]) for r in rows}
+    assert places == {
+        "model.3": ("3", "backbone:P3", "ELA"),
+        "model.4.m.0.cv2.attention": ("4", "backbone:P3", "ELA"),
+        "model.7": ("7", "neck:P5", "ELA"),
+    }
+    assert {float(r["distance"]) for r in rows if r["epoch"] == "0"} == {0.0}
+
+
+def test_the_last_row_is_what_the_model_computes(logged):
+    """Taken here without hooks: the rows before the block are run one by one."""
+    folder, trainer = logged
+    model, x = trainer.ema.ema, trainer._gate_images
+    with torch.no_grad():
+        for i in range(3):
+            x = model.model[i](x)
+        gates = model.model[3].attention(x)
+    rows = [r for r in rows_of(folder) if r["epoch"] == "3" and r["path"] == "model.3"]
+    for row, gate in zip(rows, gates, strict=True):
+        values = gate.double().numpy()
+        assert float(row["mean"]) == pytest.approx(values.mean(), rel=1e-5)
+        assert float(row["std"]) == pytest.approx(values.std(), rel=1e-4)
+        assert (float(row["min"]), float(row["max"])) == pytest.approx((values.min(), values.max()), rel=1e-5)
+        assert float(row["dead"]) == pytest.approx((values < 0.02).mean())
+        assert float(row["distance"]) > 0
+
+
+def test_images_are_those_of_validation(logged):
+    _, trainer = logged
+    batch = next(iter(trainer.test_loader))
+    assert torch.equal(trainer._gate_images, batch["img"][:1].float() / 255)  # 16 images are trained on
+
+
+def test_gates_that_never_moved_are_named(scenes, tmp_path, warned):
+    """Two of the blocks stay at the identity, whatever they see; the first is pushed away from it."""
+    model = ya.YOLO(tiny_yaml(tmp_path, "ELA", {"init": "identity"}))
+    model.add_callback("on_train_batch_end", lambda t: t.ema.ema.model[3].norm.bias.add_(0.1))
+    train_one_epoch(model, scenes, tmp_path, freeze=["4.m.0.cv2.attention", "7"])
+    assert [line.partition(":")[0] for line in warned if "never moved" in line] == [
+        "2 of 3 gates never moved by as much as 0.1% from where they began"
+    ]
+    assert "row 4 ELA (backbone:P3, m.0.cv2.attention), row 7 ELA (neck:P5); see" in warned[-1]
+
+
+def test_a_stock_model_has_no_log(scenes, tmp_path):
+    file = tiny_yaml(tmp_path)
+    file.write_text(file.read_text().replace("C2f_ELA", "C2f").replace("ELA", "nn.Identity").replace("- - {}", "- []"))
+    model = ya.YOLO(file)
+    assert gate_log.attention_sites(model.model) == {}
+
+
+def test_what_is_done_again_is_logged_once(scenes, tmp_path):
+    with pytest.raises(StoppedError):
+        train(scenes, tmp_path, callbacks=[("on_train_epoch_end", lambda t: None), ("on_model_save", stop(epoch=1))])
+    assert {r["epoch"] for r in rows_of(tmp_path)} == {"0", "1", "2"}
+    train(scenes, tmp_path, resume=True)
+    assert [r["epoch"] for r in rows_of(tmp_path)] == [e for e in "0123" for _ in range(6)]
+
+
+def test_scalars_go_where_tensorboard_is(monkeypatch):
+    from yolo_attn.engine import Training
+
+    got = []
+    writer = SimpleNamespace(add_scalar=lambda *args: got.append(args))
+    monkeypatch.setitem(sys.modules, "ultralytics.utils.callbacks.tensorboard", SimpleNamespace(WRITER=writer))
+    Training.log_scalars(None, {"gates/17_SE_1/mean": 0.5}, 3)
+    assert got == [("gates/17_SE_1/mean", 0.5, 3)]
+
+
+# --- statistics -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", sorted(ya.ATTENTION_BLOCKS))
+@pytest.mark.parametrize("init", ["paper", "identity"])
+def test_statistics_of_every_block(name, init):
+    torch.manual_seed(0)
+    block = ya.create_attention(name, 32, init=init).eval()
+    with torch.no_grad():
+        maps = maps_of(block, torch.randn(2, 32, 8, 8))
+    tops = ranges_of(block, maps)
+    gating = name not in ("GC", "NL", "SNL")
+    wanted = 2.0 if init == "identity" and name != "scSE" else 1.0  # scSE adds its gates up
+    assert tops == ((wanted,) * len(maps) if gating else (None,) * len(maps))
+    for values, top in zip(maps, tops, strict=True):
+        found, plain = statistics_of(values, top), values.double().numpy()
+        assert found.mean == pytest.approx(plain.mean(), rel=1e-5)
+        assert found.std == pytest.approx(plain.std(), rel=1e-3, abs=1e-6)
+        assert np.isnan(found.dead) != gating
+
+
+def test_dead_and_saturated_are_shares_of_the_range():
+    values = torch.tensor([0.0, 0.03, 0.5, 1.0, 1.97, 1.99])
+    assert statistics_of(values, 2.0)[-2:] == pytest.approx((2 / 6, 2 / 6))
+
+
+def test_distance_is_relative_and_of_thinned_maps():
+    first = torch.full((2, 3, 400, 400), 0.5)
+    assert distance(thinned(first * 1.1), thinned(first)) == pytest.approx(0.1, rel=1e-4)
+    assert thinned(first).numel() <= 2**16
+    assert distance(torch.zeros(3), torch.zeros(3)) == 0
+    assert distance(torch.ones(3), torch.zeros(3)) == float("inf")

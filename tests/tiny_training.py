@@ -1,0 +1,68 @@
+"""A training of seconds: a few convolutions with attention, on a small drawn set."""
+
+import csv
+import json
+
+import yaml
+
+import yolo_attn as ya
+
+# gradients wait for their step over the end of an epoch (nbs is three batches, an epoch is two), the warm-up ends with
+# the first batch of the second, mosaics end before the third
+RECIPE = {
+    "epochs": 3, "imgsz": 64, "batch": 8, "nbs": 24, "warmup_epochs": 1, "close_mosaic": 1, "multi_scale": 0.5,
+    "optimizer": "SGD", "plots": False, "device": "cpu", "amp": False, "verbose": False,
+}  # fmt: skip
+
+
+class StoppedError(Exception):
+    """The training was stopped here."""
+
+
+def tiny_yaml(folder, block="ELA", hyper=None):
+    """Write the YAML of a tiny model with attention at three levels, once inside a host block."""
+    attention = [-1, 1, block, [hyper or {}]]
+    convs = [[-1, 1, "Conv", [8, 3, 2]] for _ in range(3)]
+    inside = [-1, 1, f"C2f_{block}", [8, True, *([hyper] if hyper else [])]]
+    rows = [*convs, attention, inside, [-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Conv", [8, 3, 2]]]
+    head = [[-1, 1, block, [hyper or {}]], [[4, 5, 7], 1, "Detect", ["nc"]]]
+    file = folder / "tiny.yaml"
+    file.write_text(yaml.safe_dump({"nc": 80, "backbone": rows, "head": head}))
+    return file
+
+
+def train(scenes, folder, workers=0, callbacks=(), resume=False, **changes):
+    """Train in ``folder``, or go on there; return the trainer, with the weights it had at the end as ``weights``."""
+    model = ya.YOLO(folder / "run" / "weights" / "last.pt" if resume else tiny_yaml(folder))
+    model.add_callback("on_pretrain_routine_start", lambda t: setattr(t.args, "workers", workers))  # the CPU has none
+    for event, function in callbacks:
+        model.add_callback(event, function)
+    model.add_callback("on_train_end", lambda t: setattr(t, "weights", weights_of(t)))
+    settings = {"resume": True} if resume else {**RECIPE, "data": str(scenes), "project": str(folder), "name": "run"}
+    model.train(**{**settings, **changes})
+    return model.trainer
+
+
+def weights_of(trainer):
+    both = {"model": trainer.model, "ema": trainer.ema.ema}
+    return {f"{kind} {k}": v.clone() for kind, model in both.items() for k, v in model.state_dict().items()}
+
+
+def results_of(folder):
+    """Return what ``results.csv`` holds, without the times."""
+    with (folder / "run" / "results.csv").open() as lines:
+        return [{k: v for k, v in row.items() if k != "time"} for row in csv.DictReader(lines)]
+
+
+def outcome_of(folder):
+    return json.loads((folder / "run" / "training.json").read_text())
+
+
+def stop(epoch, error=StoppedError):
+    """Return a callback that stops a training when it is called in an epoch, counted from 0."""
+
+    def stopping(trainer):
+        if trainer.epoch == epoch:
+            raise error
+
+    return stopping
