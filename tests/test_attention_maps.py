@@ -8,7 +8,8 @@ from attention_example import Broken, Known, Silent, save, with_every_block
 from ultralytics.utils import ASSETS
 
 import yolo_attn as ya
-from yolo_attn.attention_maps import Watched, find_sites, read_image
+from yolo_attn.attention_maps import Watched, read_image
+from yolo_attn.attention_sites import find_sites
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.inside import blocks_inside
 
@@ -123,7 +124,7 @@ def test_looking_changes_neither_model_nor_prediction(everything, image):
 
 def test_blocks_inside_hosts_are_found():
     model = ya.YOLO("yolo11n-ca-inside.yaml").model
-    sites = find_sites(model)
+    sites = find_sites(model, ya.ATTENTION_BLOCKS)
     assert len(sites) == len(blocks_inside(model)) > 8
     assert {site.host for site in sites.values()} == {"C3k2@inner"}
     assert next(iter(sites.values())).label == "row 2: C3k2_CA@inner, m.0.cv2"

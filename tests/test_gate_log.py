@@ -206,8 +206,8 @@ def test_statistics_of_every_block(name, init):
 
 
 def test_dead_and_saturated_are_shares_of_the_range():
-    values = torch.tensor([0.0, 0.03, 0.5, 1.0, 1.97, 1.99])
-    assert statistics_of(values, 2.0)[-2:] == pytest.approx((2 / 6, 2 / 6))
+    values = torch.tensor([0.0, 0.09, 0.11, 1.0, 1.89, 1.91])
+    assert statistics_of(values, 2.0)[-2:] == pytest.approx((2 / 6, 1 / 6))
 
 
 def test_distance_is_relative_and_of_thinned_maps():

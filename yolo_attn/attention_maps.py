@@ -17,45 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.blocks import ATTENTION_BLOCKS, GC
+from yolo_attn.attention_sites import Site, declared_tops, find_sites
+from yolo_attn.blocks import ATTENTION_BLOCKS
 from yolo_attn.checkpoints import open_source
 from yolo_attn.engine import YOLO
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.gates import Gate, read_gates
 from yolo_attn.graph import level_of
-from yolo_attn.inside import Gated, host_class
 from yolo_attn.placement import Placement, place
 from yolo_attn.registry import row_blocks
 
 TASKS = ("detect", "segment", "pose", "obb", "classify")
-
-
-@dataclass(frozen=True)
-class Site:
-    """Where a block stands in a model.
-
-    Attributes:
-        row: Number of the row it is, or is inside of.
-        path: Its name among the model's modules, e.g. ``model.17``.
-        block: Its YAML name.
-        host: The host block it sits in, with the place, e.g. ``C3k2@inner``; ``None`` for a row of its own.
-        section: ``backbone`` or ``neck``.
-    """
-
-    row: int
-    path: str
-    block: str
-    host: str | None
-    section: str
-
-    @property
-    def label(self) -> str:
-        """Row and block as a model YAML writes them, e.g. ``row 6: C3k2_CA@inner, m.0.cv2``."""
-        if self.host is None:
-            return f"row {self.row}: {self.block}"
-        host, _, place = self.host.partition("@")
-        inside = self.path.split(".", 2)[2].rpartition("attention")[0].rstrip(".")
-        return f"row {self.row}: {host}_{self.block}{place and '@'}{place}{inside and ', '}{inside}"
 
 
 @dataclass(frozen=True)
@@ -125,7 +97,7 @@ class Watched:
         self.model: nn.Module = self.yolo.model
         self.seed = _trained_seed(self.model) if seed is None else seed
         self.unwatched = deepcopy(self.model).eval()  # neither fused nor hooked, for what needs gradients
-        self.sites = find_sites(self.model)
+        self.sites = find_sites(self.model, row_blocks())
         self._seen: dict[str, Any] = {}
         self._watch(_fresh(self.model, self.seed) if self.sites else {})
 
@@ -159,33 +131,6 @@ class Watched:
         size = tuple(size)
         gates = () if note else tuple(read_gates(maps, channels, size, tops, fresh))
         return BlockMaps(site, channels, size, height / size[0], gates, note)
-
-
-def find_sites(model: nn.Module) -> dict[str, Site]:
-    """Return where a model's blocks stand, by their names among its modules; blocks inside blocks are left out."""
-    names = {cls: name for name, cls in row_blocks().items()}
-    modules = dict(model.named_modules())
-    backbone = len(getattr(model, "yaml", {}).get("backbone", ()))
-    found: dict[str, Site] = {}
-    for path, module in modules.items():
-        words = path.split(".")
-        if type(module) not in names or len(words) < 2 or any(path.startswith(f"{outer}.") for outer in found):
-            continue
-        row = int(words[1])
-        section = "backbone" if row < backbone else "neck"
-        found[path] = Site(row, path, names[type(module)], _host_of(model, modules, words), section)
-    return found
-
-
-def _host_of(model: nn.Module, modules: Mapping[str, nn.Module], words: list[str]) -> str | None:
-    row = model.model[int(words[1])]
-    hosts = {"model." + words[1], ".".join(words[:3])} if type(row) is nn.Sequential else {"model." + words[1]}
-    if ".".join(words) in hosts:
-        return None
-    parent = ".".join(words[:-1])
-    host = row[int(words[2])] if type(row) is nn.Sequential else row
-    place = ("@outer" if parent in hosts else "@inner") if isinstance(modules[parent], Gated) else ""
-    return host_class(host).__name__ + place
 
 
 # --- opening ----------------------------------------------------------------------------------------------------------
@@ -256,7 +201,7 @@ def _maps_recorder(seen: dict[str, Any], path: str, fresh: nn.Module | None) -> 
             maps, note = _of_a_users_block(block, x)
         if not note and type(fresh) is type(block):
             before = _as_arrays(fresh.to(x).attention(x))
-        seen[path] = (tuple(x.shape), _tops(block, len(maps)), maps, before, note)
+        seen[path] = (tuple(x.shape), declared_tops(block, len(maps)), maps, before, note)
 
     return record
 
@@ -271,11 +216,3 @@ def _of_a_users_block(block: nn.Module, x: Tensor) -> tuple[list[np.ndarray], st
 def _as_arrays(maps: Tensor | tuple[Tensor, ...]) -> list[np.ndarray]:
     maps = (maps,) if isinstance(maps, Tensor) else maps
     return [one[0].detach().float().cpu().numpy().copy() for one in maps]
-
-
-def _tops(block: nn.Module, maps: int) -> list[float | None]:
-    """Return the upper ends of a shipped block's gates, one for each of its maps."""
-    if type(block) not in ATTENTION_BLOCKS.values() or isinstance(block, GC):  # whose map is no gate, but weights
-        return [None] * maps
-    scales = [block.scale] if hasattr(block, "scale") else [m.scale for m in block.children() if hasattr(m, "scale")]
-    return scales if len(scales) == maps else (scales or [None])[:1] * maps

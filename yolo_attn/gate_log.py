@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
+from yolo_attn.attention_sites import Site, find_sites
 from yolo_attn.files import write_whole
 from yolo_attn.gate_statistics import GateStatistics, distance, maps_of, ranges_of, statistics_of, thinned
 from yolo_attn.graph import level_of
@@ -42,26 +43,6 @@ _LOG = logging.getLogger("ultralytics")
 
 
 # --- what is measured -------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Site:
-    """Where a block stands in a model.
-
-    Attributes:
-        path: Its name among the modules, e.g. ``model.17`` or ``model.4.m.0.cv2.attention``.
-        block: Its YAML name.
-        section: ``backbone`` or ``neck``.
-    """
-
-    path: str
-    block: str
-    section: str
-
-    @property
-    def row(self) -> int:
-        """Number of the row that it is, or is inside of."""
-        return int(self.path.split(".")[1])
-
-
 @dataclass(frozen=True)
 class Measured:
     """What one map of a block was for the fixed images.
@@ -88,17 +69,8 @@ class Measured:
 
 def attention_sites(model: nn.Module) -> dict[Site, nn.Module]:
     """Return the attention blocks of a YOLO model, rows and inside host blocks, in the order of the rows."""
-    names = {cls: name for name, cls in registered().items()}
-    backbone = len((getattr(model, "yaml", None) or {}).get("backbone", ()))
-    found: dict[Site, nn.Module] = {}
-    for path, module in model.named_modules():
-        words = path.split(".")
-        if len(words) < 2 or words[0] != "model" or type(module) not in names:
-            continue
-        section = "backbone" if int(words[1]) < backbone else "neck"
-        found[Site(path, names[type(module)], section)] = module
-    inside = tuple(f"{site.path}." for site in found)
-    return {site: block for site, block in found.items() if not site.path.startswith(inside)}
+    modules = dict(model.named_modules())
+    return {site: modules[path] for path, site in find_sites(model, registered()).items()}
 
 
 def measure_gates(sites: Mapping[Site, nn.Module], model: nn.Module, images: Tensor) -> list[Measured]:

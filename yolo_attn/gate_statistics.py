@@ -1,4 +1,4 @@
-"""What a gate does, in a few numbers: plain functions of the maps that ``block.attention(x)`` returns; torch only."""
+"""What a gate does, in a few numbers: plain functions of the maps that ``block.attention(x)`` returns."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-EDGE = 0.02
-"""A gate's value counts as dead within this share of its range from 0, as saturated within it from the top."""
+from yolo_attn.attention_sites import declared_tops
+from yolo_attn.blocks import ATTENTION_BLOCKS
+from yolo_attn.gates import DEAD, SATURATED, assumed_top
 
 
 class GateStatistics(NamedTuple):
@@ -19,8 +20,8 @@ class GateStatistics(NamedTuple):
         std: Standard deviation, of all values rather than of a sample.
         low: Smallest value.
         high: Largest value.
-        dead: Share of values within 2 % of the range from 0; NaN where the map has no range.
-        saturated: Share of values within 2 % of the range from its top; NaN where the map has no range.
+        dead: Share of values below ``DEAD`` of the range; NaN where the map has no range.
+        saturated: Share of values above ``SATURATED`` of the range; NaN where the map has no range.
     """
 
     mean: float
@@ -44,19 +45,21 @@ def maps_of(block: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
 def ranges_of(block: nn.Module, maps: tuple[Tensor, ...]) -> tuple[float | None, ...]:
     """Return the top of each map's range, which begins at 0.
 
-    It is 1 for a sigmoid, 2 for one that starts as the identity (``block.scale``), and ``None`` for what is no gate:
-    weights that sum to 1 over positions, or a block that does not say and has values outside 0 to 1.
+    It is 1 for a sigmoid, 2 for one that starts as the identity, and ``None`` for what is no gate: weights that sum to
+    1 over positions, or values of a user's block outside 0 to 2.
     """
-    scales = [s for m in block.modules() if isinstance(s := getattr(m, "scale", None), float)]
-    return tuple(_range(map_, scales[0] if scales else 1.0) for map_ in maps)
+    if type(block) in ATTENTION_BLOCKS.values():
+        return declared_tops(block, len(maps))
+    return tuple(
+        None if _are_weights(values) else assumed_top(float(values.min()), float(values.max())) for values in maps
+    )
 
 
-def _range(values: Tensor, top: float) -> float | None:
-    if values.dim() > 2 and values[0].numel() > 1:
-        sums = values.flatten(1).sum(1) if values.dim() == 4 else values.sum(-1)  # (N, 1, H, W), (N, HW, HW)
-        if torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
-            return None
-    return top if float(values.min()) >= 0 and float(values.max()) <= top else None
+def _are_weights(values: Tensor) -> bool:
+    if values.dim() < 3 or values[0].numel() == 1:
+        return False
+    sums = values.flatten(1).sum(1) if values.dim() == 4 else values.sum(-1)  # (N, 1, H, W), (N, HW, HW)
+    return torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
 
 
 def statistics_of(values: Tensor, top: float | None) -> GateStatistics:
@@ -73,8 +76,8 @@ def statistics_of(values: Tensor, top: float | None) -> GateStatistics:
     values = values.detach().float()
     dead = saturated = float("nan")
     if top is not None:
-        dead = float((values <= EDGE * top).float().mean())
-        saturated = float((values >= (1 - EDGE) * top).float().mean())
+        dead = float((values < DEAD * top).float().mean())
+        saturated = float((values > SATURATED * top).float().mean())
     std, mean = torch.std_mean(values, correction=0)
     return GateStatistics(float(mean), float(std), float(values.min()), float(values.max()), dead, saturated)
 

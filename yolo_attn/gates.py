@@ -151,9 +151,14 @@ def _sums_to_one(values: np.ndarray) -> bool:
 
 
 def _assumed_top(kind: str, values: np.ndarray) -> float | None:
-    if kind in ("weights", "pairs", "other") or not values.size or values.min() < 0:
+    if kind in ("weights", "pairs", "other") or not values.size:
         return None
-    return next((top for top in (1.0, 2.0) if values.max() <= top), None)
+    return assumed_top(values.min(), values.max())
+
+
+def assumed_top(low: float, high: float) -> float | None:
+    """Return the upper end of the smallest usual range, (0, 1) or (0, 2), that holds values of a gate, if one does."""
+    return next((top for top in (1.0, 2.0) if low >= 0 and high <= top), None)
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
