@@ -1,7 +1,7 @@
 """A detector of a few thousand weights that holds every block, in rows and inside a host block.
 
-``python tests/tiny_model.py FOLDER`` writes the checkpoints that ``tests/test_checkpoints.py`` opens. Those of a release
-stay as they are: they stand for the files that users have. A new release may add a folder.
+``python tests/tiny_model.py FOLDER`` writes the checkpoints that ``tests/test_checkpoints.py`` opens. Those of a
+release stay as they are: they stand for the files that users have. A new release may add a folder.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import yaml
 from torch import Tensor, nn
 
 import yolo_attn as ya
+from yolo_attn.export_check import photographs
 
 VARIANTS = {
     **{name: (name, {}) for name in ya.ATTENTION_BLOCKS},
@@ -39,7 +40,9 @@ def stir(module: nn.Module) -> nn.Module:
 def blocks() -> dict[str, nn.Module]:
     """Return every block and variant, small and with random values, ready for inference."""
     torch.manual_seed(1)
-    return {name: stir(ya.create_attention(block, CHANNELS, **hyper)).eval() for name, (block, hyper) in VARIANTS.items()}
+    return {
+        name: stir(ya.create_attention(block, CHANNELS, **hyper)).eval() for name, (block, hyper) in VARIANTS.items()
+    }
 
 
 def feature_map() -> Tensor:
@@ -74,11 +77,11 @@ def model(folder: Path, content: dict[str, object] | None = None) -> nn.Module:
     for block in [m for m in built.modules() if type(m) in ya.ATTENTION_BLOCKS.values()]:
         stir(block)
     for norm in [m for m in built.modules() if isinstance(m, nn.BatchNorm2d)]:
-        norm.momentum = 0.5
+        norm.momentum = None  # the average of all that passes
     with torch.no_grad():
         for scores in built.model[-1].cv3:
             scores[-1].bias.zero_()
-        built.train()(torch.cat([image(), image().flip(2)]))
+        built.train()(photographs((4, 3, 64, 64)))
     return built.eval()
 
 

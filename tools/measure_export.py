@@ -1,7 +1,7 @@
 """Measure which block exports to which format, and print the tables of ``docs/export.md``.
 
-``python tools/measure_export.py FOLDER [--map WEIGHTS.pt DATA.yaml]``: raw lines in FOLDER/cells.jsonl; what is there is
-not measured again, and ``--show`` measures nothing. Needs ``pip install 'yolo-attn[export]'``.
+``python tools/measure_export.py FOLDER [--map WEIGHTS.pt DATA.yaml]``: raw lines in FOLDER/cells.jsonl; what is there
+is not measured again, and ``--show`` measures nothing. Needs ``pip install 'yolo-attn[export]'``.
 """
 
 import argparse

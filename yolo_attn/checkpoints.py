@@ -1,7 +1,7 @@
 """Open what weights, or a model to insert into, may come from.
 
-A checkpoint is a pickle: read in full, it runs whatever code it names. So it is first read with a list of known classes,
-Ultralytics' and the registered blocks; only a file that needs more is unpickled in full, and that is said.
+A checkpoint is a pickle: read in full, it runs whatever code it names. So it is first read with a list of known
+classes, Ultralytics' and the registered blocks; only a file that needs more is unpickled in full, and that is said.
 """
 
 from __future__ import annotations

@@ -270,7 +270,7 @@ class Exported(NamedTuple):
     device: torch.device
 
 
-def export_model(model: YOLO, **settings: Any) -> Exported:
+def export_model(model: YOLO, /, **settings: Any) -> Exported:
     """Export a model as Ultralytics does.
 
     Args:
@@ -303,7 +303,7 @@ def run_export_command(words: Sequence[str]) -> Exported | None:
     """Run ``yolo export ...`` as :func:`run_host_command` does, and return what was exported, if anything."""
     made: list[Exported] = []
 
-    def export(model: YOLO, **settings: Any) -> str:
+    def export(model: YOLO, /, **settings: Any) -> str:
         made.append(export_model(model, **settings))
         return str(made[-1].file)
 

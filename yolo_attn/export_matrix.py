@@ -1,8 +1,8 @@
 """Measure which block exports to which format: by value, with its time and, on labelled images, its mAP.
 
 The models are yolo11n with a block in three rows of the neck and random weights, arranged so that every part matters:
-normalisations have seen photographs, no layer is zero, scores are spread around one half. Each format of each block is
-measured in a process of its own, since a converter may take its process down. Raw lines are written as they come, and
+normalisations have seen photographs, no layer is zero, scores are spread around one half. Each block is measured in a
+process of its own, since a converter may take its process down. Raw lines are written as they come, and
 what is there is not measured again.
 """
 
@@ -25,7 +25,7 @@ from torch import nn
 
 from yolo_attn import engine, registry
 from yolo_attn.env import environment
-from yolo_attn.export_check import check, export, photographs, why_not, worst_difference
+from yolo_attn.export_check import check, differences, export, photographs, why_not
 from yolo_attn.files import write_json
 from yolo_attn.model_yaml import insert
 from yolo_attn.timing import interleaved
@@ -67,7 +67,6 @@ def lively_model(block: str, imgsz: int, seed: int = 0) -> nn.Module:
         model.train()(photographs((4, 3, imgsz, imgsz)))
     for norm in norms:
         norm.momentum = 0.03
-    model.names = {i: f"class {i}" for i in range(model.nc)}
     return model.eval()
 
 
@@ -84,7 +83,7 @@ def attention_rows(model: nn.Module) -> list[nn.Module]:
     return [row for row in model.model if registry.is_attention(row)]
 
 
-def left_out(model: nn.Module, imgsz: int) -> float:
+def left_out(model: nn.Module, imgsz: int) -> dict[str, float]:
     """Return how far a model's output moves when its attention does nothing: what a lost block would look like."""
     images = photographs((1, 3, imgsz, imgsz))
     with torch.no_grad():
@@ -94,7 +93,7 @@ def left_out(model: nn.Module, imgsz: int) -> float:
         given = model(images)[0]
         for row in attention_rows(model):
             del row.forward
-    return worst_difference([given], [wanted])
+    return dict(zip(("worst", "typical"), differences([given], [wanted]), strict=True))
 
 
 def _built(source: Any) -> nn.Module:
@@ -105,7 +104,7 @@ def _built(source: Any) -> nn.Module:
         return engine.YOLO(str(file)).model
 
 
-def calibration_set(folder: Path, imgsz: int, images: int = 32) -> Path:
+def calibration_set(folder: Path, imgsz: int, images: int = 16) -> Path:
     """Write a set of unlabelled pieces of the photographs that ship with Ultralytics, and return its data YAML."""
     where = folder / "calibration" / "images"
     where.mkdir(parents=True, exist_ok=True)
@@ -114,7 +113,9 @@ def calibration_set(folder: Path, imgsz: int, images: int = 32) -> Path:
         photo = photos[i % len(photos)]
         side = min(photo.shape[:2]) * (images - i // 2) // images
         top, left = (photo.shape[0] - side) * i // images, (photo.shape[1] - side) * i // images
-        cv2.imwrite(str(where / f"{i:03d}.png"), cv2.resize(photo[top : top + side, left : left + side], (imgsz, imgsz)))
+        cv2.imwrite(
+            str(where / f"{i:03d}.png"), cv2.resize(photo[top : top + side, left : left + side], (imgsz, imgsz))
+        )
     data = folder / "calibration" / "data.yaml"
     names = {i: f"class {i}" for i in range(80)}
     content = {"path": str(where.parent.resolve()), "train": "images", "val": "images", "names": names}
@@ -142,22 +143,18 @@ def measure(folder: Path, imgsz: int, say: Say, only: Iterable[str] = ()) -> Non
             if block != NO_BLOCK:
                 _append(folder, {"block": block, "left_out": left_out(model, imgsz)})
             torch.save({"model": model, "train_args": {"imgsz": imgsz}}, weights)
-        for format in FORMATS:
-            _in_own_process(folder, block, format, imgsz, data, say)
+        _in_own_process(folder, block, imgsz, data, say)
 
 
-def _in_own_process(folder: Path, block: str, format: str, imgsz: int, data: Path, say: Say) -> None:
-    words = [str(folder), block, format, str(imgsz), str(data)]
-    for _ in cells_of(format):  # a process that was taken down goes on behind the cell that did it
-        todo = missing_cells(folder, block, format)
-        if not todo:
-            return
+def _in_own_process(folder: Path, block: str, imgsz: int, data: Path, say: Say) -> None:
+    while todo := missing_cells(folder, block):  # a process that was taken down goes on behind the cell that did it
+        words = [str(folder), block, str(imgsz), str(data)]
         done = subprocess.run([sys.executable, "-m", __name__, *words], capture_output=True, text=True)
-        say(f"{block} {format}: {len(todo)} cells, exit code {done.returncode}")
+        say(f"{block}: {len(todo)} cells, exit code {done.returncode}")
         if done.returncode:
-            crashed = missing_cells(folder, block, format)[0]
+            crashed = missing_cells(folder, block)[0]
             last = (done.stderr.strip().splitlines() or [""])[-1]
-            _append(folder, {"block": block, "format": format, **crashed, "error": f"exit {done.returncode}: {last}"})
+            _append(folder, {"block": block, **crashed, "error": f"exit code {done.returncode}: {last}"[:300]})
 
 
 def cells_of(format: str) -> list[dict[str, Any]]:
@@ -166,27 +163,28 @@ def cells_of(format: str) -> list[dict[str, Any]]:
     return fixed + ([{"precision": "fp32", "dynamic": True}] if format in DYNAMIC else [])
 
 
-def missing_cells(folder: Path, block: str, format: str) -> list[dict[str, Any]]:
-    """Return the cells of a block and format that have no line yet."""
-    there = [
-        {"precision": line["precision"], "dynamic": line["dynamic"]}
-        for line in read_lines(folder)
-        if (line["block"], line.get("format")) == (block, format)
-    ]
-    return [cell for cell in cells_of(format) if cell not in there]
+def missing_cells(folder: Path, block: str) -> list[dict[str, Any]]:
+    """Return the cells of a block that have no line yet."""
+    lines = [line for line in read_lines(folder) if line["block"] == block and "format" in line]
+    there = [{key: line[key] for key in ("format", "precision", "dynamic")} for line in lines]
+    cells = [{"format": format, **cell} for format in FORMATS for cell in cells_of(format)]
+    return [cell for cell in cells if cell not in there]
 
 
-def measure_format(folder: Path, block: str, format: str, imgsz: int, data: str) -> None:
-    """Measure the missing cells of one block and format, in this process."""
-    for cell in missing_cells(folder, block, format):
-        line: dict[str, Any] = {"block": block, "format": format, **cell}
+def measure_block(folder: Path, block: str, imgsz: int, data: str) -> None:
+    """Measure the missing cells of one block, in this process."""
+    for cell in missing_cells(folder, block):
+        format = cell["format"]
+        line: dict[str, Any] = {"block": block, **cell}
         if reason := why_not(format):
             _append(folder, {**line, "not_measured": reason})
             continue
         settings = {**SETTINGS[cell["precision"]], "dynamic": cell["dynamic"], "imgsz": imgsz}
         began = time.perf_counter()
         try:
-            made = export(_copy(folder, block, file_stem(format, cell)), format=format, data=data, **settings)
+            if cell["precision"] == "int8":
+                settings["data"] = data
+            made = export(_copy(folder, block, file_stem(cell)), format=format, **settings)
         except Exception as error:  # a converter may raise anything; the cell says what
             line["error"] = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"[:300]
         else:
@@ -194,9 +192,9 @@ def measure_format(folder: Path, block: str, format: str, imgsz: int, data: str)
         _append(folder, {**line, "seconds": time.perf_counter() - began})
 
 
-def file_stem(format: str, cell: dict[str, Any]) -> str:
+def file_stem(cell: dict[str, Any]) -> str:
     """Return the name of a cell's folder."""
-    return f"{format}-{cell['precision']}{'-dynamic' if cell['dynamic'] else ''}"
+    return f"{cell['format']}-{cell['precision']}{'-dynamic' if cell['dynamic'] else ''}"
 
 
 def _copy(folder: Path, block: str, name: str) -> Path:
@@ -221,7 +219,7 @@ def measure_speed(folder: Path, imgsz: int, say: Say, rounds: int = 60) -> None:
 
 
 def _ran(line: dict[str, Any]) -> bool:
-    return all(c["difference"] is not None for c in line["comparisons"])
+    return all(c["worst"] is not None for c in line["comparisons"])
 
 
 def _call(run: Callable[[torch.Tensor], Any], images: torch.Tensor) -> Callable[[], Any]:
@@ -251,9 +249,11 @@ def measure_accuracy(
                 made = engine.export_model(engine.YOLO(str(file)), format=format, imgsz=imgsz)
                 check(made)
                 file = made.file
-            box = engine.YOLO(str(file), task="detect").val(
-                data=data, imgsz=imgsz, batch=1, rect=False, plots=False, verbose=False, project=str(where)
-            ).box
+            box = (
+                engine.YOLO(str(file), task="detect")
+                .val(data=data, imgsz=imgsz, batch=1, rect=False, plots=False, verbose=False, project=str(where))
+                .box
+            )
             say(f"{block} {format}: mAP50-95 {box.map:.4f}")
             _append(folder, {"block": block, "validated": format, "map": float(box.map), "map50": float(box.map50)})
 
@@ -276,4 +276,4 @@ def write_environment(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    measure_format(Path(sys.argv[1]), *sys.argv[2:4], int(sys.argv[4]), sys.argv[5])
+    measure_block(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4])

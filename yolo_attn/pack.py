@@ -1,8 +1,8 @@
 """Pack a model into a folder that opens where yolo-attn is not installed.
 
-A checkpoint names the classes of its modules, and so needs them. The folder holds the model's computation as TorchScript,
-which needs torch alone and which plain Ultralytics opens, and what it takes to train further where yolo-attn is there: the
-weights, as a file of tensors that runs no code, and the model YAML.
+A checkpoint names the classes of its modules, and so needs them. The folder holds the model's computation as
+TorchScript, which needs torch alone and which plain Ultralytics opens, and what it takes to train further where
+yolo-attn is there: the weights, as a file of tensors that runs no code, and the model YAML.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _write_script(model: str | Path, to: Path, imgsz: int | None) -> list[dict[s
 def summary(folder: Path) -> str:
     """Say what a packed folder holds, and how its model compares with the checkpoint."""
     checks = json.loads((folder / FACTS).read_text(encoding="utf-8"))["check"]
-    sizes = ", ".join(f"{c['difference']:.2g} at {'x'.join(map(str, c['shape']))}" for c in checks)
+    sizes = ", ".join(f"{c['worst']:.2g} at {'x'.join(map(str, c['shape']))}" for c in checks)
     return f"{folder}: {SCRIPT}, model.yaml, {WEIGHTS}, {FACTS}, {READ_ME}\nworst difference to the checkpoint: {sizes}"
 
 
@@ -95,9 +95,9 @@ With torch alone:
 
 ```python
 import json, torch
-model = torch.jit.load("model.torchscript").eval()           # (N, 3, H, W) in [0, 1], RGB; H and W multiples of "stride"
-facts = json.load(open("model.json"))                        # task, names, stride
-output = model(torch.zeros(1, 3, 640, 640))                  # as Ultralytics' raw output, before non-maximum suppression
+facts = json.load(open("model.json"))               # task, names, stride
+model = torch.jit.load("model.torchscript").eval()  # takes (N, 3, H, W), RGB in [0, 1], sides multiples of the stride
+output = model(torch.zeros(1, 3, 640, 640))         # what Ultralytics' model gives, before non-maximum suppression
 ```
 
 `model.yaml` and `weights.pt` (tensors only, `torch.load(..., weights_only=True)`) are for training further, which needs

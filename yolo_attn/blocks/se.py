@@ -5,13 +5,12 @@ Paper: Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018, https://arxiv.or
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from yolo_attn.blocks._common import (
     INITS,
     Init,
-    as_map,
+    bottleneck,
     check_bool,
     check_choice,
     check_int,
@@ -73,8 +72,7 @@ class SE(nn.Module):
         return recalibrate(x, mean_hw, self._gates)
 
     def _gates(self, mean: Tensor) -> tuple[Tensor]:
-        z = torch.relu(self.squeeze(mean.flatten(1)))  # (N, hidden)
-        return (as_map(gate(self.excite(z), self.scale)),)  # (N, C, 1, 1)
+        return (gate(bottleneck(mean, self.squeeze, self.excite), self.scale),)  # (N, C, 1, 1)
 
     def extra_repr(self) -> str:
         """Show what the submodules do not."""
