@@ -24,7 +24,7 @@ from torch import Tensor
 
 from yolo_attn.engine import YOLO, Exported, export_model, open_exported
 
-TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "int8": 0.15}
+TOLERANCES = {"fp32": 1e-3, "fp16": 3e-2, "int8": 0.15}
 """How far an exported model may be from PyTorch, by its precision; another precision counts as int8.
 
 In float32 it is the largest difference of any value that counts. With fewer bits a box that hardly anything speaks for

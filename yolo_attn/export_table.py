@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from yolo_attn.export_check import TOLERANCES
 from yolo_attn.export_matrix import FORMATS, NO_BLOCK, blocks, cells_of
 
 Line = Mapping[str, Any]
@@ -70,17 +71,21 @@ def _cell(line: Line | None, base: Line | None) -> str:
         return "not measured"
     if "error" in line:
         return "**fails**"
+    found = _what_counts(line)
+    shown = " / ".join("cannot run" if value is None else f"{value:.1e}" for value in found)
+    return shown if all(v is not None and v <= _allowed(line, base) for v in found) else f"**{shown}**"
+
+
+def _what_counts(line: Line) -> list[float | None]:
     counts = "worst" if line["precision"] == "fp32" else "typical"
-    shown = " / ".join("none" if c[counts] is None else f"{c[counts]:.1e}" for c in line["comparisons"])
-    return shown if _is_right(line, base) else f"**{shown}**"
+    return [comparison[counts] for comparison in line["comparisons"]]
 
 
-def _is_right(line: Line, base: Line | None) -> bool:
-    """Tell whether a cell is within its tolerance; with int8, which random weights suit badly, beside no attention."""
-    if line["precision"] != "int8" or not (base and "comparisons" in base):
-        return all(c["passed"] for c in line["comparisons"])
-    found, usual = (x["comparisons"][0]["typical"] for x in (line, base))
-    return found is not None and found <= WORSE_THAN_BASE * usual
+def _allowed(line: Line, base: Line | None) -> float:
+    """Return a cell's tolerance; with int8, which suits random weights badly, that of the model without attention."""
+    if line["precision"] != "int8" or not base or "comparisons" not in base:
+        return TOLERANCES[line["precision"]]
+    return WORSE_THAN_BASE * (_what_counts(base)[0] or 0.0)
 
 
 def _reasons(lines: Iterable[Line]) -> list[str]:

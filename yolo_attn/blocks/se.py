@@ -45,6 +45,7 @@ class SE(nn.Module):
         ValueError: An argument is out of its range.
 
     Example:
+        >>> import torch
         >>> SE(64)(torch.rand(2, 64, 20, 20)).shape
         torch.Size([2, 64, 20, 20])
     """
