@@ -54,8 +54,7 @@ def test_a_model_with_every_block_is_the_same_in_the_runtime(format, best, tmp_p
     dynamic = format != "ncnn"
     found = export(copy, format=format, dynamic=dynamic, imgsz=64)
     assert found.file.exists()
-    stride = int(max(ya.YOLO(str(copy)).model.stride))
-    assert [c.shape for c in found.comparisons] == [(1, 3, 64, 64), (2, 3, 64 - stride, 64 + stride)][: 1 + dynamic]
+    assert [c.shape for c in found.comparisons] == [(1, 3, 64, 64), (2, 3, 32, 96)][: 1 + dynamic]
     assert not found.failures, found.failures
     assert all(0 < c.worst < c.tolerance for c in found.comparisons)
 
@@ -95,7 +94,7 @@ def test_every_block_that_is_left_out_is_found(best):
 
 def test_a_file_that_cannot_be_run_is_a_failure_with_the_runtimes_words(best, tmp_path, monkeypatch):
     def raises(images):
-        raise RuntimeError("Input shape mismatch\nand a long trace")
+        raise RuntimeError("a long trace\nInput shape mismatch")
 
     monkeypatch.setattr(export_check, "open_exported", lambda file, device: raises)
     copy = tmp_path / "best.pt"

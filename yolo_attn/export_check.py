@@ -163,7 +163,7 @@ def why_not(format: str) -> str:
 def another_shape(exported: Exported) -> tuple[int, int, int, int]:
     """Return a batch and a size that a dynamic file was not traced with; of TensorRT, one that its profile allows."""
     batch, channels, height, width = exported.shape
-    step = exported.stride
+    step = max(exported.stride, 32)  # a classifier's own would hardly change anything
     lower = height - step if height > step else height + step
     if exported.format == "engine":
         return max(batch - 1, 1), channels, lower, width - step if width > step else width
@@ -197,7 +197,7 @@ def _compare(exported: Exported, run: Callable[[Tensor], Any], shape: tuple[int,
         given = run(images)
     except Exception as error:  # whatever a runtime raises, the file cannot be run
         lines = str(error).strip().splitlines()
-        said = lines[0] if lines else type(error).__name__
+        said = lines[-1].strip() if lines else type(error).__name__
         return Comparison(shape, exported.precision, math.inf, math.inf, said)
     return Comparison(shape, exported.precision, *differences(_tensors(given), _tensors(wanted), exported.ranked))
 
