@@ -121,6 +121,11 @@ def test_the_command_prints_json_or_a_line_for_each_size(best, tmp_path, capsys)
     assert "not checked here: --no-check" in capsys.readouterr().out
 
 
+def test_a_misspelled_flag_is_named(capsys):
+    assert cli.main(["export", "model=best.pt", "--nocheck"]) == 2
+    assert "unknown flag '--nocheck'. Did you mean '--no-check'?" in capsys.readouterr().err
+
+
 def test_a_runtime_that_is_not_here_is_said(best, tmp_path, monkeypatch):
     monkeypatch.setitem(export_check.RUNTIMES, "torchscript", ("no_such_runtime",))
     copy = tmp_path / "best.pt"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import json
 import sys
 from collections.abc import Sequence
 
+from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.words import refuse
 
 OWN_FLAGS = ("--no-check", "--json")
@@ -27,6 +29,7 @@ def run(words: Sequence[str]) -> int:
     Returns:
         The exit code: 0, or 1 where the file differs from PyTorch.
     """
+    _check_spelling(words)
     with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout, which is for results
         from yolo_attn.engine import run_export_command
         from yolo_attn.export_check import CheckedExport, check
@@ -42,6 +45,12 @@ def run(words: Sequence[str]) -> int:
     for line in found.failures:
         print(f"yolo-attn: the exported file differs from PyTorch: {line}", file=sys.stderr)
     return 1 if found.failures else 0
+
+
+def _check_spelling(words: Sequence[str]) -> None:
+    for word in [word for word in words if word.startswith("--") and word not in OWN_FLAGS]:
+        if difflib.get_close_matches(word, OWN_FLAGS, cutoff=0.8):
+            raise YoloAttnError(one_of("flag", word, OWN_FLAGS))
 
 
 def add_pack_flags(pack: argparse.ArgumentParser) -> None:
