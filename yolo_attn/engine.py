@@ -324,6 +324,7 @@ def _as_exported(model: nn.Module, exporter: Any) -> nn.Module:
     for name in ("export", "dynamic", "max_det", "agnostic_nms", "xyxy", "end2end", "bake_argmax"):
         if hasattr(written, name):
             setattr(head, name, getattr(written, name))
+    head.format = "torchscript"  # the one for which no head does anything else than in PyTorch
     if not exporter.args.nms:
         return reference
     from ultralytics.engine.exporter import NMSModel  # not in the first releases of 8.3

@@ -12,8 +12,11 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,7 @@ FORMATS = {
 """What Ultralytics offers on a CPU, of the formats that run on one everywhere."""
 DYNAMIC = ("torchscript", "onnx", "openvino")
 SETTINGS = {"fp32": {}, "fp16": {"half": True}, "int8": {"int8": True}}
+RUNTIME_PACKAGES = ("onnx", "onnxruntime", "onnxslim", "openvino", "nncf", "ncnn", "pnnx")
 CELLS, CHECKPOINT = "cells.jsonl", "model.pt"
 Say = Callable[[str], None]
 
@@ -97,8 +101,6 @@ def left_out(model: nn.Module, imgsz: int) -> dict[str, float]:
 
 
 def _built(source: Any) -> nn.Module:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as scratch:
         file = source if isinstance(source, str) else source.save(Path(scratch) / "yolo11n-block.yaml")
         return engine.YOLO(str(file)).model
@@ -272,7 +274,8 @@ def _append(folder: Path, line: dict[str, Any]) -> None:
 
 def write_environment(folder: Path) -> None:
     """Write what was measured on: hardware, and the versions of what exports and runs."""
-    write_json(folder / "environment.json", environment("cpu"))
+    runtimes = {name: version(name) for name in RUNTIME_PACKAGES if find_spec(name)}
+    write_json(folder / "environment.json", {**environment("cpu"), **runtimes})
 
 
 if __name__ == "__main__":

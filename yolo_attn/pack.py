@@ -51,7 +51,7 @@ def pack(model: str | Path, folder: str | Path, imgsz: int | None = None) -> Pat
         "channels": source.yaml.get("channels", 3),
         "made_from": Path(model).name,
         "made_with": {m.__name__: m.__version__ for m in (yolo_attn, ultralytics, torch)},
-        "check": _write_script(model, folder / SCRIPT, imgsz),
+        "check": _write_script(source.pt_path, folder / SCRIPT, imgsz),
     }
     write_model(dict(source.yaml), folder)
     tensors = {name: tensor.detach().clone() for name, tensor in source.state_dict().items()}
@@ -61,14 +61,14 @@ def pack(model: str | Path, folder: str | Path, imgsz: int | None = None) -> Pat
     return folder
 
 
-def _write_script(model: str | Path, to: Path, imgsz: int | None) -> list[dict[str, object]]:
+def _write_script(checkpoint: str, to: Path, imgsz: int | None) -> list[dict[str, object]]:
     """Export to TorchScript with free sizes, and return how it compares with the model."""
     with tempfile.TemporaryDirectory() as scratch:
-        copy = shutil.copy(model, Path(scratch) / "model.pt")  # Ultralytics writes beside what it exports
+        copy = shutil.copy(checkpoint, Path(scratch) / "model.pt")  # Ultralytics writes beside what it exports
         size = {} if imgsz is None else {"imgsz": imgsz}
         made = export(YOLO(str(copy)), format="torchscript", dynamic=True, device="cpu", **size)
         if made.failures:
-            raise YoloAttnError(f"'{model}' cannot be packed, its TorchScript differs from it: {made.failures[0]}")
+            raise YoloAttnError(f"'{checkpoint}' cannot be packed, its TorchScript differs from it: {made.failures[0]}")
         replace_whole(to, lambda part: shutil.copy(made.file, part))
     return made.as_dict()["comparisons"]
 
