@@ -1,15 +1,67 @@
-"""Open what weights, or a model to insert into, may come from."""
+"""Open what weights, or a model to insert into, may come from.
+
+A checkpoint is a pickle: read in full, it runs whatever code it names. So it is first read with a list of known
+classes, Ultralytics' and the registered blocks; only a file that needs more is unpickled in full, and that is said.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import pickle
+import re
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.registration import loads_are_restricted, restricted_loads
+
+Opened = TypeVar("Opened")
+
+
+def restricted_first(source: str | Path, load: Callable[[], Opened]) -> Opened:
+    """Load with known classes only; where that is refused, say so in one line on stderr and unpickle in full.
+
+    With ``ULTRALYTICS_SAFE_LOAD=1`` nothing is ever unpickled in full.
+
+    Args:
+        source: What is being opened, for the line.
+        load: Opens it by way of Ultralytics.
+
+    Returns:
+        What ``load`` returns.
+    """
+    if loads_are_restricted() or Path(source).suffix.lower() not in (".pt", "") or Path(source).is_dir():
+        return load()
+    with restricted_loads() as able:
+        try:
+            if able:
+                return load()
+        except TypeError as error:  # Ultralytics' own, around torch's refusal
+            if not isinstance(error.__cause__, pickle.UnpicklingError):
+                raise
+            reason = _what_was_refused(error.__cause__)
+    _say_in_full(str(source), reason if able else "the installed Ultralytics or torch cannot do it otherwise")
+    return load()
+
+
+def _what_was_refused(error: pickle.UnpicklingError) -> str | None:
+    named = re.search(r"GLOBAL (\S+)", str(error))
+    return f"it needs {named[1]}, which is neither Ultralytics' nor a registered block" if named else None
+
+
+@functools.cache
+def _say_in_full(source: str, reason: str | None) -> None:
+    if reason:  # else the file is broken, and opening it says so
+        print(
+            f"yolo-attn: {source} is unpickled in full, which runs any code it names, because {reason}: open only "
+            f"files you trust",
+            file=sys.stderr,
+        )
 
 
 def open_weights(source: str | Path | Mapping[str, Any] | nn.Module) -> nn.Module | Mapping[str, torch.Tensor]:
@@ -65,7 +117,7 @@ def open_source(source: str | Path | Mapping[str, Any] | nn.Module) -> nn.Module
     from ultralytics import YOLO
 
     try:
-        return yolo_model(YOLO(str(source)))
+        return yolo_model(restricted_first(source, lambda: YOLO(str(source))))
     except FileNotFoundError as error:
         raise YoloAttnError(f"no weights at '{source}'") from error
     except (TypeError, RuntimeError, EOFError, KeyError, AttributeError, OSError, ConnectionError) as error:

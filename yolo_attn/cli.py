@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from yolo_attn import __version__
+from yolo_attn import __version__, export_command
 from yolo_attn.bench import command as bench_command
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.show import command as show_command
@@ -63,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 # --- verbs ------------------------------------------------------------------------------------------------------------
 def _host(words: list[str]) -> int:
+    if export_command.is_export(words):
+        return export_command.run(words)
     from yolo_attn.engine import run_host_command
 
     run_host_command(words)
@@ -165,7 +167,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="yolo-attn",
         description="Attention blocks for Ultralytics YOLO: insert them, keep every weight, compare honestly.",
-        epilog=f"yolo-attn {'|'.join(HOST_VERBS)} ... key=value take exactly what `yolo` takes.",
+        epilog=f"yolo-attn {'|'.join(HOST_VERBS)} ... key=value take exactly what `yolo` takes. "
+        "export then runs the file and compares it with PyTorch (--no-check, --json).",
     )
     parser.add_argument("--version", action="version", version=f"yolo-attn {__version__}")
     parser.set_defaults(run=lambda *_: (parser.format_help().rstrip(), 0))
@@ -224,6 +227,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("-o", "--output", default="runs/demo", help="folder for data and results (default: %(default)s)")
     demo.add_argument("--fast", action="store_true", help="a smoke test: too short a training to learn much")
 
+    says = "write a model as files that open where yolo-attn is not installed"
+    export_command.add_pack_flags(_verb(verbs, "pack", export_command.run_pack, says))
+
     report = _verb(verbs, "report", _report, "write the report of a comparison again, from its stored results alone")
     report.add_argument("folder", help="the comparison's folder")
     report.add_argument("--replicates", type=int, default=1000, help="draws for the intervals (default: %(default)s)")
@@ -232,7 +238,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_VERBS = ("blocks", "insert", "subset", "compare", "bench", "show", "demo", "report")
+_VERBS = ("blocks", "insert", "subset", "compare", "bench", "show", "demo", "pack", "report")
 
 
 class _Parser(argparse.ArgumentParser):

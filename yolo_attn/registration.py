@@ -16,13 +16,14 @@ Importing this module costs nothing: Ultralytics is patched when it is imported,
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -241,6 +242,30 @@ def host_model_names() -> list[str]:
     return sorted({p.name for p in Path(root, "cfg", "models").rglob("*.yaml")})
 
 
+@contextlib.contextmanager
+def restricted_loads() -> Iterator[bool]:
+    """Have Ultralytics make what a checkpoint holds out of known classes only, so that nothing else in it is run.
+
+    Yields:
+        Whether the installed Ultralytics and torch can do that; if not, loading is as ever.
+    """
+    tasks = importlib.import_module(_TASKS)
+    able = bool(getattr(getattr(tasks, "_SafeLoad", None), "SUPPORTED", False))
+    before = loads_are_restricted()
+    if able:
+        tasks.SAFE_LOAD = True
+    try:
+        yield able
+    finally:
+        if able:
+            tasks.SAFE_LOAD = before
+
+
+def loads_are_restricted() -> bool:
+    """Tell whether Ultralytics was asked to load nothing but known classes, by ``ULTRALYTICS_SAFE_LOAD=1``."""
+    return bool(getattr(importlib.import_module(_TASKS), "SAFE_LOAD", False))
+
+
 def install() -> None:
     """Register the shipped blocks with Ultralytics: now if it is imported, else as soon as it is."""
     tasks = sys.modules.get(_TASKS)
@@ -295,7 +320,7 @@ def _parse_model(tasks: ModuleType, host: Callable[..., Any], d: Mapping[str, An
 
 def _publish(tasks: ModuleType, name: str, cls: type[nn.Module]) -> None:
     setattr(tasks, row_key(tasks, name), row_class(name, cls))
-    _allow_in_restricted_loads(cls)
+    _allow_in_restricted_loads(*_modules_beside(cls))
 
 
 def _wrap(tasks: ModuleType, name: str, wrapper: Callable[..., Any]) -> None:
@@ -380,6 +405,15 @@ def _allow_in_restricted_loads(*classes: type) -> None:
 
     if hasattr(serialization, "add_safe_globals"):
         serialization.add_safe_globals(list(classes))
+
+
+def _modules_beside(cls: type[nn.Module]) -> list[type[nn.Module]]:
+    """Return a block's class and those in its file that it may be made of."""
+    from torch import nn
+
+    beside = vars(sys.modules[cls.__module__]).values()
+    own = [c for c in beside if isinstance(c, type) and issubclass(c, nn.Module) and c.__module__ == cls.__module__]
+    return [cls, *own]
 
 
 def _gated_classes() -> list[type]:

@@ -13,6 +13,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from yolo_attn.blocks._exported import pointwise
+
 Init = Literal["paper", "identity"]
 INITS = ("paper", "identity")
 
@@ -97,11 +99,17 @@ def largest_divisor(number: int, limit: int) -> int:
 
 _WARNED: set[tuple[str, str]] = set()
 _is_compiling = getattr(torch.compiler, "is_compiling", lambda: False)  # missing from the first torch 2 releases
+_is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # likewise
 
 
 def is_traced() -> bool:
     """Whether the call is being compiled, exported or traced: no warnings and no decisions on sizes then."""
     return _is_compiling() or torch.jit.is_tracing()
+
+
+def is_exported() -> bool:
+    """Whether the call is traced or exported for another runtime; see :mod:`yolo_attn.blocks._exported`."""
+    return torch.jit.is_tracing() or _is_exporting()
 
 
 def warn_once(block: str, reason: str, message: str) -> None:
@@ -134,6 +142,13 @@ def gate(logits: Tensor, scale: float = 1.0) -> Tensor:
 def as_map(vectors: Tensor) -> Tensor:
     """Return one value per channel as a small map, ``(N, C)`` -> ``(N, C, 1, 1)``."""
     return vectors.unsqueeze(2).unsqueeze(3)
+
+
+def bottleneck(vectors: Tensor, down: nn.Linear, up: nn.Linear) -> Tensor:
+    """Return ``up(relu(down(vectors)))`` of one value per channel, ``(N, C, 1, 1)`` -> ``(N, C, 1, 1)``."""
+    if is_exported():
+        return pointwise(torch.relu(pointwise(vectors, down)), up)
+    return as_map(up(torch.relu(down(vectors.flatten(1)))))
 
 
 def group_norm(x: Tensor, norm: nn.GroupNorm) -> Tensor:

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yolo_attn.blocks._common import no_autocast
+from yolo_attn.blocks._common import is_exported, no_autocast
+from yolo_attn.blocks._exported import project, softmax_hw, weigh
 from yolo_attn.blocks._layout import CHANNELS, POSITIONS, all_like, memory_order, reduce
 
 Term = Tensor | Callable[[Tensor], Any]
@@ -129,7 +130,7 @@ def _of_projection(x: Tensor, weight: Tensor, gradient: Tensor) -> tuple[Term, T
 
 
 def _read_projection(x: Tensor, weight: Tensor) -> Tensors:
-    return (_project(x, weight),)
+    return (project(x, weight) if is_exported() else _project(x, weight),)
 
 
 def _spread_projection(x: Tensor, arguments: tuple, read: Tensors, gradients: Tensors, free: Free) -> Spread:
@@ -155,6 +156,9 @@ mean_and_projection = Statistic(_read_mean_and_projection, _spread_mean_and_proj
 
 
 def _read_context(x: Tensor, weight: Tensor, bias: Tensor) -> Tensors:
+    if is_exported():
+        weights = softmax_hw(project(x, weight) + bias.to(x.dtype).reshape(1, 1, 1, 1))
+        return weigh(x, weights), weights
     logits = _project(x, weight) + bias.to(x.dtype)
     weights = torch.softmax(logits.flatten(2), dim=2).unflatten(2, x.shape[2:])
     return _weigh(x, weights), weights

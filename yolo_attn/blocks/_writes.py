@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from yolo_attn.blocks._common import is_traced
+from yolo_attn.blocks._common import is_exported, is_traced
 from yolo_attn.blocks._layout import sum_like, weighted_sum_like
 from yolo_attn.blocks._statistics import Tensors, Term
 
@@ -157,7 +157,7 @@ add = Write(_add, _slope_add, _pull_add)
 
 
 def _scale_and_shift(x: Tensor, gate: Tensor, term: Tensor) -> Tensor:
-    return torch.addcmul(term, x, gate)
+    return x * gate + term if is_exported() else torch.addcmul(term, x, gate)
 
 
 def _slope_scale(x: Tensor, gy: Tensor, gate: Tensor, term: Tensor) -> tuple[Sequence[Tensor], list[Term]]:

@@ -13,12 +13,14 @@ from yolo_attn.blocks._common import (
     Init,
     as_map,
     batch_norm,
+    bottleneck,
     check_choice,
     check_int,
     check_odd,
     folded,
     gate,
     gate_scale,
+    is_exported,
     zero_,
 )
 from yolo_attn.blocks._recalibrate import Recalibration
@@ -90,6 +92,9 @@ class CBAM(nn.Module):
         return run.write(multiply, channel, spatial)
 
     def _channel_gate(self, mean: Tensor, largest: Tensor) -> Tensor:
+        if is_exported():
+            z = bottleneck(mean, self.squeeze, self.excite) + bottleneck(largest, self.squeeze, self.excite)
+            return gate(z, self.scale)  # (N, C, 1, 1)
         pooled = torch.stack((mean, largest)).flatten(2)  # (2, N, C): one pass through the shared layers
         of_mean, of_max = self.excite(torch.relu(self.squeeze(pooled)))
         return as_map(gate(of_mean + of_max, self.scale))  # (N, C, 1, 1)

@@ -22,6 +22,7 @@ from yolo_attn.blocks._common import (
     check_positive,
     gate,
     gate_scale,
+    is_exported,
     is_traced,
     zero_,
 )
@@ -86,6 +87,9 @@ class ECA(nn.Module):
         return recalibrate(x, mean_hw, self._gates)
 
     def _gates(self, mean: Tensor) -> tuple[Tensor]:
+        if is_exported():
+            slid = self.conv(mean.squeeze(3).transpose(1, 2)).transpose(1, 2).unsqueeze(3)
+            return (gate(slid, self.scale),)  # (N, C, 1, 1)
         return (as_map(gate(self._slide(mean.flatten(1)), self.scale)),)  # (N, C, 1, 1)
 
     def _slide(self, mean: Tensor) -> Tensor:

@@ -19,8 +19,10 @@ from yolo_attn.blocks._common import (
     check_int,
     gate,
     gate_scale,
+    is_exported,
     zero_,
 )
+from yolo_attn.blocks._exported import layer_norm, pointwise
 from yolo_attn.blocks._recalibrate import recalibrate
 from yolo_attn.blocks._statistics import context, mean_hw
 from yolo_attn.blocks._writes import add, multiply, scale_and_shift
@@ -39,8 +41,10 @@ class _Transform(nn.Module):
         zero_(self.up)
 
     def forward(self, context: Tensor) -> Tensor:
-        """Map ``(N, C)`` to ``(N, C)``."""
-        return self.up(torch.relu(self.norm(self.down(context))))
+        """Map ``(N, C, 1, 1)`` to ``(N, C, 1, 1)``."""
+        if is_exported():
+            return pointwise(torch.relu(layer_norm(pointwise(context, self.down), self.norm)), self.up)
+        return as_map(self.up(torch.relu(self.norm(self.down(context.flatten(1))))))
 
 
 class GC(nn.Module):
@@ -111,13 +115,12 @@ class GC(nn.Module):
 
     def _smalls(self, context: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
         """Return the gate, the term, or both, ``(N, C, 1, 1)`` each."""
-        context = context.flatten(1)  # (N, C)
         smalls = []
         if self.mul_transform is not None:
             smalls.append(gate(self.mul_transform(context), self.scale))
         if self.add_transform is not None:
             smalls.append(self.add_transform(context))
-        return tuple(as_map(small) for small in smalls)
+        return tuple(smalls)
 
     def extra_repr(self) -> str:
         """Show what the submodules do not."""

@@ -22,10 +22,12 @@ from yolo_attn.blocks._common import (
     as_map,
     check_choice,
     check_int,
+    is_exported,
     is_traced,
     warn_once,
     zero_,
 )
+from yolo_attn.blocks._exported import attend
 from yolo_attn.blocks._layout import memory_order
 from yolo_attn.blocks._recalibrate import is_plain, recalibrate
 from yolo_attn.blocks._statistics import context
@@ -94,6 +96,8 @@ class NL(nn.Module):
         """Return ``x`` plus the projected weighted sums."""
         if self.mode == "embedded_gaussian":
             self._warn_if_large(x)
+        if is_exported():
+            return x + self.out(self._exported(self.theta(x), self.phi(x), self.g(x)))
         pixels = x.flatten(2).transpose(1, 2)  # (N, HW, C)
         convs = (self.theta, self.phi, self.g)
         theta, phi, g = projected = [_project(pixels, conv) for conv in convs]  # (N, HW, inner)
@@ -107,6 +111,14 @@ class NL(nn.Module):
         else:
             z = _project(y, self.out).transpose(1, 2)
         return x + z.unflatten(2, x.shape[2:]).to(x.dtype)
+
+    def _exported(self, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
+        """Return the weighted sums of maps ``(N, inner, H, W)``, as such a map."""
+        if self.mode == "embedded_gaussian":
+            return attend(theta, phi, g)
+        positions = torch.ones_like(theta[:, :1]).sum((2, 3), keepdim=True)  # (N, 1, 1, 1)
+        between = g.flatten(2) @ phi.flatten(2).transpose(1, 2)  # (N, inner, inner)
+        return (between @ theta.flatten(2)).reshape(theta.shape) / positions
 
     def _warn_if_large(self, x: Tensor) -> None:
         if is_traced() or x.shape[2] * x.shape[3] <= _LARGE_MAP:
@@ -202,6 +214,8 @@ class SNL(nn.Module):
         return recalibrate(x, context, self._term, self.mask.weight, self.mask.bias, write=add)
 
     def _term(self, context: Tensor, _: Tensor) -> tuple[Tensor]:
+        if is_exported():
+            return (self.value(context),)
         return (as_map(F.linear(context.flatten(1), self.value.weight.flatten(1), self.value.bias)),)
 
     def extra_repr(self) -> str:

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from yolo_attn.blocks._common import (
     INITS,
     Init,
-    as_map,
+    bottleneck,
     check_bool,
     check_choice,
     check_int,
@@ -77,8 +77,7 @@ class CSE(nn.Module):
 
     def gates(self, mean: Tensor) -> tuple[Tensor]:
         """Return the gate ``(N, C, 1, 1)`` for the means ``(N, C, 1, 1)``."""
-        z = self.excite(torch.relu(self.squeeze(mean.flatten(1))))  # (N, C)
-        return (as_map(gate(z, self.scale)),)
+        return (gate(bottleneck(mean, self.squeeze, self.excite), self.scale),)
 
     def extra_repr(self) -> str:
         """Show what the submodules do not."""

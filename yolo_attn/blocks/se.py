@@ -5,13 +5,12 @@ Paper: Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018, https://arxiv.or
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from yolo_attn.blocks._common import (
     INITS,
     Init,
-    as_map,
+    bottleneck,
     check_bool,
     check_choice,
     check_int,
@@ -46,6 +45,7 @@ class SE(nn.Module):
         ValueError: An argument is out of its range.
 
     Example:
+        >>> import torch
         >>> SE(64)(torch.rand(2, 64, 20, 20)).shape
         torch.Size([2, 64, 20, 20])
     """
@@ -73,8 +73,7 @@ class SE(nn.Module):
         return recalibrate(x, mean_hw, self._gates)
 
     def _gates(self, mean: Tensor) -> tuple[Tensor]:
-        z = torch.relu(self.squeeze(mean.flatten(1)))  # (N, hidden)
-        return (as_map(gate(self.excite(z), self.scale)),)  # (N, C, 1, 1)
+        return (gate(bottleneck(mean, self.squeeze, self.excite), self.scale),)  # (N, C, 1, 1)
 
     def extra_repr(self) -> str:
         """Show what the submodules do not."""

@@ -1,0 +1,218 @@
+"""Checkpoints open: those of earlier releases, elsewhere, in other processes, and never run code unasked and unsaid."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny_model
+import torch
+from ultralytics import YOLO
+
+import yolo_attn as ya
+from yolo_attn import checkpoints, controls, engine, inside
+from yolo_attn.registration import restricted_loads
+
+FIXTURES = Path(__file__).parent / "fixtures" / "checkpoints"
+RELEASES = sorted(p.name for p in FIXTURES.iterdir() if p.is_dir())
+SAFE = {**os.environ, "ULTRALYTICS_SAFE_LOAD": "1"}
+
+IMPORT_PATHS = {
+    "SE": "yolo_attn.blocks.se.SE",
+    "ECA": "yolo_attn.blocks.eca.ECA",
+    "GC": "yolo_attn.blocks.gcnet.GC",
+    "NL": "yolo_attn.blocks.non_local.NL",
+    "SNL": "yolo_attn.blocks.non_local.SNL",
+    "CA": "yolo_attn.blocks.ca.CA",
+    "CBAM": "yolo_attn.blocks.cbam.CBAM",
+    "cSE": "yolo_attn.blocks.scse.CSE",
+    "sSE": "yolo_attn.blocks.scse.SSE",
+    "scSE": "yolo_attn.blocks.scse.SCSE",
+    "ELA": "yolo_attn.blocks.ela.ELA",
+    "SGE": "yolo_attn.blocks.sge.SGE",
+}
+"""What stands in users' checkpoints. A line may be added; none may ever change."""
+
+OPENS = """
+import torch
+from ultralytics import YOLO
+model = YOLO({name!r}).model.float().eval()
+with torch.no_grad():
+    found = model(torch.load("image.pt"))[0]
+torch.testing.assert_close(found, torch.load("expected.pt"), rtol=1e-4, atol=1e-3)
+"""
+
+
+class Stranger:
+    """What a checkpoint may hold that is neither Ultralytics' nor a block; unpickling it runs code."""
+
+    ran = False
+
+    def __reduce__(self):
+        return Stranger.run, ()
+
+    @staticmethod
+    def run():
+        Stranger.ran = True
+        return {}
+
+
+def python(code, folder, env=None):
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, env=env)
+
+
+def path_of(cls):
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+@pytest.fixture(scope="module")
+def packed_off(tmp_path_factory):
+    """A checkpoint with every block, what it gives, and nothing of the folder that it was made in."""
+    made = tiny_model.checkpoint(tmp_path_factory.mktemp("made here"))
+    away = tmp_path_factory.mktemp("elsewhere") / "2nd-try moved"
+    away.mkdir()
+    torch.save(tiny_model.image(), away / "image.pt")
+    with torch.no_grad():
+        torch.save(torch.load(made, weights_only=False)["model"].float()(tiny_model.image())[0], away / "expected.pt")
+    made.rename(away / "best.pt")
+    for left in made.parent.iterdir():
+        left.unlink()
+    made.parent.rmdir()
+    return away
+
+
+# --- names that never change ------------------------------------------------------------------------------------------
+def test_the_import_paths_of_blocks_are_those_in_users_checkpoints():
+    assert {name: path_of(cls) for name, cls in ya.ATTENTION_BLOCKS.items()} == IMPORT_PATHS
+
+
+def test_so_are_those_of_controls_gated_hosts_and_trainers():
+    conv = type(YOLO("yolo11n.yaml").model.model[0])
+    assert path_of(inside.gated_class(conv)) == "yolo_attn.inside.ultralytics__nn__modules__conv__Conv"
+    assert path_of(controls.IdentityControl) == "yolo_attn.controls.IdentityControl"
+    assert path_of(controls.PlainControl) == "yolo_attn.controls.PlainControl"
+    trainer = YOLO("yolo11n.yaml").task_map["detect"]["trainer"]
+    named = "yolo_attn.engine.ultralytics__models__yolo__detect__train__DetectionTrainer"
+    assert path_of(engine.trainer_with_row_transfer(trainer)) == named
+
+
+# --- checkpoints of earlier releases ----------------------------------------------------------------------------------
+@pytest.mark.parametrize("release", RELEASES)
+def test_blocks_of_a_release_open_and_give_what_they_gave(release):
+    stored = torch.load(FIXTURES / release / "blocks.pt", weights_only=False)
+    assert {type(block) for block in stored["blocks"].values()} == set(ya.ATTENTION_BLOCKS.values())
+    wrong = {}
+    for name, block in stored["blocks"].items():
+        with torch.no_grad():
+            difference = (block(tiny_model.feature_map()) - stored["expected"][name]).abs().max()
+        if not difference < 1e-5:
+            wrong[name] = float(difference)
+    assert not wrong
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_model_of_a_release_opens_and_gives_what_it_gave(release):
+    model = ya.YOLO(str(FIXTURES / release / "model.pt")).model.float().eval()
+    held = {type(m) for m in model.modules()}
+    assert set(ya.ATTENTION_BLOCKS.values()) <= held
+    with torch.no_grad():
+        found = model(tiny_model.image())[0]
+    expected = torch.load(FIXTURES / release / "model-expected.pt", weights_only=True)["expected"]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_todays_code_still_writes_what_the_fixtures_hold():
+    """A parameter that was renamed would open from old files, as attributes do, and not load as a state dict."""
+    stored = torch.load(FIXTURES / RELEASES[-1] / "blocks.pt", weights_only=False)["blocks"]
+    today = {name: {k: v.shape for k, v in block.state_dict().items()} for name, block in tiny_model.blocks().items()}
+    assert {name: {k: v.shape for k, v in block.state_dict().items()} for name, block in stored.items()} == today
+
+
+def test_the_fixtures_stay_small():
+    assert sum(file.stat().st_size for file in FIXTURES.rglob("*.pt")) < 300_000 * len(RELEASES)
+
+
+# --- elsewhere --------------------------------------------------------------------------------------------------------
+def test_plain_ultralytics_opens_it_without_an_import_of_ours(packed_off):
+    done = python(OPENS.format(name="best.pt"), packed_off)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_restricted_load_needs_the_import_and_says_nothing_else_is_known(packed_off):
+    if not able_to_restrict():
+        pytest.skip("this Ultralytics or torch has no restricted loading")
+    done = python("import yolo_attn\n" + OPENS.format(name="best.pt"), packed_off, SAFE)
+    assert done.returncode == 0, done.stderr
+    done = python(OPENS.format(name="best.pt"), packed_off, SAFE)
+    assert "outside the supported Ultralytics checkpoint format" in done.stderr
+
+
+def test_the_command_opens_it_in_a_restricted_load(packed_off):
+    code = f"import sys; from yolo_attn.cli import main; sys.exit(main({['insert', 'best.pt', '--block', 'SE', '--at', 'after:2']}))"  # noqa: E501
+    done = python(code, packed_off, SAFE)
+    assert done.returncode == 0, done.stderr
+
+
+# --- what is unpickled in full is said --------------------------------------------------------------------------------
+def able_to_restrict():
+    with restricted_loads() as able:
+        return able
+
+
+@pytest.fixture
+def strange(tmp_path):
+    file = tmp_path / "strange.pt"
+    held = torch.load(tiny_model.checkpoint(tmp_path), weights_only=False)
+    torch.save({**held, "extra": Stranger()}, file)
+    Stranger.ran = False
+    checkpoints._say_in_full.cache_clear()
+    return file
+
+
+@pytest.mark.parametrize("opens", [checkpoints.open_source, lambda file: ya.YOLO(str(file))], ids=["source", "YOLO"])
+def test_a_strangers_class_is_named_before_it_runs(opens, strange, capsys):
+    if not able_to_restrict():
+        pytest.skip("this Ultralytics or torch has no restricted loading")
+    opens(strange)
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"yolo-attn: {strange} is unpickled in full")
+    assert "Stranger" in line
+    assert "open only files you trust" in line
+    assert Stranger.ran
+
+
+def test_restricted_loads_never_run_it(strange, capsys, monkeypatch):
+    if not able_to_restrict():
+        pytest.skip("this Ultralytics or torch has no restricted loading")
+    with restricted_loads(), pytest.raises(ya.YoloAttnError, match="outside the supported"):
+        checkpoints.open_source(strange)
+    assert not Stranger.ran
+
+
+def test_a_checkpoint_of_known_classes_is_opened_without_unpickling_and_without_a_word(packed_off, capsys, monkeypatch):
+    if not able_to_restrict():
+        pytest.skip("this Ultralytics or torch has no restricted loading")
+    modes = []
+    load = torch.load
+
+    def watched(*args, **kwargs):
+        modes.append(kwargs.get("weights_only"))
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "load", watched)
+    with restricted_loads():
+        model = checkpoints.open_source(packed_off / "best.pt")
+    restricted = model.state_dict()
+    full = load(packed_off / "best.pt", weights_only=False)["model"].float().state_dict()
+    assert restricted.keys() == full.keys()
+    assert not [name for name in full if not torch.equal(full[name], restricted[name])]
+    assert "unpickled" not in capsys.readouterr().err
+
+
+def test_a_broken_file_is_one_error_and_no_warning(tmp_path, capsys):
+    file = tmp_path / "broken.pt"
+    file.write_bytes(b"not a checkpoint at all")
+    with pytest.raises(ya.YoloAttnError, match="cannot be read"):
+        checkpoints.open_source(file)
+    assert "unpickled in full" not in capsys.readouterr().err

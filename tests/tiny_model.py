@@ -1,0 +1,107 @@
+"""A detector of a few thousand weights that holds every block, in rows and inside a host block.
+
+``python tests/tiny_model.py FOLDER`` writes the checkpoints that ``tests/test_checkpoints.py`` opens. Those of a
+release stay as they are: they stand for the files that users have. A new release may add a folder.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+import yolo_attn as ya
+from yolo_attn.export_check import photographs
+
+VARIANTS = {
+    **{name: (name, {}) for name in ya.ATTENTION_BLOCKS},
+    "GC mul, avg": ("GC", {"fusion": "add+mul", "pooling": "avg"}),
+    "NL dot product": ("NL", {"mode": "dot_product"}),
+    "scSE concat": ("scSE", {"combine": "concat"}),
+    "SE identity": ("SE", {"init": "identity", "bias": True}),
+    "ELA L": ("ELA", {"variant": "L"}),
+}
+"""Blocks by a name of their own: every class, and hyper-parameters that change what it holds."""
+
+CHANNELS = 16
+
+
+def stir(module: nn.Module) -> nn.Module:
+    """Give every parameter a value that matters; identity starts would hide what a block does."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    return module
+
+
+def blocks() -> dict[str, nn.Module]:
+    """Return every block and variant, small and with random values, ready for inference."""
+    torch.manual_seed(1)
+    return {
+        name: stir(ya.create_attention(block, CHANNELS, **hyper)).eval() for name, (block, hyper) in VARIANTS.items()
+    }
+
+
+def feature_map() -> Tensor:
+    """Return a map to try blocks on, the same on every machine."""
+    values = torch.arange(CHANNELS * 4 * 3, dtype=torch.float64).mul(0.7).sin()
+    return values.float().reshape(1, CHANNELS, 4, 3)
+
+
+def image(side: int = 64) -> Tensor:
+    """Return an image, the same on every machine."""
+    values = torch.arange(3 * side * side, dtype=torch.float64).mul(0.013).sin()
+    return (values.float().reshape(1, 3, side, side) + 1) / 2
+
+
+def model_yaml() -> dict[str, object]:
+    """Return a model with every block in a row, two behind each convolution, and one inside a C3k2."""
+    rows: list[list[object]] = [[-1, 1, "Conv", [CHANNELS, 3, 2]]]
+    names = list(ya.ATTENTION_BLOCKS)
+    for i in range(0, len(names), 2):
+        rows += [[-1, 1, "Conv", [CHANNELS, 3, 2 if i in (0, 4, 8) else 1]]]
+        rows += [[-1, 1, name, []] for name in names[i : i + 2]]
+    rows.append([-1, 1, "C3k2_CA@inner", [CHANNELS, False]])
+    return {"nc": 2, "reg_max": 1, "backbone": rows, "head": [[[len(rows) - 1], 1, "Detect", ["nc"]]]}
+
+
+def model(folder: Path, content: dict[str, object] | None = None) -> nn.Module:
+    """Return it built, with random values and normalisations that have seen an image, ready for inference."""
+    file = folder / "tiny.yaml"
+    file.write_text(yaml.safe_dump(content or model_yaml()), encoding="utf-8")
+    torch.manual_seed(2)
+    built = ya.YOLO(str(file)).model
+    for block in [m for m in built.modules() if type(m) in ya.ATTENTION_BLOCKS.values()]:
+        stir(block)
+    for norm in [m for m in built.modules() if isinstance(m, nn.BatchNorm2d)]:
+        norm.momentum = None  # the average of all that passes
+    with torch.no_grad():
+        for scores in built.model[-1].cv3:
+            scores[-1].bias.zero_()
+        built.train()(photographs((4, 3, 64, 64)))
+    return built.eval()
+
+
+def checkpoint(folder: Path, name: str = "best.pt", content: dict[str, object] | None = None) -> Path:
+    """Write it as a training does, in half precision."""
+    file = folder / name
+    torch.save({"model": model(folder, content).half(), "train_args": {"imgsz": 64, "task": "detect"}}, file)
+    return file
+
+
+def write_fixtures(folder: Path) -> None:
+    """Write checkpoints and what they give."""
+    folder.mkdir(parents=True)
+    made = blocks()
+    with torch.no_grad():
+        torch.save({"blocks": made, "expected": {k: b(feature_map()) for k, b in made.items()}}, folder / "blocks.pt")
+        opened = ya.YOLO(str(checkpoint(folder, "model.pt"))).model.float().eval()
+        torch.save({"expected": opened(image())[0]}, folder / "model-expected.pt")
+    (folder / "tiny.yaml").unlink()
+
+
+if __name__ == "__main__":
+    write_fixtures(Path(sys.argv[1]))

@@ -1,0 +1,68 @@
+"""``yolo-attn export``: what ``yolo export`` takes, and then the check of the file; and ``yolo-attn pack``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import json
+import sys
+from collections.abc import Sequence
+
+from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.words import refuse
+
+OWN_FLAGS = ("--no-check", "--json")
+
+
+def is_export(words: Sequence[str]) -> bool:
+    """Tell whether the words of a host's command ask for an export, in any of the ways ``yolo`` takes."""
+    return "export" in words or "mode=export" in words
+
+
+def run(words: Sequence[str]) -> int:
+    """Export, check and print what was found.
+
+    Args:
+        words: What follows ``yolo-attn``, with ``--no-check`` and ``--json`` anywhere among them.
+
+    Returns:
+        The exit code: 0, or 1 where the file differs from PyTorch.
+    """
+    _check_spelling(words)
+    with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout, which is for results
+        from yolo_attn.engine import run_export_command
+        from yolo_attn.export_check import CheckedExport, check
+
+        exported = run_export_command([word for word in words if word not in OWN_FLAGS])
+        if exported is None:  # e.g. `yolo-attn export --help`
+            return 0
+        if "--no-check" in words:
+            found = CheckedExport(exported.file, exported.format, exported.precision, not_checked="--no-check")
+        else:
+            found = check(exported)
+    print(json.dumps(found.as_dict()) if "--json" in words else found)
+    for line in found.failures:
+        print(f"yolo-attn: the exported file differs from PyTorch: {line}", file=sys.stderr)
+    return 1 if found.failures else 0
+
+
+def _check_spelling(words: Sequence[str]) -> None:
+    for word in [word for word in words if word.startswith("--") and word not in OWN_FLAGS]:
+        if difflib.get_close_matches(word, OWN_FLAGS, cutoff=0.8):
+            raise YoloAttnError(one_of("flag", word, OWN_FLAGS))
+
+
+def add_pack_flags(pack: argparse.ArgumentParser) -> None:
+    """Add the flags of ``yolo-attn pack`` to its parser."""
+    pack.add_argument("model", help="checkpoint, e.g. best.pt")
+    pack.add_argument("-o", "--output", required=True, help="folder to write")
+    pack.add_argument("--imgsz", type=int, help="side of the images it is checked at (default: as it was trained)")
+
+
+def run_pack(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
+    """Carry ``yolo-attn pack`` out."""
+    refuse(trailing)
+    from yolo_attn.pack import pack, summary
+
+    return summary(pack(arguments.model, arguments.output, arguments.imgsz)), 0

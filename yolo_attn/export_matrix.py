@@ -1,0 +1,282 @@
+"""Measure which block exports to which format: by value, with its time and, on labelled images, its mAP.
+
+The models are yolo11n with a block in three rows of the neck and random weights, arranged so that every part matters:
+normalisations have seen photographs, no layer is zero, scores are spread around one half. Each block is measured in a
+process of its own, since a converter may take its process down. Raw lines are written as they come, and
+what is there is not measured again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+import ultralytics
+import yaml
+from torch import nn
+
+from yolo_attn import engine, registry
+from yolo_attn.env import environment
+from yolo_attn.export_check import check, differences, export, photographs, why_not
+from yolo_attn.files import write_json
+from yolo_attn.model_yaml import insert
+from yolo_attn.timing import interleaved
+from yolo_attn.weights import transfer_weights
+
+BASE_MODEL, NO_BLOCK, SITE = "yolo11n.yaml", "none", "neck:P3,P4,P5"
+FORMATS = {
+    "torchscript": ("fp32",),
+    "onnx": ("fp32", "fp16", "int8"),
+    "openvino": ("fp32", "fp16", "int8"),
+    "ncnn": ("fp32", "fp16"),
+}
+"""What Ultralytics offers on a CPU, of the formats that run on one everywhere."""
+DYNAMIC = ("torchscript", "onnx", "openvino")
+SETTINGS = {"fp32": {}, "fp16": {"half": True}, "int8": {"int8": True}}
+RUNTIME_PACKAGES = ("onnx", "onnxruntime", "onnxslim", "openvino", "nncf", "ncnn", "pnnx")
+CELLS, CHECKPOINT = "cells.jsonl", "model.pt"
+Say = Callable[[str], None]
+
+
+def blocks() -> list[str]:
+    """Return what is measured: the model without attention, and every shipped block."""
+    return [NO_BLOCK, *registry.SHIPPED_ALIASES]
+
+
+# --- models and images ------------------------------------------------------------------------------------------------
+def lively_model(block: str, imgsz: int, seed: int = 0) -> nn.Module:
+    """Return yolo11n with a block in the neck and random weights that make every part of it matter."""
+    torch.manual_seed(seed)
+    source = BASE_MODEL if block == NO_BLOCK else insert(BASE_MODEL, block, at=SITE)
+    model = _built(source)
+    for attention in attention_rows(model):
+        stir(attention)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None  # the average of all that passes
+    with torch.no_grad():
+        for scores in model.model[-1].cv3:
+            scores[-1].bias.zero_()
+        model.train()(photographs((4, 3, imgsz, imgsz)))
+    for norm in norms:
+        norm.momentum = 0.03
+    return model.eval()
+
+
+def stir(module: nn.Module, by: float = 1.0) -> None:
+    """Add noise to every parameter: as large as that of a usual initialisation, times ``by``."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            inputs = parameter[0].numel() if parameter.ndim > 1 else 4
+            parameter.add_(torch.randn_like(parameter) * by / inputs**0.5)
+
+
+def attention_rows(model: nn.Module) -> list[nn.Module]:
+    """Return the rows of a model that are attention."""
+    return [row for row in model.model if registry.is_attention(row)]
+
+
+def left_out(model: nn.Module, imgsz: int) -> dict[str, float]:
+    """Return how far a model's output moves when its attention does nothing: what a lost block would look like."""
+    images = photographs((1, 3, imgsz, imgsz))
+    with torch.no_grad():
+        wanted = model(images)[0]
+        for row in attention_rows(model):
+            row.forward = lambda x: x
+        given = model(images)[0]
+        for row in attention_rows(model):
+            del row.forward
+    return dict(zip(("worst", "typical"), differences([given], [wanted]), strict=True))
+
+
+def _built(source: Any) -> nn.Module:
+    with tempfile.TemporaryDirectory() as scratch:
+        file = source if isinstance(source, str) else source.save(Path(scratch) / "yolo11n-block.yaml")
+        return engine.YOLO(str(file)).model
+
+
+def calibration_set(folder: Path, imgsz: int, images: int = 16) -> Path:
+    """Write a set of unlabelled pieces of the photographs that ship with Ultralytics, and return its data YAML."""
+    where = folder / "calibration" / "images"
+    where.mkdir(parents=True, exist_ok=True)
+    photos = [cv2.imread(str(file)) for file in sorted(Path(ultralytics.ASSETS).glob("*.jpg"))]
+    for i in range(images):
+        photo = photos[i % len(photos)]
+        side = min(photo.shape[:2]) * (images - i // 2) // images
+        top, left = (photo.shape[0] - side) * i // images, (photo.shape[1] - side) * i // images
+        cv2.imwrite(
+            str(where / f"{i:03d}.png"), cv2.resize(photo[top : top + side, left : left + side], (imgsz, imgsz))
+        )
+    data = folder / "calibration" / "data.yaml"
+    names = {i: f"class {i}" for i in range(80)}
+    content = {"path": str(where.parent.resolve()), "train": "images", "val": "images", "names": names}
+    data.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return data
+
+
+# --- cells ------------------------------------------------------------------------------------------------------------
+def measure(folder: Path, imgsz: int, say: Say, only: Iterable[str] = ()) -> None:
+    """Measure every cell that is not there yet; raw lines go to ``cells.jsonl``.
+
+    Args:
+        folder: For everything that is made on the way.
+        imgsz: Side of the images.
+        say: Told what is going on.
+        only: Blocks, instead of all.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    data = calibration_set(folder, imgsz)
+    for block in list(only) or blocks():
+        weights = folder / block / CHECKPOINT
+        if not weights.is_file():
+            weights.parent.mkdir(exist_ok=True)
+            model = lively_model(block, imgsz)
+            if block != NO_BLOCK:
+                _append(folder, {"block": block, "left_out": left_out(model, imgsz)})
+            torch.save({"model": model, "train_args": {"imgsz": imgsz}}, weights)
+        _in_own_process(folder, block, imgsz, data, say)
+
+
+def _in_own_process(folder: Path, block: str, imgsz: int, data: Path, say: Say) -> None:
+    while todo := missing_cells(folder, block):  # a process that was taken down goes on behind the cell that did it
+        words = [str(folder), block, str(imgsz), str(data)]
+        done = subprocess.run([sys.executable, "-m", __name__, *words], capture_output=True, text=True)
+        say(f"{block}: {len(todo)} cells, exit code {done.returncode}")
+        if done.returncode:
+            crashed = missing_cells(folder, block)[0]
+            last = (done.stderr.strip().splitlines() or [""])[-1]
+            _append(folder, {"block": block, **crashed, "error": f"exit code {done.returncode}: {last}"[:300]})
+
+
+def cells_of(format: str) -> list[dict[str, Any]]:
+    """Return the precisions of a format, each at one size, and float32 with free sizes where there is that."""
+    fixed = [{"precision": precision, "dynamic": False} for precision in FORMATS[format]]
+    return fixed + ([{"precision": "fp32", "dynamic": True}] if format in DYNAMIC else [])
+
+
+def missing_cells(folder: Path, block: str) -> list[dict[str, Any]]:
+    """Return the cells of a block that have no line yet."""
+    lines = [line for line in read_lines(folder) if line["block"] == block and "format" in line]
+    there = [{key: line[key] for key in ("format", "precision", "dynamic")} for line in lines]
+    cells = [{"format": format, **cell} for format in FORMATS for cell in cells_of(format)]
+    return [cell for cell in cells if cell not in there]
+
+
+def measure_block(folder: Path, block: str, imgsz: int, data: str) -> None:
+    """Measure the missing cells of one block, in this process."""
+    for cell in missing_cells(folder, block):
+        format = cell["format"]
+        line: dict[str, Any] = {"block": block, **cell}
+        if reason := why_not(format):
+            _append(folder, {**line, "not_measured": reason})
+            continue
+        settings = {**SETTINGS[cell["precision"]], "dynamic": cell["dynamic"], "imgsz": imgsz}
+        began = time.perf_counter()
+        try:
+            if cell["precision"] == "int8":
+                settings["data"] = data
+            made = export(_copy(folder, block, file_stem(cell)), format=format, **settings)
+        except Exception as error:  # a converter may raise anything; the cell says what
+            line["error"] = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"[:300]
+        else:
+            line |= {"file": str(made.file.relative_to(folder)), "comparisons": made.as_dict()["comparisons"]}
+        _append(folder, {**line, "seconds": time.perf_counter() - began})
+
+
+def file_stem(cell: dict[str, Any]) -> str:
+    """Return the name of a cell's folder."""
+    return f"{cell['format']}-{cell['precision']}{'-dynamic' if cell['dynamic'] else ''}"
+
+
+def _copy(folder: Path, block: str, name: str) -> Path:
+    """Copy a block's checkpoint to a folder of its own, since Ultralytics writes beside what it exports."""
+    to = folder / block / name / CHECKPOINT
+    to.parent.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copy(folder / block / CHECKPOINT, to))
+
+
+# --- time and mAP -----------------------------------------------------------------------------------------------------
+def measure_speed(folder: Path, imgsz: int, say: Say, rounds: int = 60) -> None:
+    """Time the exported models of each format and precision in turns; one line per round."""
+    images = photographs((1, 3, imgsz, imgsz))
+    lines = [x for x in read_lines(folder) if "file" in x and not x["dynamic"] and _ran(x)]
+    timed = {(x["timed"], x["precision"]) for x in read_lines(folder) if "timed" in x}
+    for format, precision in [(f, p) for f in FORMATS for p in FORMATS[f] if (f, p) not in timed]:
+        files = {x["block"]: folder / x["file"] for x in lines if (x["format"], x["precision"]) == (format, precision)}
+        runs = {block: _call(engine.open_exported(file), images) for block, file in files.items()}
+        say(f"timing {len(runs)} models: {format} {precision}")
+        times = list(interleaved(runs, rounds=rounds)) if runs else []
+        _append(folder, {"block": NO_BLOCK, "timed": format, "precision": precision, "milliseconds": times})
+
+
+def _ran(line: dict[str, Any]) -> bool:
+    return all(c["worst"] is not None for c in line["comparisons"])
+
+
+def _call(run: Callable[[torch.Tensor], Any], images: torch.Tensor) -> Callable[[], Any]:
+    return lambda: run(images)
+
+
+def measure_accuracy(
+    folder: Path, weights: str, data: str, names: Sequence[str], formats: Sequence[str], imgsz: int, say: Say
+) -> None:
+    """Validate exported models and the checkpoints they come from on labelled images.
+
+    The models have all of the weights and blocks that started as the identity and were then moved off it a little, so
+    that they detect, and their attention does something.
+    """
+    for block in names:
+        where = folder / f"map-{block}"
+        where.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(0)
+        model = _built(BASE_MODEL if block == NO_BLOCK else insert(BASE_MODEL, block, at=SITE, init="identity"))
+        transfer_weights(model, weights)
+        for attention in attention_rows(model):
+            stir(attention, by=0.1)
+        torch.save({"model": model, "train_args": {"imgsz": imgsz}}, where / CHECKPOINT)
+        for format in ("pt", *formats):
+            file = where / CHECKPOINT
+            if format != "pt":
+                made = engine.export_model(engine.YOLO(str(file)), format=format, imgsz=imgsz)
+                check(made)
+                file = made.file
+            box = (
+                engine.YOLO(str(file), task="detect")
+                .val(data=data, imgsz=imgsz, batch=1, rect=False, plots=False, verbose=False, project=str(where))
+                .box
+            )
+            say(f"{block} {format}: mAP50-95 {box.map:.4f}")
+            _append(folder, {"block": block, "validated": format, "map": float(box.map), "map50": float(box.map50)})
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+def read_lines(folder: Path) -> list[dict[str, Any]]:
+    """Return the raw lines that were measured so far."""
+    file = folder / CELLS
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+
+
+def _append(folder: Path, line: dict[str, Any]) -> None:
+    with (folder / CELLS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def write_environment(folder: Path) -> None:
+    """Write what was measured on: hardware, and the versions of what exports and runs."""
+    runtimes = {name: version(name) for name in RUNTIME_PACKAGES if find_spec(name)}
+    write_json(folder / "environment.json", {**environment("cpu"), **runtimes})
+
+
+if __name__ == "__main__":
+    measure_block(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4])

@@ -1,0 +1,132 @@
+"""Show what :mod:`yolo_attn.export_matrix` measured, as Markdown tables; reads its raw lines and measures nothing."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from yolo_attn.export_check import TOLERANCES
+from yolo_attn.export_matrix import FORMATS, NO_BLOCK, blocks, cells_of
+
+Line = Mapping[str, Any]
+
+WORSE_THAN_BASE = 1.5
+"""So many times the difference of the model without attention may an int8 model have."""
+
+
+def to_markdown(lines: Sequence[Line]) -> str:
+    """Return the tables of everything that was measured."""
+    parts = [
+        "### Worst difference to PyTorch",
+        _values(lines),
+        *_reasons(lines),
+        "### Time of a forward pass beside the model without attention",
+        _times(lines),
+    ]
+    if any("validated" in line for line in lines):
+        parts += ["### mAP50-95 of the file", _accuracy(lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _values(lines: Sequence[Line]) -> str:
+    columns = [(format, cell) for format in FORMATS for cell in cells_of(format)]
+    head = ["block", *(f"{format} {_title(cell)}" for format, cell in columns), "left out"]
+    rows = []
+    for block in blocks():
+        missing = next(
+            (
+                f"{x['left_out']['worst']:.1e} ({x['left_out']['typical']:.1e})"
+                for x in lines
+                if x["block"] == block and "left_out" in x
+            ),
+            "",
+        )
+        rows.append(
+            [
+                _name(block),
+                *(_cell(*(_find(lines, b, *column) for b in (block, NO_BLOCK))) for column in columns),
+                missing,
+            ]
+        )
+    return _table(head, rows)
+
+
+def _title(cell: Mapping[str, Any]) -> str:
+    return f"{cell['precision']}{', free sizes' if cell['dynamic'] else ''}"
+
+
+def _name(block: str) -> str:
+    return "no attention" if block == NO_BLOCK else f"`{block}`"
+
+
+def _find(lines: Iterable[Line], block: str, format: str, cell: Mapping[str, Any]) -> Line | None:
+    wanted = {"block": block, "format": format, **cell}
+    found = [line for line in lines if all(line.get(key) == value for key, value in wanted.items())]
+    return found[-1] if found else None
+
+
+def _cell(line: Line | None, base: Line | None) -> str:
+    if line is None or "not_measured" in line:
+        return "not measured"
+    if "error" in line:
+        return "**fails**"
+    found = _what_counts(line)
+    shown = " / ".join("cannot run" if value is None else f"{value:.1e}" for value in found)
+    return shown if all(v is not None and v <= _allowed(line, base) for v in found) else f"**{shown}**"
+
+
+def _what_counts(line: Line) -> list[float | None]:
+    counts = "worst" if line["precision"] == "fp32" else "typical"
+    return [comparison[counts] for comparison in line["comparisons"]]
+
+
+def _allowed(line: Line, base: Line | None) -> float:
+    """Return a cell's tolerance; with int8, which suits random weights badly, that of the model without attention."""
+    if line["precision"] != "int8" or not base or "comparisons" not in base:
+        return TOLERANCES[line["precision"]]
+    return WORSE_THAN_BASE * (_what_counts(base)[0] or 0.0)
+
+
+def _reasons(lines: Iterable[Line]) -> list[str]:
+    """Return a list of what failed, was not measured, or could not be run, with the reason."""
+    said: dict[str, list[str]] = {}
+    for line in lines:
+        reasons = [line[key] for key in ("error", "not_measured") if key in line]
+        reasons += [c["error"] for c in line.get("comparisons", ()) if c["error"]]
+        for reason in reasons[:1]:
+            said.setdefault(reason, []).append(f"{_name(line['block'])} {line['format']} {_title(line)}")
+    return ["\n".join(f"- {', '.join(cells)}: {reason}" for reason, cells in said.items())] if said else []
+
+
+def _times(lines: Sequence[Line]) -> str:
+    timed = {(x["timed"], x["precision"]): x["milliseconds"] for x in lines if "timed" in x}
+    columns = [key for key, times in timed.items() if times]
+    rows = []
+    for block in blocks():
+        cells = []
+        for key in columns:
+            rounds = [r for r in timed[key] if block in r]
+            if not rounds:
+                cells.append("")
+            elif block == NO_BLOCK:
+                cells.append(f"{statistics.median(r[block] for r in rounds):.1f} ms")
+            else:
+                cells.append(f"{statistics.median(r[block] / r[NO_BLOCK] for r in rounds):.2f}")
+        rows.append([_name(block), *cells])
+    return _table(["block", *(" ".join(key) for key in columns)], rows)
+
+
+def _accuracy(lines: Sequence[Line]) -> str:
+    found = {(x["block"], x["validated"]): x["map"] for x in lines if "validated" in x}
+    formats = list(dict.fromkeys(format for _, format in found))
+    rows = [
+        [_name(block), *(f"{found[block, f]:.4f}" if (block, f) in found else "" for f in formats)]
+        for block in dict.fromkeys(block for block, _ in found)
+    ]
+    return _table(["block", *("PyTorch" if f == "pt" else f for f in formats)], rows)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
