@@ -24,7 +24,7 @@ import yaml
 from torch import nn
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.engine.results import Results
-from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, torch_utils
+from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, dist, torch_utils
 from ultralytics.utils.checks import check_yaml
 
 from yolo_attn.checkpoints import open_source
@@ -131,6 +131,11 @@ def unwrapped(model: nn.Module) -> nn.Module:
     """Return a model without what torch.compile or a multi-GPU training put around it."""
     unwrap = getattr(torch_utils, "unwrap_model", None) or torch_utils.de_parallel  # the name before 8.3.200
     return unwrap(model)
+
+
+def worker_program(trainer: Any) -> Path:
+    """Write the program that the host gives to each process of a multi-GPU training, and return where it lies."""
+    return Path(dist.generate_ddp_file(trainer))
 
 
 def _log_transfer(report: TransferReport, by_row: bool) -> None:

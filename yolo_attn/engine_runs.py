@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
+import ultralytics
 from ultralytics.cfg import get_cfg
 from ultralytics.data.build import build_yolo_dataset
 from ultralytics.data.utils import IMG_FORMATS, img2label_paths
@@ -263,6 +264,15 @@ def evaluate(
 def ap_tail() -> str:
     """Return how the installed Ultralytics continues a precision curve beyond its last recall: ``drop`` or ``ramp``."""
     return "drop" if host_metrics.compute_ap([0.5], [1.0])[0] < 0.6 else "ramp"
+
+
+def check_records(task: str) -> None:
+    """Make sure, before anything is trained, that validation of a task shows which detection matched which object.
+
+    Raises:
+        YoloAttnError: If it does not.
+    """
+    _recording(ultralytics.YOLO.task_map.fget(None)[task]["validator"])
 
 
 @functools.cache
