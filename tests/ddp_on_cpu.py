@@ -1,8 +1,9 @@
 """Ultralytics' multi-GPU training on the CPU: two processes and gloo in the place of two GPUs and nccl.
 
 What the host does on GPUs only is replaced, in the process that starts the training and in its workers: how many
-processes there are, the process group, the device that ``DistributedDataParallel`` is given, and an average that gloo
-does not know. All else is the host's: the program written for the workers, the launcher, samplers, loop and validation.
+processes there are, the process group, an average that gloo does not know, and the device that is named to
+``DistributedDataParallel`` and to the last validation. All else is the host's: the program written for the workers, the
+launcher, samplers, loop and validation.
 
 ``python -m torch.distributed.run ... ddp_on_cpu.py PROGRAM`` runs the host's program under this.
 """
@@ -14,16 +15,18 @@ import os
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from ultralytics.engine import trainer as host
+from ultralytics.engine import validator
 from ultralytics.utils import LOCAL_RANK, RANK
 
 RANKS = 2
-_init, _command = host.BaseTrainer.__init__, host.generate_ddp_command
+_init, _command, _backend = host.BaseTrainer.__init__, host.generate_ddp_command, validator.AutoBackend
 
 
 @contextlib.contextmanager
@@ -34,6 +37,8 @@ def cpus_for_gpus():
         mock.patch.object(host, "generate_ddp_command", _under_this_file),
         mock.patch.object(torch.nn.parallel, "DistributedDataParallel", _WithoutDevice),
         mock.patch.object(dist, "reduce", _reduce),
+        mock.patch.object(validator, "get_torch_device_backend", _one_device),
+        mock.patch.object(validator, "AutoBackend", _backend_on_cpu),
     ):
         yield
 
@@ -63,6 +68,14 @@ def _reduce(tensor, dst, op, sums=dist.reduce):
         return sums(tensor, dst=dst, op=op)
     sums(tensor, dst=dst, op=dist.ReduceOp.SUM)
     tensor /= RANKS
+
+
+def _one_device(kind):
+    return SimpleNamespace(current_device=lambda: 0)
+
+
+def _backend_on_cpu(device, **given):
+    return _backend(device=torch.device("cpu"), **given)
 
 
 # --- what each rank tells ---------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def gaps(rank, name, kwargs, settings):
         means = [sum(of_ranks) / RANKS for of_ranks in zip(*each, strict=True)]
         synchronised += _distances(gradients(wrapped, *data_of(rank, step, name)), means)
         own += _distances(each[rank], means)
-    return max(synchronised), min(own)
+    return max(synchronised), max(own)
 
 
 def _distances(found, wanted):

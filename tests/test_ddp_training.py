@@ -22,36 +22,32 @@ def model_yaml(tmp_path_factory):
     """Every block, in rows and inside host blocks."""
     made = ya.insert("yolo11n.yaml", "SE", inside="C3k2", at="neck:P3,P4", init="identity")
     for block in ya.ATTENTION_BLOCKS:
-        made = ya.insert(made.yaml, block, at="neck:P4,P5", init="identity")
+        made = ya.insert(made.yaml, block, at="neck:P5", init="identity")
     return made.save(tmp_path_factory.mktemp("model") / "yolo11n-all.yaml")
 
 
-def train(model_yaml, scenes, base_weights, folder, **settings):
-    """Train on two ranks; return the model and what each rank held at the events."""
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def trained(model_yaml, scenes, base_weights, tmp_path_factory):
+    """A model trained on two ranks, and what each rank held at the events."""
+    pytest.importorskip("cloudpickle", reason="Ultralytics installs it for its first multi-GPU training")
+    folder = tmp_path_factory.mktemp("ddp")
     model = ya.YOLO(model_yaml)
     for event in EVENTS:
         model.add_callback(event, functools.partial(ddp_on_cpu.record, event, str(folder)))
     with ddp_on_cpu.cpus_for_gpus():
-        model.train(data=str(scenes), pretrained=str(base_weights), project=str(folder), **TINY, **settings)
+        model.train(data=str(scenes), pretrained=str(base_weights), project=str(folder), **TINY)
     told = {
         event: [torch.load(folder / f"{event}-{r}.pt", weights_only=False) for r in range(RANKS)] for event in EVENTS
     }
     return model, told
 
 
-@pytest.fixture(scope="module")
-def trained(model_yaml, scenes, base_weights, tmp_path_factory):
-    return train(model_yaml, scenes, base_weights, tmp_path_factory.mktemp("ddp") / "free")
-
-
-@pytest.fixture(scope="module")
-def frozen(model_yaml, scenes, base_weights, tmp_path_factory):
-    return train(model_yaml, scenes, base_weights, tmp_path_factory.mktemp("ddp") / "frozen", freeze="base")
-
-
 def different(ones, others, what="parameters"):
     return [k for k, v in ones[what].items() if not torch.equal(v, others[what][k])]
+
+
+def block_of(parameter):
+    return re.match(r"model\.\d+(.*\.attention\.)?", parameter)[0]
 
 
 def test_workers_rebuild_trainer_and_model(trained):
@@ -59,8 +55,8 @@ def test_workers_rebuild_trainer_and_model(trained):
         assert told["trainer"] == "yolo_attn.engine.ultralytics__models__yolo__detect__train__DetectionTrainer"
         assert told["find_unused"]
         assert not told["static_graph"]
-    blocks = {re.match(r"model\.\d+", k)[0] for k in attention_parameters(trained[0].model) if ".attention." not in k}
-    assert len(blocks) == 2 * len(ya.ATTENTION_BLOCKS)
+    blocks = {block_of(k) for k in attention_parameters(trained[0].model) if ".attention." not in k}
+    assert len(blocks) == len(ya.ATTENTION_BLOCKS)
 
 
 def test_transferred_weights_arrive_in_every_worker(trained, model_yaml, base_weights):
@@ -81,8 +77,12 @@ def test_ranks_that_saw_other_images_hold_the_same_weights(trained):
     assert end[0]["loss"] != end[1]["loss"]
     assert different(*start) == []
     assert different(*end) == []
-    still = set(end[0]["parameters"]) - set(different(start[0], end[0]))
-    assert {k for k in still if not k.endswith(".dfl.conv.weight")} == set()
+    moved = set(different(start[0], end[0]))
+    own = attention_parameters(trained[0].model)
+    assert set(end[0]["parameters"]) - moved - own == {
+        k for k in end[0]["parameters"] if k.endswith(".dfl.conv.weight")
+    }
+    assert {block_of(k) for k in own} == {block_of(k) for k in own & moved}
     assert different(*end, what="buffers"), "batch statistics are each rank's own: nothing converts to SyncBatchNorm"
 
 
@@ -90,12 +90,3 @@ def test_the_checkpoint_is_a_model_like_any_other(trained):
     model = trained[0]
     assert all(torch.isfinite(v).all() for v in model.model.state_dict().values())
     assert len(model.predict(torch.zeros(1, 3, 64, 64), verbose=False)) == 1
-
-
-def test_only_the_attention_trains_on_several_ranks(frozen):
-    start, end = (frozen[1][event] for event in EVENTS)
-    assert start[0]["frozen"] == start[1]["frozen"] != set()
-    assert different(*end) == []
-    moved = set(different(start[0], end[0]))
-    assert moved == set(end[0]["parameters"]) - start[0]["frozen"]
-    assert attention_parameters(frozen[0].model) <= moved

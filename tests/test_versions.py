@@ -52,7 +52,7 @@ def test_what_a_check_raises_is_its_outcome(tmp_path, capsys):
 def test_a_ready_model_of_a_family_that_is_not_there_is_refused(monkeypatch):
     """An older parser would build its rows, as something else."""
     monkeypatch.setattr(registration, "host_model_names", lambda: ["yolov8.yaml", "yolo11.yaml"])
-    with pytest.raises(ya.YoloAttnError, match="made of yolo26.yaml, which .* take a ready model of yolo11 or yolov8"):
+    with pytest.raises(ya.YoloAttnError, match=r"made of yolo26.yaml, which .* take a ready model of yolo11 or yolov8"):
         ya.YOLO("yolo26n-ela.yaml")
 
 

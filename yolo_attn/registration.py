@@ -381,9 +381,10 @@ def _refuse_unknown_family(file: Path | None) -> None:
     family = file.name.partition("-")[0]
     if f"{family}.yaml" not in host_model_names():
         known = sorted({name.partition("-")[0] for name in shipped_models()} & {n[:-5] for n in host_model_names()})
+        release = sys.modules["ultralytics"].__version__
         raise YoloAttnError(
-            f"'{file.name}' is made of {family}.yaml, which ultralytics {sys.modules['ultralytics'].__version__} does not "
-            f"have. Upgrade it, or take a ready model of {' or '.join(known)}"
+            f"'{file.name}' is made of {family}.yaml, which ultralytics {release} does not have. "
+            f"Upgrade it, or take a ready model of {' or '.join(known)}"
         )
 
 

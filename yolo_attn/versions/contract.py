@@ -20,6 +20,8 @@ from yolo_attn.versions.workbench import NotHere, Workbench
 
 OK, FAILED, NOT_HERE = "ok", "failed", "not here"
 OUTCOMES = "contract.jsonl"
+TOLD = "contract: "
+"""Begins the lines on stderr that tell the progress."""
 
 
 @dataclass(frozen=True)
@@ -88,4 +90,4 @@ def _one_line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), say=lambda line: print(line, file=sys.stderr, flush=True))
+    run(Path(sys.argv[1]), say=lambda line: print(TOLD + line, file=sys.stderr, flush=True))

@@ -11,8 +11,8 @@ import os
 import re
 import subprocess
 import sys
-import sysconfig
 import tempfile
+import threading
 import time
 import venv
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.versions.contract import FAILED, OK, OUTCOMES
+from yolo_attn.versions.contract import FAILED, OK, OUTCOMES, TOLD
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "yolo-attn" / "releases"
 BLOCK_TESTS = ("test_blocks_equations.py", "test_recalibrate.py", "test_blocks_contract.py")
@@ -79,7 +79,8 @@ def environment_with(wanted: Sequence[str], cache: Path = CACHE) -> Path:
             text=True,
             check=True,
         )
-        Path(own.stdout.strip(), "_behind.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        behind = [place for place in sys.path if place.endswith(("site-packages", "dist-packages"))]
+        Path(own.stdout.strip(), "_behind.pth").write_text("\n".join(behind) + "\n")
         _pip(str(python), "install", "--quiet", *wanted)
         complete.write_text("\n".join(wanted))
     return python
@@ -128,29 +129,25 @@ def _variables(scratch: Path) -> dict[str, str]:
 
 
 def _contract(python: Path, folder: Path, variables: dict[str, str], say: Say) -> dict[str, Any]:
-    words = [str(python), "-m", "yolo_attn.versions.contract", str(folder)]
     folder.mkdir()
-    ended = ""
-    with (folder / "log.txt").open("w") as log:
-        try:
-            done = subprocess.run(words, env=variables, stdout=log, stderr=log, cwd=folder, timeout=CONTRACT_SECONDS)
-            code = done.returncode
-        except subprocess.TimeoutExpired:
-            code = f"after {CONTRACT_SECONDS} s"
-    lines = (folder / "log.txt").read_text(errors="replace").splitlines()
-    if code:
-        ended = f"exit {code}: {lines[-1] if lines else 'nothing said'}"
+    words = [str(python), "-m", "yolo_attn.versions.contract", str(folder)]
+    piped = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
+    process = subprocess.Popen(words, env=variables, cwd=folder, **piped)
+    limit = threading.Timer(CONTRACT_SECONDS, process.kill)
+    limit.start()
+    last = "nothing said"
+    for line in process.stderr:
+        last = line.strip() or last
+        if line.startswith(TOLD):
+            say(line.removeprefix(TOLD).strip())
+    code = process.wait()
+    limit.cancel()
     stored = folder / OUTCOMES
     rows = [json.loads(line) for line in stored.read_text().splitlines()] if stored.is_file() else []
-    outcomes = [row for row in rows if "check" in row]
-    for outcome in outcomes:
-        say(f"{outcome['check']}: {outcome['result']}, {outcome['detail']}")
-    if ended:
-        say(ended)
     return {
-        "environment": next((r["environment"] for r in rows if "environment" in r), {}),
-        "outcomes": outcomes,
-        "ended": ended,
+        "environment": next((row["environment"] for row in rows if "environment" in row), {}),
+        "outcomes": [row for row in rows if "check" in row],
+        "ended": f"exit code {code}: {last}" if code else "",
     }
 
 

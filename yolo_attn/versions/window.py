@@ -41,7 +41,8 @@ def check_host(tasks: ModuleType) -> None:
             operator.attrgetter(name)(tasks)
         except AttributeError:
             raise YoloAttnError(
-                f"ultralytics {host} has no {tasks.__name__}.{name}, which attention rows need. {instead('ultralytics')}"
+                f"ultralytics {host} has no {tasks.__name__}.{name}, which attention rows need. "
+                + instead("ultralytics")
             ) from None
 
 
