@@ -92,14 +92,19 @@ class RowTransfer:
         for name, parameter in unwrapped(self.model).named_parameters():
             if name in frozen:
                 parameter.requires_grad_(False)
+        if not hasattr(super(), "_model_train"):  # an older host, which freezes no statistics
+            self.add_callback("on_train_batch_start", RowTransfer._hold_frozen_norms)
         return done
 
     def _model_train(self) -> None:
         """Put the model into training mode as the host does, frozen normalisations left out."""
         super()._model_train()
-        frozen = self._frozen_by_name()
+        self._hold_frozen_norms()
+
+    def _hold_frozen_norms(self) -> None:
+        frozen = tuple(f"{name}." for name in self._frozen_by_name())
         for name, module in unwrapped(self.model).named_modules():
-            if name in frozen and isinstance(module, nn.BatchNorm2d):
+            if f"{name}.".startswith(frozen) and isinstance(module, nn.BatchNorm2d):
                 module.eval()
 
     def _frozen_by_name(self) -> set[str]:
