@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -138,6 +139,12 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return unwrap(model)
 
 
+@functools.cache
+def workers_get_the_model() -> bool:
+    """Tell whether the host hands the model to the processes of a multi-GPU training, or has them build it anew."""
+    return "trainer.model" in inspect.getsource(dist.generate_ddp_file)
+
+
 def worker_program(trainer: Any) -> Path:
     """Write the program that the host gives to each process of a multi-GPU training, and return where it lies."""
     return Path(dist.generate_ddp_file(trainer))
@@ -198,6 +205,8 @@ class KeepsWeights:
         report = transfer_weights(self.model, weights)
         _log_transfer(report, by_row=verbose)
         self.overrides.pop("pretrained", None)
+        if isinstance(weights, (str, Path)) and not workers_get_the_model():
+            self.overrides["pretrained"] = str(weights)
         self.ckpt, self.ckpt_path = {"model": self.model}, None  # see _start_from
         self.predictor = None
         return self

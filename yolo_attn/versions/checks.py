@@ -165,10 +165,10 @@ def worker_rebuilds(bench: Workbench) -> str:
     from yolo_attn import engine
 
     name = "yolo11n-ela.yaml"
-    model = ya.YOLO(name)
-    still = {"lr0": 0.0, "warmup_bias_lr": 0.0, "pretrained": str(bench.weights), "model": name}
-    trainer = model.task_map["detect"]["trainer"](overrides=bench.settings("worker", **still))
-    trainer.model = trainer.get_model(cfg=model.model.yaml, weights=ya.YOLO(str(bench.weights)).model)
+    model = ya.YOLO(name).load(str(bench.weights))
+    still = bench.settings("worker", lr0=0.0, warmup_bias_lr=0.0)
+    trainer = model.task_map["detect"]["trainer"](overrides={**model.overrides, **still})
+    trainer.model = trainer.get_model(cfg=model.model.yaml, weights=model.model)  # as YOLO.train() does
     program = engine.worker_program(trainer)
     try:
         bench.python(str(program))
