@@ -90,7 +90,7 @@ def _pip(python: str, *words: str) -> str:
     done = subprocess.run([sys.executable, "-m", "pip", "--python", python, *words], capture_output=True, text=True)
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()[-1:]
-        raise YoloAttnError(f"pip {' '.join(words)}: {said[0] if said else 'failed'}")
+        raise YoloAttnError(f"pip {' '.join(words)}: {said[-1] if said else 'failed'}")
     return done.stdout
 
 

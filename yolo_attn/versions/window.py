@@ -67,8 +67,8 @@ def untested(package: str, release: str) -> str:
     Examples:
         >>> untested("torch", "2.15.1+cpu")
         ''
-        >>> untested("ultralytics", "8.2.0")[:46]
-        'ultralytics 8.2.0 is older than what yolo-attn'
+        >>> untested("ultralytics", "8.2.0")[:50]
+        'ultralytics 8.2.0 is older than the releases that'
     """
     from packaging.version import InvalidVersion, Version
 
@@ -76,24 +76,24 @@ def untested(package: str, release: str) -> str:
     try:
         numbers = Version(release).release
     except InvalidVersion:
-        return f"{package} says it is release {release!r}; {_tested(package)}"
+        return f"{package} says it is release {release!r}, none of {_tested(package)}. {instead(package)}"
     if numbers[: len(Version(first).release)] < Version(first).release:
-        return f"{package} {release} is older than what {_tested(package)}. {instead(package)}"
+        return f"{package} {release} is older than {_tested(package)}. {instead(package)}"
     if numbers[: len(Version(last).release)] > Version(last).release:
         return (
-            f"{package} {release} is newer than what {_tested(package)}. It may well work: `python tools/canary.py` in "
-            f"a checkout tries it. {instead(package)}"
+            f"{package} {release} is newer than {_tested(package)}. It may well work: `python tools/canary.py` in a "
+            f"checkout tries it. {instead(package)}"
         )
     return ""
 
 
 def _tested(package: str) -> str:
     first, last = TESTED[package]
-    return f"yolo-attn was tested with, {first} to {last}"
+    return f"the releases that yolo-attn was tested with, {first} to {last}"
 
 
 def instead(package: str) -> str:
     """Say how to install a tested release of a package."""
     first, last = TESTED[package]
     *major, minor = last.split(".")
-    return f"For one that was: pip install '{package}>={first},<{'.'.join([*major, str(int(minor) + 1)])}'"
+    return f"To have one of those: pip install '{package}>={first},<{'.'.join([*major, str(int(minor) + 1)])}'"
