@@ -14,18 +14,20 @@ from ultralytics.nn import tasks
 
 import yolo_attn as ya
 from yolo_attn import registration
-from yolo_attn.versions import checks as promises
 from yolo_attn.versions import command, releases, table, window
 from yolo_attn.versions.checks import CHECKS, ready_models
 from yolo_attn.versions.contract import FAILED, NOT_HERE, OK, OUTCOMES, name_of, run
 from yolo_attn.versions.workbench import NotHere
 
 ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
 
 
 # --- the contract -----------------------------------------------------------------------------------------------------
-QUICK = [c for c in CHECKS if c not in (promises.host_alone, promises.commands, promises.compares)]
-"""What takes processes of its own has tests of its own, in test_cli.py and test_compare.py."""
+OWN_PROCESSES = ("host_alone", "worker_rebuilds", "opens_elsewhere", "commands", "compares")
+"""Checks that take such; test_engine.py, test_ddp_training.py, test_cli.py and test_compare.py do the same."""
+
+QUICK = [check for check in CHECKS if check.__name__ not in OWN_PROCESSES]
 
 
 @pytest.fixture(scope="module")
