@@ -281,7 +281,7 @@ def _recording(host: type) -> type:
     if process is None or list(inspect.signature(process).parameters) != ["self", "preds", "batch"]:
         raise YoloAttnError(
             f"{host.__name__} of this Ultralytics has no per-image matches to record; a comparison needs a model that "
-            f"detects boxes, and Ultralytics 8.3.200 or later"
+            f"detects boxes, and Ultralytics 8.3.154 or later"
         )
     members = {"__module__": __name__, "in_original_pixels": staticmethod(_in_original_pixels)}
     return type(f"Recording{host.__name__}", (Recording, host), members)

@@ -154,7 +154,7 @@ def _contract(python: Path, folder: Path, variables: dict[str, str], say: Say) -
 def _block_tests(python: Path, variables: dict[str, str]) -> dict[str, Any]:
     began = time.perf_counter()
     files = [str(_ROOT / "tests" / file) for file in BLOCK_TESTS]
-    words = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=line", *files]
+    words = [str(python), "-m", "pytest", "-p", "no:cacheprovider", "--tb=line", *files]
     done = subprocess.run(words, env=variables, capture_output=True, text=True, cwd=_ROOT)
     lines = done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or ["nothing said"]
     return {
