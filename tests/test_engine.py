@@ -213,6 +213,14 @@ def _learnable(model):
     return [p for k, p in model.named_parameters() if ".dfl" not in k]
 
 
+@pytest.mark.parametrize(("handed", "remembered"), [(True, False), (False, True)])
+def test_loaded_weights_are_named_to_workers_that_get_no_model(handed, remembered, base_weights, monkeypatch):
+    """An older Ultralytics has the workers of a multi-GPU training build the model from what is named."""
+    monkeypatch.setattr(engine, "workers_get_the_model", lambda: handed)
+    model = ya.YOLO("yolo11n-ela.yaml").load(base_weights)
+    assert model.overrides.get("pretrained") == (str(base_weights) if remembered else None)
+
+
 def test_a_name_with_rtdetr_opens_as_one(tmp_path):
     made = ya.insert("rtdetr-l.yaml", "SE", at="neck:all")
     model = ya.YOLO(made.save(tmp_path / "rtdetr-l-se.yaml"))

@@ -56,6 +56,7 @@ def compare(
     arms = arms_of(plan)
     specs = specs_of(plan, arms, kind=workers.kind)
     task = engine.check_model_dict(arms[0].name, arms[0].model, None)
+    engine_runs.check_records(task)
     engine_runs.prepare_data(specs[0].data, specs[0].overrides, task)
     out.mkdir(parents=True, exist_ok=True)
     try:

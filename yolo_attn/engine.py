@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from torch import nn
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.engine.results import Results
 from ultralytics.nn.autobackend import AutoBackend
-from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, torch_utils
+from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, dist, torch_utils
 from ultralytics.utils.checks import check_yaml
 
 from yolo_attn.checkpoints import open_source, restricted_first
@@ -99,14 +100,19 @@ class RowTransfer:
         for name, parameter in unwrapped(self.model).named_parameters():
             if name in frozen:
                 parameter.requires_grad_(False)
+        if not hasattr(super(), "_model_train"):  # an older host, which freezes no statistics
+            self.add_callback("on_train_batch_start", RowTransfer._hold_frozen_norms)
         return done
 
     def _model_train(self) -> None:
         """Put the model into training mode as the host does, frozen normalisations left out."""
         super()._model_train()
-        frozen = self._frozen_by_name()
+        self._hold_frozen_norms()
+
+    def _hold_frozen_norms(self) -> None:
+        frozen = tuple(f"{name}." for name in self._frozen_by_name())
         for name, module in unwrapped(self.model).named_modules():
-            if name in frozen and isinstance(module, nn.BatchNorm2d):
+            if f"{name}.".startswith(frozen) and isinstance(module, nn.BatchNorm2d):
                 module.eval()
 
     def _frozen_by_name(self) -> set[str]:
@@ -148,6 +154,17 @@ def unwrapped(model: nn.Module) -> nn.Module:
     """Return a model without what torch.compile or a multi-GPU training put around it."""
     unwrap = getattr(torch_utils, "unwrap_model", None) or torch_utils.de_parallel  # the name before 8.3.200
     return unwrap(model)
+
+
+@functools.cache
+def workers_get_the_model() -> bool:
+    """Tell whether the host hands the model to the processes of a multi-GPU training, or has them build it anew."""
+    return "trainer.model" in inspect.getsource(dist.generate_ddp_file)
+
+
+def worker_program(trainer: Any) -> Path:
+    """Write the program that the host gives to each process of a multi-GPU training, and return where it lies."""
+    return Path(dist.generate_ddp_file(trainer))
 
 
 def _log_transfer(report: TransferReport, by_row: bool) -> None:
@@ -209,6 +226,8 @@ class KeepsWeights:
         report = transfer_weights(self.model, weights)
         _log_transfer(report, by_row=verbose)
         self.overrides.pop("pretrained", None)
+        if isinstance(weights, (str, Path)) and not workers_get_the_model():
+            self.overrides["pretrained"] = str(weights)
         self.ckpt, self.ckpt_path = {"model": self.model}, None  # see _start_from
         self.predictor = None
         return self

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
+import ultralytics
 from ultralytics.cfg import get_cfg
 from ultralytics.data.build import build_yolo_dataset
 from ultralytics.data.utils import IMG_FORMATS, img2label_paths
@@ -266,13 +267,22 @@ def ap_tail() -> str:
     return "drop" if host_metrics.compute_ap([0.5], [1.0])[0] < 0.6 else "ramp"
 
 
+def check_records(task: str) -> None:
+    """Make sure, before anything is trained, that validation of a task shows which detection matched which object.
+
+    Raises:
+        YoloAttnError: If it does not.
+    """
+    _recording(ultralytics.YOLO.task_map.fget(None)[task]["validator"])
+
+
 @functools.cache
 def _recording(host: type) -> type:
     process = getattr(host, "_process_batch", None)
     if process is None or list(inspect.signature(process).parameters) != ["self", "preds", "batch"]:
         raise YoloAttnError(
             f"{host.__name__} of this Ultralytics has no per-image matches to record; a comparison needs a model that "
-            f"detects boxes, and Ultralytics 8.3.200 or later"
+            f"detects boxes, and Ultralytics 8.3.154 or later"
         )
     members = {"__module__": __name__, "in_original_pixels": staticmethod(_in_original_pixels)}
     return type(f"Recording{host.__name__}", (Recording, host), members)

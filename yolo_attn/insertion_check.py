@@ -50,7 +50,11 @@ class Case:
 
 
 def check(
-    names: Iterable[str] = (), say: Callable[[str], None] = lambda line: None, save_to: str | Path | None = None
+    names: Iterable[str] = (),
+    say: Callable[[str], None] = lambda line: None,
+    save_to: str | Path | None = None,
+    scales: Sequence[str] = SCALES,
+    blocks: Sequence[str] = (),
 ) -> list[Case]:
     """Check stock models at several scales, sites and blocks.
 
@@ -58,15 +62,17 @@ def check(
         names: File names of stock model YAMLs without scale; all of the installed Ultralytics by default.
         say: Told the progress, a line per model.
         save_to: CSV file that gets each case as it comes.
+        scales: Scales of each model that has several.
+        blocks: Blocks to insert; by default all into the usual models, and a few into the others.
 
     Returns:
         One case per model, scale, site and block.
     """
     cases: list[Case] = []
     for name in names or host_model_names():
-        blocks = list(registered()) if Path(name).stem in ALL_BLOCKS_ON else list(FEW_BLOCKS)
-        for model in _at_scales(name):
-            done = list(_check_model(model, blocks))
+        chosen = blocks or (list(registered()) if Path(name).stem in ALL_BLOCKS_ON else list(FEW_BLOCKS))
+        for model in _at_scales(name, scales):
+            done = list(_check_model(model, chosen))
             cases += done
             failed = [c for c in done if c.result not in ("ok", "no such site", "host cannot build")]
             say(f"{model}: {sum(c.result == 'ok' for c in done)} ok, {len(failed)} failed")
@@ -75,13 +81,13 @@ def check(
     return cases
 
 
-def _at_scales(name: str) -> Iterator[str]:
+def _at_scales(name: str, wanted: Sequence[str]) -> Iterator[str]:
     """Yield a stock YAML's name at the scales to check: ``yoloe-v8-seg.yaml`` -> ``yoloe-v8n-seg.yaml``, ..."""
     scales = list(load_model_dict(name).get("scales") or [])
     if len(scales) < 2:
         yield name
     else:
-        yield from (re.sub(r"^(yolo(?:e-)?v?\d+)", rf"\g<1>{scale}", name) for scale in SCALES)
+        yield from (re.sub(r"^(yolo(?:e-)?v?\d+)", rf"\g<1>{scale}", name) for scale in wanted)
 
 
 def _check_model(name: str, blocks: Sequence[str]) -> Iterator[Case]:

@@ -33,6 +33,7 @@ from yolo_attn.errors import YoloAttnError
 from yolo_attn.model_files import find_model_yaml, shipped_models, unscaled
 from yolo_attn.rows import INSIDE_KEY, inside_class, is_row_class, prepare_rows, row_class, row_key
 from yolo_attn.schema import hyper_parameters
+from yolo_attn.versions.window import check_host
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -297,8 +298,9 @@ class _AfterImport:
 
 
 def _patch(tasks: ModuleType) -> None:
-    if hasattr(tasks.parse_model, "wrapped_by_yolo_attn"):
+    if hasattr(getattr(tasks, "parse_model", None), "wrapped_by_yolo_attn"):
         return
+    check_host(tasks)
     for name, cls in registry.row_blocks().items():
         if (held := getattr(tasks, name, None)) is not None:
             owner = f"{held.__module__}.{held.__qualname__}"
@@ -379,8 +381,10 @@ def _folds(cls: type) -> bool:
 
 
 def _yaml_model_load(host: Callable[..., dict[str, Any]], path: str | Path) -> dict[str, Any]:
+    file = find_model_yaml(path)
+    _refuse_unknown_family(file)
     try:
-        model = host(find_model_yaml(path) or path)
+        model = host(file or path)
     except FileNotFoundError as error:
         raise YoloAttnError(
             f"no model YAML '{path}': neither a file, nor one of Ultralytics', nor one of the "
@@ -393,6 +397,20 @@ def _yaml_model_load(host: Callable[..., dict[str, Any]], path: str | Path) -> d
     model["yaml_file"] = str(path)
     model["scale"] = sys.modules[_TASKS].guess_model_scale(path)
     return model
+
+
+def _refuse_unknown_family(file: Path | None) -> None:
+    """Refuse a shipped YAML of a family that this Ultralytics does not have: it may read the rows as something else."""
+    if file is None or shipped_models().get(file.name) != file:
+        return
+    family = file.name.partition("-")[0]
+    if f"{family}.yaml" not in host_model_names():
+        known = sorted({name.partition("-")[0] for name in shipped_models()} & {n[:-5] for n in host_model_names()})
+        release = sys.modules["ultralytics"].__version__
+        raise YoloAttnError(
+            f"'{file.name}' is made of {family}.yaml, which ultralytics {release} does not have. "
+            f"Upgrade it, or take a ready model of {' or '.join(known)}"
+        )
 
 
 def _nearest_model(name: str) -> str:

@@ -1,0 +1,90 @@
+"""A training on several GPUs, on the CPU: the program that Ultralytics writes for its workers, run by two of them."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+import ddp_on_cpu
+import pytest
+import torch
+from ddp_on_cpu import RANKS
+
+import yolo_attn as ya
+from yolo_attn.freezing import attention_parameters
+
+TINY = {"epochs": 1, "imgsz": 64, "batch": 8, "nbs": 8, "plots": False, "workers": 0, "optimizer": "SGD", "lr0": 0.01}
+EVENTS = ("on_train_start", "on_train_epoch_end")
+
+
+@pytest.fixture(scope="module")
+def model_yaml(tmp_path_factory):
+    """Every block, in rows and inside host blocks."""
+    made = ya.insert("yolo11n.yaml", "SE", inside="C3k2", at="neck:P3,P4", init="identity")
+    for block in ya.ATTENTION_BLOCKS:
+        made = ya.insert(made.yaml, block, at="neck:P5", init="identity")
+    return made.save(tmp_path_factory.mktemp("model") / "yolo11n-all.yaml")
+
+
+@pytest.fixture(scope="module")
+def trained(model_yaml, scenes, base_weights, tmp_path_factory):
+    """A model trained on two ranks, and what each rank held at the events."""
+    pytest.importorskip("cloudpickle", reason="Ultralytics installs it for its first multi-GPU training")
+    folder = tmp_path_factory.mktemp("ddp")
+    model = ya.YOLO(model_yaml)
+    for event in EVENTS:
+        model.add_callback(event, functools.partial(ddp_on_cpu.record, event, str(folder)))
+    with ddp_on_cpu.cpus_for_gpus():
+        model.train(data=str(scenes), pretrained=str(base_weights), project=str(folder), **TINY)
+    told = {
+        event: [torch.load(folder / f"{event}-{r}.pt", weights_only=False) for r in range(RANKS)] for event in EVENTS
+    }
+    return model, told
+
+
+def different(ones, others, what="parameters"):
+    return [k for k, v in ones[what].items() if not torch.equal(v, others[what][k])]
+
+
+def block_of(parameter):
+    return re.match(r"model\.\d+(.*\.attention\.)?", parameter)[0]
+
+
+def test_workers_rebuild_trainer_and_model(trained):
+    for told in trained[1]["on_train_start"]:
+        assert told["trainer"] == "yolo_attn.engine.ultralytics__models__yolo__detect__train__DetectionTrainer"
+        assert told["find_unused"]
+        assert not told["static_graph"]
+    blocks = {block_of(k) for k in attention_parameters(trained[0].model) if ".attention." not in k}
+    assert len(blocks) == len(ya.ATTENTION_BLOCKS)
+
+
+def test_transferred_weights_arrive_in_every_worker(trained, model_yaml, base_weights):
+    """They are those of a model built and loaded in one process; the layers of other classes have other shapes."""
+    single = ya.YOLO(model_yaml).load(base_weights).model
+    own = attention_parameters(single)
+    expected = {k: v for k, v in single.state_dict().items() if k not in own}
+    for told in trained[1]["on_train_start"]:
+        arrived = {**told["parameters"], **told["buffers"]}
+        compared = {k: v for k, v in expected.items() if v.shape == arrived[k].shape}
+        assert set(expected) - set(compared) == {k for k in expected if re.fullmatch(r"model\.\d+\.cv3\.\d\.2\.\w+", k)}
+        assert [k for k, v in compared.items() if not torch.equal(v, arrived[k])] == []
+
+
+def test_ranks_that_saw_other_images_hold_the_same_weights(trained):
+    start, end = (trained[1][event] for event in EVENTS)
+    assert not set(end[0]["images"]) & set(end[1]["images"])
+    assert end[0]["loss"] != end[1]["loss"]
+    assert different(*start) == []
+    assert different(*end) == []
+    moved = set(different(start[0], end[0]))
+    own = attention_parameters(trained[0].model)
+    assert "model.0.conv.weight" in moved
+    assert {block_of(k) for k in own} == {block_of(k) for k in own & moved}
+    assert different(*end, what="buffers"), "batch statistics are each rank's own: nothing converts to SyncBatchNorm"
+
+
+def test_the_checkpoint_is_a_model_like_any_other(trained):
+    model = trained[0]
+    assert all(torch.isfinite(v).all() for v in model.model.state_dict().values())
+    assert len(model.predict(torch.zeros(1, 3, 64, 64), verbose=False)) == 1

@@ -1,0 +1,54 @@
+"""The two scripts: try the contract on given releases and write the table, or on the newest one and report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.files import write_whole
+from yolo_attn.versions import table
+from yolo_attn.versions.releases import newest_release, requirements, try_release
+from yolo_attn.words import say
+
+RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "versions.jsonl"
+
+
+def try_releases(words: Sequence[str], results: Path = RESULTS) -> int:
+    """Try releases one after the other, store a row of each, and write the table beside the rows.
+
+    Args:
+        words: Releases, see :func:`yolo_attn.versions.releases.requirements`.
+        results: Where rows are appended.
+
+    Returns:
+        The exit code: 0, 1 where a release breaks a promise, 2 where one could not be tried.
+    """
+    code = 0
+    try:
+        for wanted in [requirements(word) for word in words]:
+            row = try_release(wanted, block_tests=len(wanted) > 1, say=say("versions"))
+            table.store(row, results)
+            code = 1 if table.failures(row) else code
+        write_whole(results.with_suffix(".md"), table.to_page(table.read(results)))
+    except YoloAttnError as error:
+        print(f"versions: {error}", file=sys.stderr)
+        return 2
+    print(f"wrote {results.with_suffix('.md')}")
+    return code
+
+
+def try_newest() -> int:
+    """Try the newest release and print what came out.
+
+    Returns:
+        The exit code: 0, 1 where it breaks a promise, 2 where it could not be tried.
+    """
+    try:
+        row = try_release([f"ultralytics=={newest_release()}"], say=say("canary"))
+    except YoloAttnError as error:
+        print(f"canary: {error}", file=sys.stderr)
+        return 2
+    print(table.to_markdown([row]))
+    return 1 if table.failures(row) else 0

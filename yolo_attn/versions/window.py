@@ -1,0 +1,99 @@
+"""The releases this package was tested with, and the one warning where others are installed."""
+
+from __future__ import annotations
+
+import operator
+import sys
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from yolo_attn.errors import YoloAttnError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+TESTED = {"ultralytics": ("8.3.0", "8.4.190"), "torch": ("2.1", "2.15")}
+"""First and last release, by package; the first ones are also the lower bounds of the package's dependencies."""
+
+
+NEEDED = ("parse_model", "yaml_model_load", "guess_model_scale", "BaseModel.load", "BaseModel.fuse", "LOGGER")
+"""What attention rows take of ``ultralytics.nn.tasks``."""
+
+
+class UntestedVersionWarning(UserWarning):
+    """A release is installed that this package was not tested with."""
+
+
+def check_host(tasks: ModuleType) -> None:
+    """Warn of installed releases that were not tested, and refuse an Ultralytics that lacks what rows are built with.
+
+    Args:
+        tasks: ``ultralytics.nn.tasks``.
+
+    Raises:
+        YoloAttnError: If something of ``NEEDED`` is missing.
+    """
+    host = sys.modules["ultralytics"].__version__
+    warn_if_untested({"ultralytics": host, "torch": sys.modules["torch"].__version__})
+    for name in NEEDED:
+        try:
+            operator.attrgetter(name)(tasks)
+        except AttributeError:
+            raise YoloAttnError(
+                f"ultralytics {host} has no {tasks.__name__}.{name}, which attention rows need. "
+                + instead("ultralytics")
+            ) from None
+
+
+def warn_if_untested(installed: Mapping[str, str]) -> None:
+    """Warn of each package whose installed release is none of those tested.
+
+    Args:
+        installed: Releases by package, e.g. ``{"ultralytics": "8.4.190"}``.
+    """
+    for package, release in installed.items():
+        if said := untested(package, release):
+            warnings.warn(said, UntestedVersionWarning, stacklevel=2)
+
+
+def untested(package: str, release: str) -> str:
+    """Say what a release outside the tested ones means and what to do; empty for one of those between the bounds.
+
+    Args:
+        package: A key of ``TESTED``.
+        release: Its release; compared as far as the bounds go, so that torch 2.15.1+cpu is a 2.15.
+
+    Examples:
+        >>> untested("torch", "2.15.1+cpu")
+        ''
+        >>> untested("ultralytics", "8.2.0")[:50]
+        'ultralytics 8.2.0 is older than the releases that'
+    """
+    from packaging.version import InvalidVersion, Version
+
+    first, last = TESTED[package]
+    try:
+        numbers = Version(release).release
+    except InvalidVersion:
+        return f"{package} says it is release {release!r}, none of {_tested(package)}. {instead(package)}"
+    if numbers[: len(Version(first).release)] < Version(first).release:
+        return f"{package} {release} is older than {_tested(package)}. {instead(package)}"
+    if numbers[: len(Version(last).release)] > Version(last).release:
+        return (
+            f"{package} {release} is newer than {_tested(package)}. It may well work: `python tools/canary.py` in a "
+            f"checkout tries it. {instead(package)}"
+        )
+    return ""
+
+
+def _tested(package: str) -> str:
+    first, last = TESTED[package]
+    return f"the releases that yolo-attn was tested with, {first} to {last}"
+
+
+def instead(package: str) -> str:
+    """Say how to install a tested release of a package."""
+    first, last = TESTED[package]
+    *major, minor = last.split(".")
+    return f"To have one of those: pip install '{package}>={first},<{'.'.join([*major, str(int(minor) + 1)])}'"
