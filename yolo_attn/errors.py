@@ -32,3 +32,9 @@ def one_of(what: str, given: object, allowed: Iterable[str], also: Iterable[str]
     near = difflib.get_close_matches(str(given).casefold(), list(folded), n=1, cutoff=0.5)
     hint = f" Did you mean '{folded[near[0]]}'?" if near else ""
     return f"unknown {what} {str(given)!r}.{hint} Allowed: {', '.join(names)}"
+
+
+def shorten(value: object) -> str:
+    """Return a value as Python writes it, cut to 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -137,8 +137,9 @@ def build(cls: type[nn.Module], channels: int, hyper: Mapping[str, Any], what: s
     """Call a block's constructor; what it refuses becomes one error that starts with ``what``."""
     try:
         return cls(channels, **hyper)
-    except (ValueError, TypeError) as error:
-        raise YoloAttnError(f"{what}: {error}") from error
+    except (ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError) as error:
+        said = " ".join(str(error).split())
+        raise YoloAttnError(f"{what}: {said}") from error
 
 
 def is_attention(module: nn.Module) -> bool:
