@@ -27,6 +27,7 @@ HOST_VERBS = ("train", "val", "predict", "export", "track", "benchmark")
 _HOST_TASKS = ("detect", "segment", "pose", "obb", "classify", "semantic", "depth")
 _HOST_SAYS = ("Dataset '", "Invalid ")
 _HOST_CHECKS = ("ultralytics.cfg", "ultralytics.utils.checks", "ultralytics.data.utils", "ultralytics.data.build")
+_NETWORK = ("socket", "urllib.error", "requests.exceptions")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -249,11 +250,16 @@ def _is_users_mistake(error: Exception) -> bool:
         return False
     if isinstance(error, (YoloAttnError, FileNotFoundError, PermissionError, NotADirectoryError, FileExistsError)):
         return True
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and (error.errno in (errno.ENOSPC, errno.EDQUOT) or _is_of_the_network(error)):
         return True
     modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
-    checked = any(modules[-1].startswith(m) for m in _HOST_CHECKS)
+    (*_, last) = [m for m in modules if m.split(".")[0] not in sys.stdlib_module_names]
+    checked = last.startswith(_HOST_CHECKS)
     return checked or str(error).startswith(_HOST_SAYS) or "not a loadable checkpoint" in str(error)
+
+
+def _is_of_the_network(error: OSError) -> bool:
+    return isinstance(error, (ConnectionError, TimeoutError)) or type(error).__module__ in _NETWORK
 
 
 def _one_line(error: Exception) -> str:

@@ -61,8 +61,7 @@ def _has_attention(rows: Any) -> bool:
 def _in_words(error: Exception, model: Mapping[str, Any]) -> str:
     rows, index = [*model["backbone"], *model["head"]], _row_at(error)
     where = f"row {index} {rows[index]}" if index is not None and index < len(rows) else "this model"
-    reason = " ".join(str(error).split())[:300]
-    return f"{where} cannot be built or run: {type(error).__name__}: {reason}"
+    return f"{where} cannot be built or run: {type(error).__name__}: {str(error)[:300]}"
 
 
 def _row_at(error: Exception) -> int | None:

@@ -375,6 +375,7 @@ def _yaml_model_load(host: Callable[..., dict[str, Any]], path: str | Path) -> d
         raise YoloAttnError(f"'{path}' is not a model YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(model, dict) or not {"backbone", "head"} <= set(model):
         raise YoloAttnError(f"'{path}' is not a model YAML: it has no 'backbone' and 'head'")
+    rows.refuse_without_head(model, sys.modules[_TASKS], path)
     model["yaml_file"] = str(path)
     model["scale"] = sys.modules[_TASKS].guess_model_scale(path)
     return model

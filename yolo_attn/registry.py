@@ -138,8 +138,7 @@ def build(cls: type[nn.Module], channels: int, hyper: Mapping[str, Any], what: s
     try:
         return cls(channels, **hyper)
     except (ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError) as error:
-        said = " ".join(str(error).split())
-        raise YoloAttnError(f"{what}: {said}") from error
+        raise YoloAttnError(f"{what}: {error}") from error
 
 
 def is_attention(module: nn.Module) -> bool:

@@ -208,6 +208,18 @@ def has_attention(prepared: Mapping[str, Any]) -> bool:
     return any(isinstance(given, (_RowArguments, _InsideArguments)) for given in arguments)
 
 
+def refuse_without_head(model: Mapping[str, Any], host: ModuleType, file: object) -> None:
+    """Refuse a model that ends in attention: Ultralytics takes the last row for the head.
+
+    Raises:
+        YoloAttnError: If it does.
+    """
+    (*_, last) = [None, *_listed(model, "backbone"), *_listed(model, "head")]
+    name = last[2] if isinstance(last, (list, tuple)) and len(last) == 4 and isinstance(last[2], str) else ""
+    if is_known(name) or split_name(name, host):
+        raise YoloAttnError(f"'{file}': the last row, {name}, is attention; it has to be a head such as Detect")
+
+
 def _listed(model: Mapping[str, Any], section: str) -> Sequence[Any]:
     rows = model[section] or []
     if not isinstance(rows, (list, tuple)):
@@ -299,7 +311,7 @@ def _bind(index: int, row: list[Any], cls: type[nn.Module], args: list[Any]) -> 
 def _prepare_row(index: int, row: list[Any], host: ModuleType) -> list[Any]:
     source, repeats, name, args = row
     if not is_known(name):
-        if not (name.startswith(("nn.", "torchvision.ops.")) or hasattr(host, name)):
+        if not (_is_module(host, name) or name.startswith("torchvision.ops.") or _is_of_torch(name)):
             raise YoloAttnError(f"{_label(index, row)}: {unknown_block(name, also=_host_modules(host))}")
         return list(row)
     _check_repeats(index, row)
@@ -309,6 +321,12 @@ def _prepare_row(index: int, row: list[Any], host: ModuleType) -> list[Any]:
     hyper = _bind(index, row, cls, args if isinstance(args, (list, tuple)) else [args])
     spec = _RowSpec(_label(index, row), name, cls, hyper)
     return [source, repeats, row_key(host, name), _RowArguments(["ch", "f", spec])]
+
+
+def _is_of_torch(name: str) -> bool:
+    from torch import nn
+
+    return name.startswith("nn.") and isinstance(getattr(nn, name[3:], None), type)
 
 
 def _host_modules(host: ModuleType) -> list[str]:

@@ -38,7 +38,11 @@ KINDS = {
 
 
 def run_kind(
-    name: str, cases: int, start: int | None = 0, tell: Callable[[dict[str, Any]], None] = lambda line: None
+    name: str,
+    cases: int,
+    start: int | None = 0,
+    tell: Callable[[dict[str, Any]], None] = lambda line: None,
+    go_on: bool = False,
 ) -> None:
     """Try cases of one kind.
 
@@ -47,6 +51,7 @@ def run_kind(
         cases: How many.
         start: Seed of the cases; ``None`` for always the same.
         tell: Told of each case as it ends.
+        go_on: Try all cases, however many fail, instead of looking for a smaller one that fails as the first.
 
     Raises:
         Exception: What the smallest failing case raised.
@@ -58,6 +63,8 @@ def run_kind(
             outcome, why = kind.attempt(case)
         except Exception as error:
             tell({"kind": name, "outcome": "failed", "why": _in_short(error), "case": repr(case)[:2000]})
+            if go_on:
+                return
             raise
         tell({"kind": name, "outcome": outcome, "why": why})
 
@@ -102,7 +109,7 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def run_all(cases: int, start: int, save_to: Path, say: Callable[[str], None], only: str | None = None) -> int:
+def run_all(cases: int, start: int, save_to: Path, say: Callable[[str], None], only: str | None = None, go_on: bool = False) -> int:
     """Try cases of every kind, or of one, write a JSON line for each, and return how many kinds failed."""
     save_to.parent.mkdir(parents=True, exist_ok=True)
     failures = 0
@@ -110,7 +117,7 @@ def run_all(cases: int, start: int, save_to: Path, say: Callable[[str], None], o
         for name, kind in KINDS.items() if not only else [(only, KINDS[only]._replace(share=1))]:
             began, number = time.perf_counter(), round(cases * kind.share)
             try:
-                run_kind(name, number, start, lambda line: print(json.dumps(line), file=file, flush=True))
+                run_kind(name, number, start, lambda line: print(json.dumps(line), file=file, flush=True), go_on)
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt):
                     raise

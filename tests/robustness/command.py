@@ -17,9 +17,10 @@ def fuzz() -> int:
     parser.add_argument("--cases", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", help="one kind of case: models | inserts | command lines | sets")
+    parser.add_argument("--go-on", action="store_true", help="try all cases, however many fail; nothing is made smaller")
     parser.add_argument("-o", "--output", type=Path, default=FOLDER / "fuzz.jsonl", help="raw lines")
     asked = parser.parse_args()
     from robustness.campaign import run_all
 
     say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
-    return int(bool(run_all(asked.cases, asked.seed, asked.output.resolve(), say, asked.only)))
+    return int(bool(run_all(asked.cases, asked.seed, asked.output.resolve(), say, asked.only, asked.go_on)))
