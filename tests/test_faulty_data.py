@@ -140,7 +140,7 @@ def test_a_training_without_a_readable_image_is_one_line(data, tmp_path, monkeyp
 
 
 def _training(file, folder):
-    words = "epochs=1 imgsz=32 batch=4 workers=0 plots=False val=False optimizer=SGD name=x"
+    words = "epochs=1 imgsz=64 batch=4 workers=0 plots=False val=False optimizer=SGD name=x"
     return ["train", "model=yolo11n-ela.yaml", f"data={file}", f"project={folder / 'runs'}", *words.split()]
 
 

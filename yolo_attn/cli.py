@@ -25,7 +25,7 @@ from yolo_attn.words import integers, key_values, missing, refuse, say
 
 HOST_VERBS = ("train", "val", "predict", "export", "track", "benchmark")
 _HOST_TASKS = ("detect", "segment", "pose", "obb", "classify", "semantic", "depth")
-_HOST_SAYS = ("Dataset '", "Invalid ")
+_HOST_SAYS = ("Dataset '", "Invalid ", "No valid images found", "final batch=")
 _HOST_CHECKS = ("ultralytics.cfg", "ultralytics.utils.checks", "ultralytics.data.utils", "ultralytics.data.build")
 _NETWORK = ("socket", "urllib.error", "requests.exceptions")
 

@@ -91,7 +91,7 @@ def inside_class() -> type:
         for i, spec in specs.items():
             try:
                 made += inside.attach(layers[i], spec.place, widths[i], spec.build)
-            except YoloAttnError as error:
+            except Exception as error:  # e.g. a host built with arguments with which it cannot run
                 text = str(error)
                 raise YoloAttnError(text if text.startswith("row ") else f"{spec.label}: {text}") from error
             layers[i].np = sum(p.numel() for p in layers[i].parameters())  # the parser counted before

@@ -84,6 +84,6 @@ def _concerns(root: Path, event: str, arguments: tuple) -> bool:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Return the content of every file below a folder, locks left out."""
-    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix != ".lock"]
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
+    """Return the content of every file below a folder; locks, and hidden files that a killed process left, are not."""
+    files = {p.relative_to(folder): p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix != ".lock"}
+    return {n.as_posix(): p.read_bytes() for n, p in files.items() if not any(part.startswith(".") for part in n.parts)}

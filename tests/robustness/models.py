@@ -26,10 +26,10 @@ FILES = ["yolo11n-fuzz.yaml", "yolo11-fuzz.yaml", "yolov8x-fuzz.yaml", "my model
 NEEDS_SMALL_MAPS = ("NL", "NonLocal", "NonLocalBlock", "NLBlock")
 
 sources = mostly(
-    st.just(-1), st.one_of(st.integers(-12, 12), st.lists(st.integers(-3, 9), max_size=3), junk), of=12
+    st.just(-1), st.one_of(st.integers(-12, 12), st.lists(st.integers(-3, 9), max_size=3), junk), of=30
 )
-repeats = mostly(st.sampled_from([1, 1, 2, 3]), st.one_of(st.sampled_from([0, -1, 1.5, 2.5, True]), words, junk), of=12)
-places = mostly(st.sampled_from(["", "@inner", "@outer"]), st.sampled_from(["@", "@Inner", "@inner@outer", "_SE"]), of=8)
+repeats = mostly(st.sampled_from([1, 1, 2, 3]), st.one_of(st.sampled_from([0, -1, 1.5, 2.5, True]), words, junk), of=30)
+places = mostly(st.sampled_from(["", "@inner", "@outer"]), st.sampled_from(["@", "@Inner", "@inner@outer", "_SE"]), of=20)
 
 
 @st.composite
@@ -41,9 +41,9 @@ def attention_rows(draw: st.DrawFn, width: int, small_map: bool = True) -> Row:
     arguments = draw(row_arguments(name))
     if draw(st.booleans()):
         return [draw(sources), draw(repeats), name, arguments]
-    host = draw(mostly(st.sampled_from(list(HOSTS)), st.one_of(st.sampled_from(OTHERS), misspelled(list(HOSTS))), of=10))
+    host = draw(mostly(st.sampled_from(list(HOSTS)), st.one_of(st.sampled_from(OTHERS), misspelled(list(HOSTS))), of=25))
     more = arguments if isinstance(arguments, list) else [arguments]
-    own = draw(mostly(st.just([width, *HOSTS.get(host, [])]), st.lists(junk, max_size=3), of=12))
+    own = draw(mostly(st.just([width, *HOSTS.get(host, [])]), st.lists(junk, max_size=3), of=30))
     return [draw(sources), draw(repeats), f"{host}_{name}{draw(places)}", [*own, *more]]
 
 
@@ -75,7 +75,7 @@ def settings(draw: st.DrawFn) -> dict[str, Any]:
     if draw(st.booleans()):
         scale = mostly(st.sampled_from([[0.5, 0.25, 1024], [1.0, 1.0, 64], [0.33, 1.25, 512]]), junk, of=20)
         found["scales"] = draw(
-            mostly(st.fixed_dictionaries({"n": scale}, optional={"x": scale}), st.dictionaries(words, scale), of=12)
+            mostly(st.fixed_dictionaries({"n": scale}, optional={"x": scale}), st.dictionaries(words, scale), of=30)
         )
     if draw(st.integers(0, 9)) == 9:
         found["activation"] = draw(mostly(st.sampled_from(["nn.ReLU()", "torch.nn.LeakyReLU(0.1)"]), junk, of=3))

@@ -38,7 +38,7 @@ def misspelled(names: list[str]) -> st.SearchStrategy:
     return st.builds(spoil, st.sampled_from(names), st.integers(0, 20), st.integers(0, 2), letters)
 
 
-block_names = mostly(st.sampled_from(BLOCKS), st.one_of(misspelled(BLOCKS), words), of=12)
+block_names = mostly(st.sampled_from(BLOCKS), st.one_of(misspelled(BLOCKS), words), of=30)
 
 
 def hyper_values(name: str) -> st.SearchStrategy:
@@ -48,8 +48,8 @@ def hyper_values(name: str) -> st.SearchStrategy:
     except ValueError:
         return st.dictionaries(words, scalars, max_size=2)
     hints = typing.get_type_hints(cls.__init__)
-    right = {p: mostly(_of_type(hints.get(p, Any)), junk, of=15) for p in hyper_parameters(cls)}
-    return mostly(st.fixed_dictionaries({}, optional=right), st.dictionaries(words, junk, max_size=2), of=15)
+    right = {p: mostly(_of_type(hints.get(p, Any)), junk, of=40) for p in hyper_parameters(cls)}
+    return mostly(st.fixed_dictionaries({}, optional=right), st.dictionaries(words, junk, max_size=2), of=40)
 
 
 def _of_type(hint: Any) -> st.SearchStrategy:
