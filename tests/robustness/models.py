@@ -23,7 +23,7 @@ STOCK = [
     "yolo11n-cls.yaml", "yolo11n-pose.yaml", "yolo12n.yaml", "yolo26n.yaml",
 ]  # fmt: skip
 FILES = ["yolo11n-fuzz.yaml", "yolo11-fuzz.yaml", "yolov8x-fuzz.yaml", "my model.yaml"]
-NEEDS_SMALL_MAPS = ("NL", "NonLocal", "NonLocalBlock", "NLBlock")
+NEEDS_SMALL_MAPS = ("NL", "NonLocal", "NonLocalBlock", "NLBlock", "PSA", "C2PSA")  # compare all positions of a map
 
 sources = mostly(
     st.just(-1), st.one_of(st.integers(-12, 12), st.lists(st.integers(-3, 9), max_size=3), junk), of=30
@@ -36,15 +36,19 @@ places = mostly(st.sampled_from(["", "@inner", "@outer"]), st.sampled_from(["@",
 def attention_rows(draw: st.DrawFn, width: int, small_map: bool = True) -> Row:
     """Draw a row with attention: a block, or a block inside a host, each part of it wrong now and then."""
     name = draw(block_names)
-    if not small_map and any(big in name for big in NEEDS_SMALL_MAPS):
+    if not small_map and name in NEEDS_SMALL_MAPS:
         name = "SE"
     arguments = draw(row_arguments(name))
     if draw(st.booleans()):
         return [draw(sources), draw(repeats), name, arguments]
-    host = draw(mostly(st.sampled_from(list(HOSTS)), st.one_of(st.sampled_from(OTHERS), misspelled(list(HOSTS))), of=25))
+    host = draw(mostly(st.sampled_from(_hosts(small_map)), st.one_of(st.sampled_from(OTHERS), misspelled(list(HOSTS))), of=25))
     more = arguments if isinstance(arguments, list) else [arguments]
     own = draw(mostly(st.just([width, *HOSTS.get(host, [])]), st.lists(junk, max_size=3), of=30))
     return [draw(sources), draw(repeats), f"{host}_{name}{draw(places)}", [*own, *more]]
+
+
+def _hosts(small_map: bool) -> list[str]:
+    return [host for host in HOSTS if small_map or host not in NEEDS_SMALL_MAPS]
 
 
 @st.composite
@@ -55,7 +59,7 @@ def small_models(draw: st.DrawFn) -> dict[str, Any]:
     for stage in range(5):
         width = draw(st.sampled_from([16, 8, 24, 32, 64]))
         rows.append([-1, 1, "Conv", [width, 3, 2]])
-        for host in draw(st.lists(st.sampled_from(list(HOSTS)), max_size=1)):
+        for host in draw(st.lists(st.sampled_from(_hosts(stage > 1)), max_size=1)):
             rows.append([-1, 1, host, [width, *HOSTS[host]]])
         rows += draw(st.lists(attention_rows(width, small_map=stage > 1), max_size=1, min_size=int(stage == 4)))
         ends.append(len(rows) - 1)
