@@ -93,5 +93,7 @@ def comparing(scenes, monkeypatch):
     monkeypatch.setattr(engine_runs, "prepare_data", lambda *_: None)
     monkeypatch.setattr("yolo_attn.report.plots.draw", lambda _: {})
     write = summary.write
-    monkeypatch.setattr(summary, "write", lambda out, say=lambda _: None, replicates=20, ap="ultralytics": write(out, say, 20, ap))
+    monkeypatch.setattr(
+        summary, "write", lambda out, say=lambda _: None, replicates=20, ap="ultralytics": write(out, say, 20, ap)
+    )
     return lambda out: compare.compare(plan, out, speed_seconds=0)

@@ -2,17 +2,18 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from robustness.at_once import run_at_once
 
-from yolo_attn import summary
+from yolo_attn import engine, summary
 from yolo_attn.bench.raw import read_raw
 from yolo_attn.coco_subset import convert_coco
 from yolo_attn.subset.choice import Choice
 
-TINY = "epochs=1 imgsz=32 batch=8 workers=0 plots=False optimizer=SGD amp=False".split()
+TINY = ["epochs=1", "imgsz=32", "batch=8", "workers=0", "plots=False", "optimizer=SGD", "amp=False"]
 
 
 def codes(done):
@@ -27,7 +28,7 @@ def refusal(done):
     return line
 
 
-@pytest.mark.parametrize("_again", range(3))
+@pytest.mark.parametrize("_again", range(2))
 def test_two_subsets(_again, scenes, tmp_path):
     source, out = scenes.parents[1] / "coco", tmp_path / "out"
     words = ["subset", "--coco", source, "-o", out, "--images", "8"]
@@ -46,7 +47,8 @@ def test_two_different_subsets(scenes, tmp_path):
 
 
 def test_two_benches(tmp_path):
-    words = "bench --blocks SE --shape 1x8x4x4 --pass forward --against floor --device cpu --seconds 1 -o".split()
+    words = ["bench", "--blocks", "SE", "--shape", "1x8x4x4", "--pass", "forward", "--against", "floor"]
+    words += ["--device", "cpu", "--seconds", "1", "-o"]
     done = run_at_once([[*words, tmp_path / "out"]] * 2, tmp_path / "both")
     assert codes(done) == [0, 2], [p.stderr for p in done]
     assert "another bench is at work in" in refusal(done)
@@ -74,5 +76,12 @@ def test_two_trainings(scenes, tiny_models, tmp_path):
     for folder in folders:
         with (folder / "results.csv").open() as file:
             assert len(list(csv.DictReader(file))) == 1, folder.name
-        stored = torch.load(folder / "weights" / "last.pt", weights_only=False)
-        assert stored["train_args"]["save_dir"] == str(folder)
+        assert torch.load(folder / "weights" / "last.pt", weights_only=False)["train_args"]["name"] == folder.name
+
+
+def test_a_run_folder_belongs_to_the_first_who_asks(tmp_path, monkeypatch):
+    """Both are told that ``x`` is free; the second is told again."""
+    told = iter([tmp_path / "runs" / "x", tmp_path / "runs" / "x", tmp_path / "runs" / "x-2"])
+    monkeypatch.setattr(engine, "get_save_dir", lambda *_: next(told))
+    arguments = SimpleNamespace(exist_ok=False, save_dir=None)
+    assert [engine._own_folder(arguments).name for _ in range(2)] == ["x", "x-2"]

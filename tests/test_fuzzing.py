@@ -26,10 +26,12 @@ def test_random_cases_work_or_are_refused(kind, record_property):
 
 
 def test_refusals_are_counted_by_what_they_say():
-    assert kind_of("row 3 [-1, 1, 'SE', ['x']]: reduction='x' is not an integer") == "row: reduction=_ is not an integer"
+    assert (
+        kind_of("row 3 [-1, 1, 'SE', ['x']]: reduction='x' is not an integer") == "row: reduction=_ is not an integer"
+    )
 
 
-# --- what was found -----------------------------------------------------------------------------------------------------
+# --- what was found ---------------------------------------------------------------------------------------------------
 def model_of(*rows, head=(), **more):
     backbone = [[-1, 1, "Conv", [16, 3, 2]], [-1, 1, "Conv", [32, 3, 2]], *map(list, rows)]
     return {"nc": 3, "backbone": backbone, "head": [[[0, 1], 1, "Detect", ["nc"]], *map(list, head)], **more}
@@ -117,7 +119,9 @@ def test_a_word_that_no_parser_likes_is_a_word(word):
     assert literal(word) == word
 
 
-@pytest.mark.parametrize("words", [["train", "model=0"], ["val", "model=True"], ["train", "model=yolo11n.yaml", "cfg=1e3"]])
+@pytest.mark.parametrize(
+    "words", [["train", "model=0"], ["val", "model=True"], ["train", "model=yolo11n.yaml", "cfg=1e3"]]
+)
 def test_a_command_line_that_was_found(words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(words) == 2

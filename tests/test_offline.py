@@ -14,7 +14,9 @@ SECONDS = 60  # on a busy machine; each takes a few
 
 
 def can_cut():
-    return bool(shutil.which("unshare")) and subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode == 0
+    return (
+        bool(shutil.which("unshare")) and subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode == 0
+    )
 
 
 @pytest.fixture(scope="module")

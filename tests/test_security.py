@@ -22,7 +22,7 @@ from yolo_attn.subset.download import Archive, unpack
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(p for folder in ("yolo_attn", "tools", ".ci") for p in (ROOT / folder).rglob("*.py"))
 
-# --- the source tree ----------------------------------------------------------------------------------------------------
+# --- the source tree --------------------------------------------------------------------------------------------------
 FORBIDDEN = {
     "eval", "exec", "compile", "__import__", "os.system", "os.popen", "subprocess.getoutput",
     "subprocess.getstatusoutput", "pickle.load", "pickle.loads", "marshal.loads", "shelve.open", "yaml.load",
@@ -88,7 +88,7 @@ def test_what_the_check_of_the_sources_lets_through():
     assert list(wrongs(fine + "subprocess.run(['ls', x], check=True)\ntorch.compile(m)", "some.py")) == []
 
 
-# --- model YAMLs --------------------------------------------------------------------------------------------------------
+# --- model YAMLs ------------------------------------------------------------------------------------------------------
 EVIL = "__import__('pathlib').Path('EVIL').touch()"
 ROWS = {"nc": 3, "backbone": [[-1, 1, "Conv", [16, 3, 2]], [-1, 1, "SE", []]], "head": [[[0, 1], 1, "Detect", ["nc"]]]}
 
@@ -116,7 +116,9 @@ def test_usual_activations_are_used(activation, tmp_path):
     file = tmp_path / "yolo11n-mine.yaml"
     file.write_text(yaml.safe_dump({**ROWS, "activation": activation}))
     act = ya.YOLO(file).model.model[0].act
-    assert type(act).__name__ == (activation or "nn.SiLU()").rpartition(".")[2].partition("(")[0] or "LeakyReLU" in str(act)
+    assert type(act).__name__ == (activation or "nn.SiLU()").rpartition(".")[2].partition("(")[0] or "LeakyReLU" in str(
+        act
+    )
 
 
 @pytest.mark.parametrize("tag", ["!!python/object/apply:os.system ['touch EVIL']", "!!python/name:os.system"])
@@ -135,8 +137,19 @@ def test_yaml_tags_run_nothing(tag, tmp_path, monkeypatch, capsys):
     assert not Path("EVIL").exists()
 
 
-# --- names and paths ----------------------------------------------------------------------------------------------------
-AWAY = ["../x.jpg", "/etc/hostname", "a/../../x.jpg", "..", "C:/x.jpg", "C:\\x.jpg", "..\\x.jpg", "a\x00.jpg", "a\n.jpg", ""]
+# --- names and paths --------------------------------------------------------------------------------------------------
+AWAY = [
+    "../x.jpg",
+    "/etc/hostname",
+    "a/../../x.jpg",
+    "..",
+    "C:/x.jpg",
+    "C:\\x.jpg",
+    "..\\x.jpg",
+    "a\x00.jpg",
+    "a\n.jpg",
+    "",
+]
 
 
 @pytest.mark.parametrize("name", AWAY, ids=ascii)
@@ -190,7 +203,11 @@ def test_a_member_of_a_zip_file_stays_inside(member, tmp_path):
         file.writestr("val2017/1.jpg", "an image")
         file.writestr(member, "not wanted here")
     unpack(path, Archive("http://x/val2017.zip", None, "val2017"), path.parent)
-    assert {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")} == {"here", "here/val2017", "here/val2017/1.jpg"}
+    assert {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")} == {
+        "here",
+        "here/val2017",
+        "here/val2017/1.jpg",
+    }
 
 
 def test_names_in_a_report_are_text_not_html(comparing, tmp_path):
@@ -202,7 +219,7 @@ def test_names_in_a_report_are_text_not_html(comparing, tmp_path):
     assert "<script>alert" not in to_html(json.loads(text), {})
 
 
-# --- secrets ------------------------------------------------------------------------------------------------------------
+# --- secrets ----------------------------------------------------------------------------------------------------------
 def secrets():
     spec = importlib.util.spec_from_file_location("check_secrets", ROOT / ".ci" / "check_secrets.py")
     module = importlib.util.module_from_spec(spec)

@@ -80,4 +80,3 @@ def _count_files(folder: Path) -> dict[str, int]:
         if name != ".":
             counts[name] = sum(os.path.isfile(os.path.join(where, n)) for n in names)
     return counts
-

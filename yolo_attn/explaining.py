@@ -65,7 +65,7 @@ def _in_words(error: Exception, model: Mapping[str, Any]) -> str:
 
 
 def _row_at(error: Exception) -> int | None:
-    """Return the number of the row that Ultralytics was at: the loop variables of its parser and of its forward pass."""
+    """Return the number of the row Ultralytics was at, by the loop variables of its parser and forward pass."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     for frame in reversed([f for f in frames if f.f_globals.get("__name__") == _TASKS]):
         found = frame.f_locals.get("i") if frame.f_code.co_name == "parse_model" else frame.f_locals.get("m")

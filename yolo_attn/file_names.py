@@ -29,8 +29,8 @@ def plain_name(what: str, name: object) -> str:
     if isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and not _NOT_PLAIN.search(name):
         return name
     raise YoloAttnError(
-        f"{what} {shorten(name)} cannot name a folder: give up to {LONGEST_NAME} letters, digits or signs, none of them "
-        f'/ \\ : * ? " < > | and no dot in front'
+        f"{what} {shorten(name)} cannot name a folder: give up to {LONGEST_NAME} letters, digits or signs, none of "
+        f'them / \\ : * ? " < > | and no dot in front'
     )
 
 

@@ -158,7 +158,9 @@ def _inserted(arm: Mapping[str, Any]) -> Arm:
 
     block, hyper = arm["insert"], arm.get("hyper", {})
     if not isinstance(block, str) or not isinstance(hyper, Mapping) or not all(isinstance(k, str) for k in hyper):
-        raise YoloAttnError(f"arm {arm['model']}: insert is the name of a block, hyper its settings, e.g. {{variant: L}}")
+        raise YoloAttnError(
+            f"arm {arm['model']}: insert is the name of a block, hyper its settings, e.g. {{variant: L}}"
+        )
     made = insert(arm["model"], [(block, arm.get("at"), hyper)], inside=arm.get("inside"))
     base = _plain_model(arm["model"])
     content = {**made.yaml, "scale": base.model.get("scale", ""), "yaml_file": base.model.get("yaml_file", "")}

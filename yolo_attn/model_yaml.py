@@ -106,7 +106,9 @@ def read_model(base: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(base, Mapping):
         model = deepcopy(dict(base))
     elif not isinstance(base, (str, Path)):
-        raise YoloAttnError(f"{shorten(base)} is no model to insert into; give the path of a YAML or checkpoint, or a dict")
+        raise YoloAttnError(
+            f"{shorten(base)} is no model to insert into; give the path of a YAML or checkpoint, or a dict"
+        )
     elif str(base).lower().endswith(".pt"):
         from yolo_attn.checkpoints import open_source
 

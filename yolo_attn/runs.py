@@ -95,7 +95,9 @@ def read_spec(folder: Path) -> RunSpec:
     try:
         return RunSpec(**json.loads((folder / SPEC).read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise YoloAttnError(f"'{folder / SPEC}' is damaged ({error}); the comparison's own command writes it again") from error
+        raise YoloAttnError(
+            f"'{folder / SPEC}' is damaged ({error}); the comparison's own command writes it again"
+        ) from error
 
 
 def read_result(spec: RunSpec, root: Path) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Try thousands of random cases, write a line for each as it ends, and hand back what failed, made as small as can be."""
+"""Try thousands of random cases, write a line for each as it ends, and make what fails as small as can be."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+
 from robustness import judge
 from robustness.command_lines import command_lines, write_files
 from robustness.inserts import calls
@@ -109,7 +110,9 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def run_all(cases: int, start: int, save_to: Path, say: Callable[[str], None], only: str | None = None, go_on: bool = False) -> int:
+def run_all(
+    cases: int, start: int, save_to: Path, say: Callable[[str], None], only: str | None = None, go_on: bool = False
+) -> int:
     """Try cases of every kind, or of one, write a JSON line for each, and return how many kinds failed."""
     save_to.parent.mkdir(parents=True, exist_ok=True)
     failures = 0

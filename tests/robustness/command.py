@@ -17,7 +17,9 @@ def fuzz() -> int:
     parser.add_argument("--cases", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", help="one kind of case: models | inserts | command lines")
-    parser.add_argument("--go-on", action="store_true", help="try all cases, however many fail; nothing is made smaller")
+    parser.add_argument(
+        "--go-on", action="store_true", help="try all cases, however many fail; nothing is made smaller"
+    )
     parser.add_argument("-o", "--output", type=Path, default=FOLDER / "fuzz.jsonl", help="raw lines")
     asked = parser.parse_args()
     from robustness.campaign import run_all
@@ -35,7 +37,6 @@ def check() -> int:
     asked = parser.parse_args()
     os.environ["YOLO_ATTN_EVERY_MOMENT"] = "1"
     from robustness import page
-
     from yolo_attn.env import environment
     from yolo_attn.files import write_whole
 

@@ -14,10 +14,36 @@ FILES = [
     "data.yaml", "no-images.yaml", "model.yaml", "text.txt", "folder", "cut.pt", "empty.pt", "none.yaml", "none.pt",
     "coco", "coco/annotations/instances_train.json", "broken.json", "binary.yaml", "list.yaml", "matrix.yaml",
 ]  # fmt: skip
-MODELS = ["yolo11n-ela.yaml", "yolov8n-se.yaml", "yolo11s-ca-inside.yaml", *STOCK[:8], "model.yaml", "yolo11n-elaa.yaml"]
-VALUES = ["0", "1", "-1", "0.5", "1e9", "nan", "", "a,b", "0,1", "None", "True", "[", "é", "../up", "cpu", *PARSER_WORDS]
+MODELS = [
+    "yolo11n-ela.yaml",
+    "yolov8n-se.yaml",
+    "yolo11s-ca-inside.yaml",
+    *STOCK[:8],
+    "model.yaml",
+    "yolo11n-elaa.yaml",
+]
+VALUES = [
+    "0",
+    "1",
+    "-1",
+    "0.5",
+    "1e9",
+    "nan",
+    "",
+    "a,b",
+    "0,1",
+    "None",
+    "True",
+    "[",
+    "é",
+    "../up",
+    "cpu",
+    *PARSER_WORDS,
+]
 
-values = st.one_of(st.sampled_from(VALUES), st.text(st.characters(codec="utf-8", exclude_characters="\0/~"), max_size=6))
+values = st.one_of(
+    st.sampled_from(VALUES), st.text(st.characters(codec="utf-8", exclude_characters="\0/~"), max_size=6)
+)
 files = mostly(st.sampled_from([*FILES, *MODELS]), values, of=6)
 
 
@@ -43,7 +69,20 @@ models = mostly(st.sampled_from(MODELS), files, of=4)
 outputs = mostly(st.sampled_from(["out", "yolo11-out.yaml", "text.txt", "folder", "out/yolo11-x.yaml"]), values, of=8)
 seeds = mostly(st.sampled_from(["0", "0,1"]), values, of=4)
 HYPER = ["init", "reduction", "variant", "kernel_size", "groups", "bias", "fusion"]
-HOST_KEYS = ["model", "data", "epochs", "imgsz", "batch", "pretrained", "freeze", "task", "mode", "device", "cfg", "name"]
+HOST_KEYS = [
+    "model",
+    "data",
+    "epochs",
+    "imgsz",
+    "batch",
+    "pretrained",
+    "freeze",
+    "task",
+    "mode",
+    "device",
+    "cfg",
+    "name",
+]
 HOST_KEYS += ["optimizer", "classes", "resume", "project", "format", "source", "conf", "workers", "lr0", "cache"]
 
 TEMPLATES = {
@@ -51,35 +90,37 @@ TEMPLATES = {
     "insert": [
         models.map(lambda m: [m]),
         st.lists(blocks, min_size=1, max_size=2).map(lambda bs: [w for b in bs for w in ("--block", b)]),
-        flags(at=st.sampled_from(["neck:P3", "sppf", "after:4", "neck:P9", "back"]), inside=st.sampled_from(["C3k2", "C2f@outer", "SPPF", "x"])),
+        flags(at=st.sampled_from(["neck:P3", "sppf", "after:4", "neck:P9", "back"])),
+        flags(inside=st.sampled_from(["C3k2", "C2f@outer", "SPPF", "x"])),
         flags(o=outputs, json=None),
         settings(HYPER),
     ],
     "subset": [
         flags(coco=files, o=outputs),
         flags(images=values, val_images=values, seed=values, min_boxes=values, background=values, copy=None, json=None),
-        flags(sampling=st.sampled_from(["random", "stratified", "x"]), classes=st.sampled_from(["cat", "dog,cat", "", ","])),
-        flags(sizes=st.sampled_from(["small", "large,medium", "big"]), ids=files, train_ids=files, preset=values, images_dir=files),
+        flags(sampling=st.sampled_from(["random", "stratified", "x"])),
+        flags(classes=st.sampled_from(["cat", "dog,cat", "", ","])),
+        flags(sizes=st.sampled_from(["small", "large,medium", "big"]), ids=files, train_ids=files),
+        flags(preset=values, images_dir=files),
     ],
     "compare": [
         st.lists(models, max_size=3),
-        flags(data=files, weights=files, seeds=seeds, controls=st.sampled_from(["identity", "plain", "identity,plain", "x"])),
+        flags(data=files, weights=files, seeds=seeds, controls=st.sampled_from(["identity", "plain,identity", "x"])),
         flags(executor=st.sampled_from(["serial", "pool", "x"]), per_gpu=values, threads=values, speed_seconds=values),
         flags(o=outputs, json=None),
         settings(["epochs", "imgsz", "batch", "optimizer", "seed", "device", "time", "cache", "fraction"]),
     ],
     "bench": [
-        flags(blocks=st.one_of(blocks, st.just("SE,ELA")), shape=values, device=values, dtype=values, layout=values, mode=values),
+        flags(blocks=st.one_of(blocks, st.just("SE,ELA")), shape=values, device=values),
+        flags(dtype=values, layout=values, mode=values),
         flags(models=models, imgsz=values, batch=values, seconds=values, minutes=values, threads=values, suite=None),
         flags(o=outputs, json=None),
     ],
     "report": [files.map(lambda f: [f]), flags(replicates=values, ap=values, json=None)],
     "demo": [flags(o=outputs, fast=None)],
-    **dict.fromkeys(
-        ["train", "val", "predict", "export", "track", "benchmark"],
-        [models.map(lambda m: [f"model={m}"]), files.map(lambda f: [f"data={f}"]), settings(HOST_KEYS)],
-    ),
-}  # fmt: skip
+}
+for _verb in ("train", "val", "predict", "export", "track", "benchmark"):
+    TEMPLATES[_verb] = [models.map(lambda m: [f"model={m}"]), files.map(lambda f: [f"data={f}"]), settings(HOST_KEYS)]
 NOT_TRIED = {"login", "logout", "checks", "check", "settings", "setting", "solutions", "solution", "copy-cfg", "hub"}
 """Words that make the host do something else: ask, look at the machine, change its settings, write its files."""
 
@@ -116,7 +157,7 @@ def write_files(folder: Path) -> None:
     (folder / "folder").mkdir()
     texts = {
         "no-images.yaml": "path: .\ntrain: images/train\nval: images/val\nnames: {0: car}\n",
-        "model.yaml": "nc: 3\nbackbone:\n- [-1, 1, Conv, [16, 3, 2]]\n- [-1, 1, SE, []]\nhead:\n- [[0, 1], 1, Detect, [nc]]\n",
+        "model.yaml": "nc: 3\nbackbone: [[-1, 1, Conv, [16, 3, 2]], [-1, 1, SE, []]]\nhead: [[[0, 1], 1, Detect, [3]]]",
         "text.txt": "not a model\n",
         "list.yaml": json.dumps([1, {"a": None}]),
         "matrix.yaml": "arms: [yolo11n.yaml, yolo11n-ela.yaml]\nseeds: [0]\noverrides: {epochs: 1, imgsz: 32}\n",

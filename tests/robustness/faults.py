@@ -66,7 +66,7 @@ def _be_the_child(work: Callable[[], object], root: Path, at: int, how: str, pip
 
     code, said = 0, ""
     try:
-        sys.stdout = sys.stderr = open(os.devnull, "w")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.addaudithook(watch)
         work()
         said = str(count)

@@ -26,7 +26,9 @@ class Call(NamedTuple):
 
 
 sites = st.lists(
-    mostly(st.sampled_from(PLACES), st.one_of(misspelled([p for p in PLACES if p]), words), of=8), min_size=1, max_size=2
+    mostly(st.sampled_from(PLACES), st.one_of(misspelled([p for p in PLACES if p]), words), of=8),
+    min_size=1,
+    max_size=2,
 ).map(";".join)
 bases = mostly(
     st.one_of(st.sampled_from(STOCK), small_models()),

@@ -1,7 +1,7 @@
 """Try a case, and say how it ended: it worked, it was refused by an error of this package, or it failed.
 
-A case fails where anything but :class:`YoloAttnError` comes out of it, an output is not finite, or the command line says
-more than its one line. Where a model has no row of this package's at all, Ultralytics' own errors are its own.
+A case fails where anything but :class:`YoloAttnError` comes out of it, an output is not finite, or the command line
+says more than its one line. Where a model has no row of this package's at all, Ultralytics' own errors are its own.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from unittest import mock
 
 import torch
 import yaml
-from robustness.inserts import Call
 
+from robustness.inserts import Call
 from yolo_attn import YOLO, cli, insert
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.model_yaml import Insertion
@@ -91,6 +91,15 @@ def kind_of(message: str) -> str:
     return re.sub(r"'[^']*'|\"[^\"]*\"|\[.*\]|\{.*\}|-?\d[\d.e+]*", "_", message)[:80]
 
 
+def refusal_of(do: Callable[[], object]) -> str | None:
+    """Do something; return the message where this package refuses it."""
+    try:
+        do()
+    except YoloAttnError as error:
+        return str(error)
+    return None
+
+
 # --- the command line -------------------------------------------------------------------------------------------------
 def try_command(words: list[str]) -> tuple[str, str]:
     """Run a command line in this process and folder; the work itself, training and timing, is left out."""
@@ -122,12 +131,12 @@ def without_work(folder: Path) -> Iterator[None]:
     here = os.getcwd()
     with contextlib.ExitStack() as stack:
         for name in ("train", "val", "predict", "export", "track", "benchmark"):
-            stack.enter_context(mock.patch.object(Model, name, lambda self, *args, **kwargs: None))
+            stack.enter_context(mock.patch.object(Model, name, return_value=None))
         stack.enter_context(mock.patch("yolo_attn.executors.LocalPool.carry_out", FakeExecutor().carry_out))
         stack.enter_context(mock.patch("yolo_attn.compare._measure_speed"))
-        stack.enter_context(mock.patch("yolo_attn.report.plots.draw", lambda summary: {}))
-        stack.enter_context(mock.patch("yolo_attn.bench.run.records", lambda *args: iter(())))
-        stack.enter_context(mock.patch("yolo_attn.demo.run_demo", lambda *args, **kwargs: ""))
+        stack.enter_context(mock.patch("yolo_attn.report.plots.draw", return_value={}))
+        stack.enter_context(mock.patch("yolo_attn.bench.run.records", return_value=()))
+        stack.enter_context(mock.patch("yolo_attn.demo.run_demo", return_value=""))
         stack.enter_context(mock.patch.object(socket.socket, "connect", _no_network))
         os.chdir(folder)
         try:

@@ -25,11 +25,11 @@ STOCK = [
 FILES = ["yolo11n-fuzz.yaml", "yolo11-fuzz.yaml", "yolov8x-fuzz.yaml", "my model.yaml"]
 NEEDS_SMALL_MAPS = ("NL", "NonLocal", "NonLocalBlock", "NLBlock", "PSA", "C2PSA")  # compare all positions of a map
 
-sources = mostly(
-    st.just(-1), st.one_of(st.integers(-12, 12), st.lists(st.integers(-3, 9), max_size=3), junk), of=30
-)
+sources = mostly(st.just(-1), st.one_of(st.integers(-12, 12), st.lists(st.integers(-3, 9), max_size=3), junk), of=30)
 repeats = mostly(st.sampled_from([1, 1, 2, 3]), st.one_of(st.sampled_from([0, -1, 1.5, 2.5, True]), words, junk), of=30)
-places = mostly(st.sampled_from(["", "@inner", "@outer"]), st.sampled_from(["@", "@Inner", "@inner@outer", "_SE"]), of=20)
+places = mostly(
+    st.sampled_from(["", "@inner", "@outer"]), st.sampled_from(["@", "@Inner", "@inner@outer", "_SE"]), of=20
+)
 
 
 @st.composite
@@ -41,7 +41,9 @@ def attention_rows(draw: st.DrawFn, width: int, small_map: bool = True) -> Row:
     arguments = draw(row_arguments(name))
     if draw(st.booleans()):
         return [draw(sources), draw(repeats), name, arguments]
-    host = draw(mostly(st.sampled_from(_hosts(small_map)), st.one_of(st.sampled_from(OTHERS), misspelled(list(HOSTS))), of=25))
+    host = draw(
+        mostly(st.sampled_from(_hosts(small_map)), st.one_of(st.sampled_from(OTHERS), misspelled(list(HOSTS))), of=25)
+    )
     more = arguments if isinstance(arguments, list) else [arguments]
     own = draw(mostly(st.just([width, *HOSTS.get(host, [])]), st.lists(junk, max_size=3), of=30))
     return [draw(sources), draw(repeats), f"{host}_{name}{draw(places)}", [*own, *more]]

@@ -13,7 +13,8 @@ import sys
 import time
 import traceback
 
-TINY = "epochs=1 imgsz=32 batch=8 workers=0 plots=False val=False optimizer=SGD amp=False project=PROJECT name=x exist_ok=True"
+TINY = "epochs=1 imgsz=32 batch=8 workers=0 plots=False val=False optimizer=SGD amp=False "
+TINY += "project=PROJECT name=x exist_ok=True"
 BEST = "PROJECT/x/weights/best.pt"
 COMMANDS = {  # what they say where they cannot go on; empty where they need no network
     "blocks": "",
@@ -25,7 +26,7 @@ COMMANDS = {  # what they say where they cannot go on; empty where they need no 
     f"predict model={BEST} source=image.jpg imgsz=32 project=PROJECT": "",
     f"export model={BEST} format=torchscript imgsz=32": "",
     "bench --blocks SE --shape 1x8x4x4 --pass forward --against floor --device cpu --seconds 0.1 -o bench": "",
-    "compare tiny.yaml tiny-ela.yaml --data data.yaml --seeds 0 --speed-seconds 0 -o compare epochs=1 imgsz=32 batch=8": "",
+    "compare tiny.yaml tiny-ela.yaml --data data.yaml --seeds 0 --speed-seconds 0 -o compare epochs=1 imgsz=32": "",
     "report compare": "",
     "insert yolo11n.pt --block ELA": "yolo11n.pt",
     f"train model=yolo11n-ela.yaml data=data.yaml pretrained=yolo11n.pt {TINY}": "yolo11n.pt",

@@ -35,7 +35,13 @@ class Recorder:
         faults = dict(report.user_properties).get("faults", 1)
         why = "" if report.passed else str(report.longrepr[2] if report.skipped else report.longreprtext)[-300:]
         self.lines.append(
-            {"part": Path(file).name, "test": ascii(test)[1:-1], "outcome": report.outcome, "faults": faults, "why": why}
+            {
+                "part": Path(file).name,
+                "test": ascii(test)[1:-1],
+                "outcome": report.outcome,
+                "faults": faults,
+                "why": why,
+            }
         )
 
 
