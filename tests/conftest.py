@@ -46,6 +46,22 @@ def base_weights(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory):
+    """Two models that train in a second: three convolutions and a head, with and without attention."""
+    import yaml
+
+    folder = tmp_path_factory.mktemp("tiny models")
+    convs = [[-1, 1, "Conv", [8 * 2**k, 3, 2]] for k in range(5)]
+    files = []
+    for name, extra in (("tiny", []), ("tiny-ela", [[-1, 1, "ELA", [{"init": "identity"}]]])):
+        first = len(convs) + len(extra)
+        head = [[[2, 3, first - 1], 1, "Detect", ["nc"]]]
+        files.append(folder / f"{name}.yaml")
+        files[-1].write_text(yaml.safe_dump({"nc": 80, "backbone": [*convs, *extra], "head": head}))
+    return [str(file) for file in files]
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """Small tensors only lose to the threads' waiting for each other."""
@@ -55,3 +71,29 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def comparing(scenes, monkeypatch):
+    """Carries out a comparison whose runs are made up, in a folder; models and data are not checked again."""
+    from fake_runs import FakeExecutor
+
+    from yolo_attn import compare, engine, engine_runs, summary
+    from yolo_attn.matrix import Plan, arms_of, specs_of
+
+    plan = Plan(arms=("yolo11n.yaml", "yolo11n-ela.yaml"), data=str(scenes), seeds=(0,), overrides={"epochs": 1})
+    arms = arms_of(plan)
+    specs = specs_of(plan, arms)
+    record = compare._plan_record(specs, arms)
+    monkeypatch.setattr(compare, "arms_of", lambda *_: arms)
+    monkeypatch.setattr(compare, "specs_of", lambda *_, **__: specs)
+    monkeypatch.setattr(compare, "_plan_record", lambda *_: record)
+    monkeypatch.setattr(compare, "_executor", lambda *_: FakeExecutor())
+    monkeypatch.setattr(engine, "check_model_dict", lambda *_: "detect")
+    monkeypatch.setattr(engine_runs, "prepare_data", lambda *_: None)
+    monkeypatch.setattr("yolo_attn.report.plots.draw", lambda _: {})
+    write = summary.write
+    monkeypatch.setattr(
+        summary, "write", lambda out, say=lambda _: None, replicates=20, ap="ultralytics": write(out, say, 20, ap)
+    )
+    return lambda out: compare.compare(plan, out, speed_seconds=0)

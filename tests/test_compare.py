@@ -37,20 +37,6 @@ def faked(monkeypatch):
 
 # --- a real one, small ------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
-def tiny_models(tmp_path_factory):
-    """Two models that train in a second: three convolutions and a head, with and without attention."""
-    folder = tmp_path_factory.mktemp("tiny models")
-    convs = [[-1, 1, "Conv", [8 * 2**k, 3, 2]] for k in range(5)]
-    files = []
-    for name, extra in (("tiny", []), ("tiny-ela", [[-1, 1, "ELA", [{"init": "identity"}]]])):
-        first = len(convs) + len(extra)
-        head = [[[2, 3, first - 1], 1, "Detect", ["nc"]]]
-        files.append(folder / f"{name}.yaml")
-        files[-1].write_text(yaml.safe_dump({"nc": 80, "backbone": [*convs, *extra], "head": head}))
-    return [str(file) for file in files]
-
-
-@pytest.fixture(scope="module")
 def finished(scenes, tiny_models, tmp_path_factory):
     """A comparison that was really run, with a control, each run in a process of its own, two at a time."""
     out = tmp_path_factory.mktemp("a comparison")

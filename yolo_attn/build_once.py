@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from yolo_attn.errors import YoloAttnError
+from yolo_attn.errors import YoloAttnError, shorten
 
 
 def build_once(out: Path, marker: str, parameters: dict, build: Callable[[Path], None]) -> Path:
@@ -80,9 +80,3 @@ def _count_files(folder: Path) -> dict[str, int]:
         if name != ".":
             counts[name] = sum(os.path.isfile(os.path.join(where, n)) for n in names)
     return counts
-
-
-def shorten(value: object) -> str:
-    """Return a value as Python writes it, cut to 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

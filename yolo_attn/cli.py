@@ -26,8 +26,10 @@ from yolo_attn.words import integers, key_values, missing, refuse, say
 
 HOST_VERBS = ("train", "val", "predict", "export", "track", "benchmark")
 _HOST_TASKS = ("detect", "segment", "pose", "obb", "classify", "semantic", "depth")
-_HOST_SAYS = ("Dataset '", "Invalid ")
+_HOST_SAYS = ("Dataset '", "Invalid ", "No valid images found", "final batch=")
 _HOST_CHECKS = ("ultralytics.cfg", "ultralytics.utils.checks", "ultralytics.data.utils", "ultralytics.data.build")
+_HOST_READS = ("ultralytics.cfg", "ultralytics.utils")  # where it has not got beyond the words it was given
+_NETWORK = ("socket", "urllib.error", "requests.exceptions")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -259,11 +261,16 @@ def _is_users_mistake(error: Exception) -> bool:
         return False
     if isinstance(error, (YoloAttnError, FileNotFoundError, PermissionError, NotADirectoryError, FileExistsError)):
         return True
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and (error.errno in (errno.ENOSPC, errno.EDQUOT) or _is_of_the_network(error)):
         return True
     modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
-    checked = any(modules[-1].startswith(m) for m in _HOST_CHECKS)
+    host = [m for m in modules if m.startswith("ultralytics.")]
+    checked = modules[-1].startswith(_HOST_CHECKS) or (bool(host) and all(m.startswith(_HOST_READS) for m in host))
     return checked or str(error).startswith(_HOST_SAYS) or "not a loadable checkpoint" in str(error)
+
+
+def _is_of_the_network(error: OSError) -> bool:
+    return isinstance(error, (ConnectionError, TimeoutError)) or type(error).__module__ in _NETWORK
 
 
 def _one_line(error: Exception) -> str:

@@ -101,14 +101,15 @@ def _plan_record(specs: Sequence[runs.RunSpec], arms: Sequence[Arm]) -> dict[str
 
 def _carry_out(specs: Sequence[runs.RunSpec], out: Path, workers: Executor, say: Callable[[str], None]) -> list[str]:
     root = out / RUNS
-    left = [spec for spec in specs if runs.read_result(spec, root) is None]
+    folders = [runs.prepare(spec, root) for spec in specs]  # those of complete runs too: a damaged spec is made good
+    left = [f for f, spec in zip(folders, specs, strict=True) if runs.read_result(spec, root) is None]
     say(f"{len(specs)} runs, {len(specs) - len(left)} of them complete")
     if not left:
         return []
     progress = Progress(len(specs), len(specs) - len(left), min(workers.slots, len(left)), say)
     failed = []
     try:
-        for folder, reason in workers.carry_out([runs.prepare(spec, root) for spec in left], progress.tick):
+        for folder, reason in workers.carry_out(left, progress.tick):
             progress.ended(folder, reason)
             if reason is not None:
                 spec = runs.read_spec(folder)

@@ -26,10 +26,12 @@ import ultralytics
 import ultralytics.cfg
 import yaml
 from torch import nn
+from ultralytics.cfg import get_save_dir
 from ultralytics.data.utils import check_det_dataset
+from ultralytics.engine import trainer as host_trainer
 from ultralytics.engine.results import Results
 from ultralytics.nn.autobackend import AutoBackend
-from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, dist, torch_utils
+from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, RANK, dist, torch_utils
 from ultralytics.utils.checks import check_yaml
 
 from yolo_attn.checkpoints import open_source, restricted_first
@@ -74,6 +76,10 @@ def check_data(data: str | Path, present: bool = False) -> dict[str, Any]:
 # --- trainers ---------------------------------------------------------------------------------------------------------
 class RowTransfer:
     """Mixin for an Ultralytics trainer: ``pretrained=`` weights follow their rows, and ``freeze=base`` is known."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        with mock.patch.object(host_trainer, "get_save_dir", _own_folder):
+            super().__init__(*args, **kwargs)
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
         """Build the model as the host's trainer does, then give each row the weights that belong to it.
@@ -127,6 +133,18 @@ class Training(SaysHowItEnded, RowTransfer, GateLog, Resumable):
         writer = getattr(sys.modules.get("ultralytics.utils.callbacks.tensorboard"), "WRITER", None)
         for name, value in scalars.items() if writer else ():
             writer.add_scalar(name, value, epoch)
+
+
+def _own_folder(args: Any, name: str | None = None) -> Path:
+    """Return the run's folder as the host does, made at once: two trainings that begin together get one each."""
+    while True:
+        folder = Path(get_save_dir(args, name))
+        if RANK not in (-1, 0) or args.exist_ok or getattr(args, "save_dir", None):
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):  # another was faster: the host counts on
+            folder.mkdir()
+            return folder
 
 
 @functools.cache

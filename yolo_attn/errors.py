@@ -9,9 +9,12 @@ from collections.abc import Iterable
 class YoloAttnError(ValueError):
     """A mistake in what was asked for: the message says what was given, what is allowed, and the nearest match.
 
-    The command line prints it as one line and exits with 2; everything else that is raised is a defect and keeps its
-    traceback.
+    It is one line, whatever it quotes. The command line prints it and exits with 2; everything else that is raised is a
+    defect and keeps its traceback.
     """
+
+    def __init__(self, message: object = ""):
+        super().__init__(" ".join(str(message).split()))
 
 
 def one_of(what: str, given: object, allowed: Iterable[str], also: Iterable[str] = ()) -> str:
@@ -32,3 +35,9 @@ def one_of(what: str, given: object, allowed: Iterable[str], also: Iterable[str]
     near = difflib.get_close_matches(str(given).casefold(), list(folded), n=1, cutoff=0.5)
     hint = f" Did you mean '{folded[near[0]]}'?" if near else ""
     return f"unknown {what} {str(given)!r}.{hint} Allowed: {', '.join(names)}"
+
+
+def shorten(value: object) -> str:
+    """Return a value as Python writes it, cut to 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

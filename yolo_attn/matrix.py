@@ -12,6 +12,7 @@ import yaml
 
 from yolo_attn import runs
 from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.file_names import plain_name
 
 RECIPE: dict[str, Any] = {"optimizer": "SGD", "lr0": 0.01, "patience": 0, "plots": False}
 """What every arm is trained with unless said otherwise; the optimizer is fixed, the last epoch is the one judged."""
@@ -142,7 +143,7 @@ def _read_arm(arm: str | Mapping[str, Any]) -> Arm:
             raise YoloAttnError(f"arm {arm['model']}: {one_of('key', key, _ARM_KEYS)}")
     read = _inserted(arm) if "insert" in arm else _plain_model(arm["model"])
     read = _control(read, arm["control"]) if "control" in arm else read
-    return Arm(str(arm.get("name", read.name)), read.kind, read.model)
+    return Arm(plain_name("arm", str(arm.get("name", read.name))), read.kind, read.model)
 
 
 def _plain_model(name: str) -> Arm:
@@ -155,10 +156,15 @@ def _plain_model(name: str) -> Arm:
 def _inserted(arm: Mapping[str, Any]) -> Arm:
     from yolo_attn.model_yaml import insert
 
-    made = insert(arm["model"], arm["insert"], at=arm.get("at"), inside=arm.get("inside"), **arm.get("hyper", {}))
+    block, hyper = arm["insert"], arm.get("hyper", {})
+    if not isinstance(block, str) or not isinstance(hyper, Mapping) or not all(isinstance(k, str) for k in hyper):
+        raise YoloAttnError(
+            f"arm {arm['model']}: insert is the name of a block, hyper its settings, e.g. {{variant: L}}"
+        )
+    made = insert(arm["model"], [(block, arm.get("at"), hyper)], inside=arm.get("inside"))
     base = _plain_model(arm["model"])
     content = {**made.yaml, "scale": base.model.get("scale", ""), "yaml_file": base.model.get("yaml_file", "")}
-    return Arm(f"{base.name}-{arm['insert'].lower()}", ATTENTION, content)
+    return Arm(f"{base.name}-{block.lower()}", ATTENTION, content)
 
 
 def _control(arm: Arm, kind: str) -> Arm:

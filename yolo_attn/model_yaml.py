@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.errors import YoloAttnError, one_of, shorten
 from yolo_attn.files import write_whole
 from yolo_attn.graph import IMAGE, Graph, Row, rows_of, sources_of
 from yolo_attn.model_text import flow, to_text
@@ -105,6 +105,10 @@ def read_model(base: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     """
     if isinstance(base, Mapping):
         model = deepcopy(dict(base))
+    elif not isinstance(base, (str, Path)):
+        raise YoloAttnError(
+            f"{shorten(base)} is no model to insert into; give the path of a YAML or checkpoint, or a dict"
+        )
     elif str(base).lower().endswith(".pt"):
         from yolo_attn.checkpoints import open_source
 
@@ -112,7 +116,7 @@ def read_model(base: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     elif Path(base).suffix in (".yaml", ".yml"):
         model = load_model_dict(base)
     else:
-        raise YoloAttnError(f"'{base}' is neither a model YAML (.yaml) nor a checkpoint (.pt)")
+        raise YoloAttnError(f"{str(base)!r} is neither a model YAML (.yaml) nor a checkpoint (.pt)")
     check_rows(model)
     return model
 
@@ -147,6 +151,8 @@ def insert(
         >>> insert("yolov8n.yaml", "SE", inside="C2f", at="neck").inside
         (12, 15, 18, 21)
     """
+    if not isinstance(inside, (str, type(None))):
+        raise YoloAttnError(f"inside={shorten(inside)} names no host block, e.g. C3k2 or C3k2@outer")
     model = read_model(base)
     graph = Graph(model)
     blocks = _read_blocks(block, at, hyper)
@@ -159,8 +165,10 @@ def insert(
 
 def _read_blocks(block: str | Sequence[tuple], at: str | Iterable[str] | None, hyper: dict[str, Any]) -> list[_Block]:
     blocks = []
+    if not isinstance(block, (str, list, tuple)) or not block:
+        raise YoloAttnError(f"{shorten(block)} is no block; give its name, or a list of (name, at)")
     for given in [(block, at)] if isinstance(block, str) else block:
-        if isinstance(given, str) or not 2 <= len(given) <= 3:
+        if not _is_block_and_place(given):
             raise YoloAttnError(f"{given!r} is not a block and its place; give (name, at) or (name, at, hyper)")
         name, cls = resolve(given[0])
         own = bind(cls, kwargs={**hyper, **(given[2] if len(given) == 3 else {})})
@@ -168,11 +176,20 @@ def _read_blocks(block: str | Sequence[tuple], at: str | Iterable[str] | None, h
     return blocks
 
 
+def _is_block_and_place(given: Any) -> bool:
+    return (
+        isinstance(given, (list, tuple))
+        and 2 <= len(given) <= 3
+        and isinstance(given[0], str)
+        and (len(given) == 2 or isinstance(given[2], Mapping))
+    )
+
+
 # --- rows after rows --------------------------------------------------------------------------------------------------
 def _insert_rows(graph: Graph, blocks: Sequence[_Block]) -> Insertion:
     chains: dict[Site, list[Row]] = {}
     for block in blocks:
-        for site in find_sites(graph, block.at or DEFAULT_AT):
+        for site in find_sites(graph, DEFAULT_AT if block.at is None else block.at):
             chain = chains.setdefault(site, [])
             if any(row[2] == block.name for row in chain):
                 raise YoloAttnError(f"{block.name} is to go to the same place, {_in_words(site)}, twice")

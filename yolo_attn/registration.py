@@ -2,13 +2,14 @@
 
 Ultralytics' ``parse_model`` looks a row's class up among the globals of ``ultralytics.nn.tasks`` and passes the row's
 arguments to it; a string argument that names one of the parser's local variables is replaced by that variable. So this
-module does four things to it, and no more:
+module does five things to it, and no more:
 
 * every block gets a *row class* under its name in ``ultralytics.nn.tasks``: called with the parser's list of widths and
   the row's ``from``, it returns the block itself, built for the right number of channels;
 * ``parse_model`` and ``yaml_model_load`` are wrapped: rows are checked and their arguments put into that form before
   the original parser runs, and the bare names of the shipped YAMLs are found;
 * the host's own loading of weights, which goes by row number, warns where attention rows make that go wrong;
+* what goes wrong while the host builds a model with attention becomes one sentence that names the row;
 * the host's ``fuse()``, which knows its own classes only, has blocks fold their normalisations too.
 
 Importing this module costs nothing: Ultralytics is patched when it is imported, or now if it already is.
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from yolo_attn import registry, rows
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.explaining import explained, explaining
 from yolo_attn.model_files import find_model_yaml, shipped_models, unscaled
 from yolo_attn.rows import INSIDE_KEY, inside_class, is_row_class, prepare_rows, row_class, row_key
 from yolo_attn.schema import hyper_parameters
@@ -310,13 +312,20 @@ def _patch(tasks: ModuleType) -> None:
     _allow_in_restricted_loads(*_gated_classes())
     _wrap(tasks, "parse_model", functools.partial(_parse_model, tasks))
     _wrap(tasks, "yaml_model_load", _yaml_model_load)
+    for host in (tasks.DetectionModel, tasks.ClassificationModel):
+        host.__init__ = explaining(host.__init__)
     tasks.BaseModel.load = _warn_before(tasks.BaseModel.load, tasks.LOGGER)
     tasks.BaseModel.fuse = _with_blocks(tasks.BaseModel.fuse, tasks)
 
 
 def _parse_model(tasks: ModuleType, host: Callable[..., Any], d: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
     prepared, has_extra_row = prepare_rows(d, tasks)
-    layers, saved = host(prepared, *args, **kwargs)
+    activation = tasks.Conv.default_act
+    try:
+        with explained(d) if rows.has_attention(prepared) else contextlib.nullcontext():
+            layers, saved = host(prepared, *args, **kwargs)
+    finally:
+        tasks.Conv.default_act = activation  # the host leaves that of a model it could not build to all later ones
     return (layers[:-1] if has_extra_row else layers), saved
 
 
@@ -394,6 +403,7 @@ def _yaml_model_load(host: Callable[..., dict[str, Any]], path: str | Path) -> d
         raise YoloAttnError(f"'{path}' is not a model YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(model, dict) or not {"backbone", "head"} <= set(model):
         raise YoloAttnError(f"'{path}' is not a model YAML: it has no 'backbone' and 'head'")
+    rows.refuse_without_head(model, sys.modules[_TASKS], path)
     model["yaml_file"] = str(path)
     model["scale"] = sys.modules[_TASKS].guess_model_scale(path)
     return model

@@ -137,7 +137,7 @@ def build(cls: type[nn.Module], channels: int, hyper: Mapping[str, Any], what: s
     """Call a block's constructor; what it refuses becomes one error that starts with ``what``."""
     try:
         return cls(channels, **hyper)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError) as error:
         raise YoloAttnError(f"{what}: {error}") from error
 
 

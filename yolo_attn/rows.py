@@ -11,11 +11,13 @@ row is added at the end, for the parser only: called with its ``"layers"`` and `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.errors import YoloAttnError, one_of, shorten
 from yolo_attn.registry import build, is_known, resolve, unknown_block
 from yolo_attn.schema import bind
 
@@ -29,6 +31,8 @@ INSIDE_KEY = "yolo_attn.Inside"
 
 PLACES = ("inner", "outer")
 NOT_ONE_MAP = ("CBLinear", "ImagePoolingAttn", "TorchVision", "Index")  # hosts whose result no block could gate
+MOST_REPEATS = 100
+_ACTIVATION = re.compile(r"(torch\.)?nn\.[A-Za-z]\w*")
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def inside_class() -> type:
         for i, spec in specs.items():
             try:
                 made += inside.attach(layers[i], spec.place, widths[i], spec.build)
-            except YoloAttnError as error:
+            except Exception as error:  # e.g. a host built with arguments with which it cannot run
                 text = str(error)
                 raise YoloAttnError(text if text.startswith("row ") else f"{spec.label}: {text}") from error
             layers[i].np = sum(p.numel() for p in layers[i].parameters())  # the parser counted before
@@ -152,9 +156,13 @@ def split_name(name: str, host: ModuleType) -> tuple[str, str, str | None] | Non
     outer = next(h for h, b in found if b == block)
     if at and place not in PLACES:
         raise YoloAttnError(f"'{name}': {one_of('place', place, PLACES)}")
-    if outer in NOT_ONE_MAP or getattr(host, outer).__module__.endswith(".head"):
+    if _gives_no_map(outer, host):
         raise YoloAttnError(f"'{name}': {outer} does not return one feature map that a block could gate")
     return outer, resolve(block)[0], place or None
+
+
+def _gives_no_map(name: str, host: ModuleType) -> bool:
+    return name in NOT_ONE_MAP or getattr(getattr(host, name, None), "__module__", "").endswith(".head")
 
 
 def prepare_rows(model: Mapping[str, Any], host: ModuleType) -> tuple[dict[str, Any], bool]:
@@ -173,20 +181,73 @@ def prepare_rows(model: Mapping[str, Any], host: ModuleType) -> tuple[dict[str, 
     """
     if not isinstance(model, Mapping) or not {"backbone", "head"} <= set(model):
         raise YoloAttnError("not a model: a model YAML has the lists 'backbone' and 'head'")
+    _check_settings(model)
     prepared, index = {**model}, 0
     inside: dict[int, _RowSpec] = {}
+    names: list[str] = []
     for section in ("backbone", "head"):
         rows = []
-        for row in model[section] or []:
+        for row in _listed(model, section):
             _check_row(index, row)
             if parts := _split(index, row, host):
                 row, inside[index] = _host_row(index, row, parts)
+            if parts or is_known(row[2]):
+                _check_source(index, row, names, host)
+            names.append(row[2])
             rows.append(_prepare_row(index, row, host))
             index += 1
         prepared[section] = rows
     if inside:
         prepared["head"].append([-1, 1, INSIDE_KEY, _InsideArguments(["layers", "ch", inside])])
     return prepared, bool(inside)
+
+
+def has_attention(prepared: Mapping[str, Any]) -> bool:
+    """Tell whether a model dict that was prepared for the parser has a row of this package's."""
+    arguments = [row[3] for section in ("backbone", "head") for row in prepared[section]]
+    return any(isinstance(given, (_RowArguments, _InsideArguments)) for given in arguments)
+
+
+def refuse_without_head(model: Mapping[str, Any], host: ModuleType, file: object) -> None:
+    """Refuse a model that ends in attention: Ultralytics takes the last row for the head.
+
+    Raises:
+        YoloAttnError: If it does.
+    """
+    (*_, last) = [None, *_listed(model, "backbone"), *_listed(model, "head")]
+    name = last[2] if isinstance(last, (list, tuple)) and len(last) == 4 and isinstance(last[2], str) else ""
+    if is_known(name) or split_name(name, host):
+        raise YoloAttnError(f"'{file}': the last row, {name}, is attention; it has to be a head such as Detect")
+
+
+def _listed(model: Mapping[str, Any], section: str) -> Sequence[Any]:
+    rows = model[section] or []
+    if not isinstance(rows, (list, tuple)):
+        raise YoloAttnError(f"not a model: '{section}' is {shorten(rows)}, not a list of rows")
+    return rows
+
+
+def _check_settings(model: Mapping[str, Any]) -> None:
+    scales, scale = model.get("scales"), model.get("scale")
+    if scales and not isinstance(scales, Mapping):
+        raise YoloAttnError(f"scales: {shorten(scales)} is not a mapping, e.g. {{n: [0.5, 0.25, 1024]}}")
+    if scales and scale and scale not in scales:
+        raise YoloAttnError(f"{one_of('scale', scale, scales)} (the file's name states it, or `scales` lacks it)")
+    if (activation := model.get("activation")) and not _is_activation(activation):
+        raise YoloAttnError(
+            f"activation: {shorten(activation)} is not let through, because Ultralytics evaluates it as Python; give a "
+            f"class of torch.nn with plain arguments, e.g. nn.ReLU() or torch.nn.LeakyReLU(0.1)"
+        )
+
+
+def _is_activation(given: Any) -> bool:
+    try:
+        call = ast.parse(given.strip(), mode="eval").body
+        for value in (*call.args, *(keyword.value for keyword in call.keywords)):
+            ast.literal_eval(value)
+        return bool(_ACTIVATION.fullmatch(ast.unparse(call.func)))
+    except (AttributeError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return False
 
 
 def _label(index: int, row: Any) -> str:
@@ -197,11 +258,23 @@ def _check_row(index: int, row: Any) -> None:
     if not isinstance(row, (list, tuple)) or len(row) != 4 or not isinstance(row[2], str):
         raise YoloAttnError(f"{_label(index, row)}: a row is [from, repeats, module, [arguments]]")
     for f in row[0] if isinstance(row[0], (list, tuple)) else [row[0]]:
-        if not isinstance(f, int) or not (-max(index, 1) <= f < max(index, 1)) or (index == 0 and f != -1):
+        if type(f) is not int or not (-max(index, 1) <= f < max(index, 1)) or (index == 0 and f != -1):
             raise YoloAttnError(
-                f"{_label(index, row)}: 'from' {f} does not exist; rows before it are "
+                f"{_label(index, row)}: 'from' {f!r} does not exist; rows before it are "
                 + (f"0 to {index - 1}, or -1 to -{index} counted back" if index else "none, so only -1 (the image)")
             )
+
+
+def _check_repeats(index: int, row: Any) -> None:
+    if type(row[1]) is not int or not 1 <= row[1] <= MOST_REPEATS:
+        raise YoloAttnError(f"{_label(index, row)}: repeats={row[1]!r} is not a whole number from 1 to {MOST_REPEATS}")
+
+
+def _check_source(index: int, row: Any, names: Sequence[str], host: ModuleType) -> None:
+    for f in row[0] if isinstance(row[0], (list, tuple)) else [row[0]]:
+        source = f if f >= 0 else index + f
+        if source >= 0 and _gives_no_map(names[source], host):
+            raise YoloAttnError(f"{_label(index, row)}: row {source}, {names[source]}, gives no feature map to read")
 
 
 def _split(index: int, row: list[Any], host: ModuleType) -> tuple[str, str, str | None] | None:
@@ -213,6 +286,7 @@ def _split(index: int, row: list[Any], host: ModuleType) -> tuple[str, str, str 
 
 def _host_row(index: int, row: list[Any], parts: tuple[str, str, str | None]) -> tuple[list[Any], _RowSpec]:
     """Return the host's own row, and what is to go inside it: a last argument that is a mapping is the block's."""
+    _check_repeats(index, row)
     (source, repeats, _, args), (outer, name, place) = row, parts
     args, hyper = list(args) if isinstance(args, (list, tuple)) else [args], {}
     if args and isinstance(args[-1], Mapping):
@@ -237,15 +311,22 @@ def _bind(index: int, row: list[Any], cls: type[nn.Module], args: list[Any]) -> 
 def _prepare_row(index: int, row: list[Any], host: ModuleType) -> list[Any]:
     source, repeats, name, args = row
     if not is_known(name):
-        if not (name.startswith(("nn.", "torchvision.ops.")) or hasattr(host, name)):
+        if not (_is_module(host, name) or name.startswith("torchvision.ops.") or _is_of_torch(name)):
             raise YoloAttnError(f"{_label(index, row)}: {unknown_block(name, also=_host_modules(host))}")
         return list(row)
+    _check_repeats(index, row)
     name, cls = resolve(name)
     if not isinstance(source, int):
         raise YoloAttnError(f"{_label(index, row)}: {name} reads one row, 'from' is {source}; concatenate first")
     hyper = _bind(index, row, cls, args if isinstance(args, (list, tuple)) else [args])
     spec = _RowSpec(_label(index, row), name, cls, hyper)
     return [source, repeats, row_key(host, name), _RowArguments(["ch", "f", spec])]
+
+
+def _is_of_torch(name: str) -> bool:
+    from torch import nn
+
+    return name.startswith("nn.") and isinstance(getattr(nn, name[3:], None), type)
 
 
 def _host_modules(host: ModuleType) -> list[str]:

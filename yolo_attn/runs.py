@@ -89,8 +89,17 @@ def prepare(spec: RunSpec, root: Path) -> Path:
 
 
 def read_spec(folder: Path) -> RunSpec:
-    """Return the spec stored in a run's folder."""
-    return RunSpec(**json.loads((folder / SPEC).read_text(encoding="utf-8")))
+    """Return the spec stored in a run's folder.
+
+    Raises:
+        YoloAttnError: If it is damaged.
+    """
+    try:
+        return RunSpec(**json.loads((folder / SPEC).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise YoloAttnError(
+            f"'{folder / SPEC}' is damaged ({error}); the comparison's own command writes it again"
+        ) from error
 
 
 def read_result(spec: RunSpec, root: Path) -> dict[str, Any] | None:
@@ -139,6 +148,7 @@ def _short(value: Any) -> str:
 
 def _read(file: Path) -> dict[str, Any] | None:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return None
+    return found if isinstance(found, dict) else None

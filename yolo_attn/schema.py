@@ -79,7 +79,7 @@ def literal(value: Any) -> Any:
         return value
     try:
         return ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # "{[]: 1}"; "((((..."
         return value
 
 

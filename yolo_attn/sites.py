@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.errors import YoloAttnError, one_of, shorten
 from yolo_attn.graph import IMAGE, Graph
 
 PLACES = ("neck", "backbone", "sppf", "pre-detect", "after", "before")
@@ -34,9 +34,8 @@ def find_sites(graph: Graph, at: str | Iterable[str]) -> list[Site]:
     Raises:
         YoloAttnError: If the model has no such role or row; the message says which it has.
     """
-    parts = [part.strip() for text in ([at] if isinstance(at, str) else at) for part in text.split(";")]
     sites: dict[Site, None] = {}
-    for part in parts:
+    for part in _parts(at):
         for site in _sites_of(graph, part):
             if site.origin != IMAGE and not graph.strides[site.origin]:
                 raise YoloAttnError(
@@ -66,7 +65,7 @@ def find_rows_inside(graph: Graph, hosts: Sequence[str], at: str | Iterable[str]
     if at is None:
         return fitting
     chosen: set[int] = set()
-    for part in [p.strip() for text in ([at] if isinstance(at, str) else at) for p in text.split(";")]:
+    for part in _parts(at):
         if part in ("backbone", "neck"):
             chosen.update(i for i in fitting if graph.section(i) == part)
             continue
@@ -80,6 +79,16 @@ def find_rows_inside(graph: Graph, hosts: Sequence[str], at: str | Iterable[str]
     if not chosen:
         raise YoloAttnError(f"no row of {', '.join(hosts)} at '{at}'; they are rows {', '.join(map(str, fitting))}")
     return sorted(chosen)
+
+
+def _parts(at: str | Iterable[str]) -> list[str]:
+    try:
+        parts = [part.strip() for text in ([at] if isinstance(at, str) else at) for part in text.split(";")]
+    except (TypeError, AttributeError):
+        parts = []
+    if not parts:
+        raise YoloAttnError(f"at={shorten(at)} is not a place or a list of places ({_EXAMPLES})")
+    return parts
 
 
 def _sites_of(graph: Graph, part: str) -> list[Site]:
@@ -112,7 +121,7 @@ def _after_pooling(graph: Graph) -> list[Site]:
 
 def _row_numbers(names: Sequence[str], last: int, place: str, can: str) -> list[int]:
     for name in names:
-        if not name.isdigit() or int(name) > last:
+        if not name.isdecimal() or int(name) > last:
             raise YoloAttnError(f"cannot insert {place} row {name}: rows 0 to {last} can {can}")
     return [int(n) for n in names]
 

@@ -16,6 +16,7 @@ import numpy as np
 from yolo_attn import runs, speed_files, speed_summary, stats
 from yolo_attn.caveats import caveats
 from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.file_names import plain_name
 from yolo_attn.files import write_json
 from yolo_attn.matches import Matches
 
@@ -62,14 +63,28 @@ def read(out: str | Path) -> Stored:
         plan = json.loads((out / PLAN).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise YoloAttnError(f"'{out}' holds no comparison: there is no {PLAN} in it") from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise YoloAttnError(f"'{out / PLAN}' is damaged: {error}") from error
+    _check_plan(plan, out / PLAN)
     specs = {n: runs.read_spec(out / RUNS / n) for n in plan["runs"] if (out / RUNS / n / runs.SPEC).is_file()}
     found = {name: runs.read_result(spec, out / RUNS) for name, spec in specs.items()}
     results = {name: result for name, result in found.items() if result is not None}
     runs.check_alike({name: specs[name] for name in results})
     _check_environments(specs, results)
     return Stored(out, plan, specs, results)
+
+
+def _check_plan(plan: Any, file: Path) -> None:
+    """Make sure that a plan is one, and names no folder but those of its runs."""
+    try:
+        arms = [(arm["name"], arm["kind"]) for arm in plan["arms"]]
+        complete = arms and plan["seeds"] and plan["classes"]
+        for name in plan["runs"]:
+            plain_name("run", name)
+    except (TypeError, KeyError, YoloAttnError) as error:
+        raise YoloAttnError(f"'{file}' is damaged: {error}") from error
+    if not complete:
+        raise YoloAttnError(f"'{file}' is damaged: it names no arms, seeds or classes")
 
 
 def _check_environments(specs: Mapping[str, runs.RunSpec], results: Mapping[str, Mapping[str, Any]]) -> None:

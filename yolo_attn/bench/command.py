@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +71,13 @@ def run(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     if "source" in given:
         if others := [_flag(name) for name in given if name not in ("source", "json", "run")]:
             raise YoloAttnError(f"--from reads what was measured: leave out {others[0]}")
+        summary, text = _report(folder)
     else:
-        _measure(request_of(given), folder)
-    from yolo_attn.bench.report import write_report
-
-    summary, text = write_report(folder)
+        request = request_of(given)
+        _check_models(request)
+        with _alone(folder):
+            _measure(request, folder)
+            summary, text = _report(folder)
     return (json.dumps(summary) if arguments.json else text.rstrip()), 0
 
 
@@ -120,13 +124,40 @@ def request_of(given: dict[str, Any]) -> Request:
     )
 
 
-def _measure(request: Request, folder: Path) -> None:
+def _report(folder: Path) -> tuple[dict[str, Any], str]:
+    from yolo_attn.bench.report import write_report
+
+    return write_report(folder)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let nobody else measure into a folder meanwhile: the raw lines of two would be mixed.
+
+    Raises:
+        YoloAttnError: If somebody does.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "bench.lock", timeout=0):
+            yield
+    except Timeout:
+        raise YoloAttnError(f"another bench is at work in '{folder}'; choose another folder with -o") from None
+
+
+def _check_models(request: Request) -> None:
     from yolo_attn.bench.models import check
-    from yolo_attn.bench.raw import write_raw
-    from yolo_attn.bench.run import records
 
     for model in request.models:
         check(model)
+
+
+def _measure(request: Request, folder: Path) -> None:
+    from yolo_attn.bench.raw import write_raw
+    from yolo_attn.bench.run import records
+
     write_raw(folder, records(request, say("bench")))
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from yolo_attn.build_once import shorten
-from yolo_attn.errors import YoloAttnError
+from yolo_attn.errors import YoloAttnError, shorten
+from yolo_attn.file_names import stays_inside
 from yolo_attn.subset.labelled_images import CROWD, DUPLICATE, LabelledImages, corners_to_labels, find_duplicates
 
 LISTS = ("images", "annotations", "categories")
@@ -63,13 +63,18 @@ class _Images:
 
     def add(self, entry: dict) -> None:
         try:
-            self.ids.append(entry["id"])
-            self.file_names.append(str(entry["file_name"]).replace("\\", "/"))
+            number, name = entry["id"], str(entry["file_name"]).replace("\\", "/")
+            if isinstance(number, bool) or not isinstance(number, (int, float, str)):
+                raise ValueError("id must be a number or text")
+            if not stays_inside(name):
+                raise ValueError("file_name must stay inside the folder of the images")
             width, height = float(entry["width"]), float(entry["height"])
             if not (width > 0 and height > 0):
                 raise ValueError("width and height must be above 0")
         except (KeyError, TypeError, ValueError) as error:
             raise _malformed(self.path, "images", entry, error) from error
+        self.ids.append(number)
+        self.file_names.append(name)
         self.widths.append(width)
         self.heights.append(height)
 

@@ -85,7 +85,8 @@ class YoloPart:
             try:
                 with Image.open(self.folder / name) as picture:
                     sizes.append(picture.size)
-            except (OSError, ValueError, SyntaxError, ImportError):  # Ultralytics, if loaded, looks for a plugin
+            # ImportError: Ultralytics, if loaded, looks for a plugin
+            except (OSError, ValueError, SyntaxError, ImportError, Image.DecompressionBombError):
                 broken.append(name)
         if broken:
             raise YoloAttnError(

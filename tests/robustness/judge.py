@@ -1,0 +1,149 @@
+"""Try a case, and say how it ended: it worked, it was refused by an error of this package, or it failed.
+
+A case fails where anything but :class:`YoloAttnError` comes out of it, an output is not finite, or the command line
+says more than its one line. Where a model has no row of this package's at all, Ultralytics' own errors are its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import socket
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+import yaml
+
+from robustness.inserts import Call
+from yolo_attn import YOLO, cli, insert
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.model_yaml import Insertion
+
+BUILT, REFUSED = "worked", "refused"
+IMAGE = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+class FailedError(AssertionError):
+    """A case ended as none should; hypothesis looks for a smaller one that ends alike."""
+
+
+def try_model(case: tuple[str, dict[str, Any]]) -> tuple[str, str]:
+    """Open a model from a file and run it; return how that ended and, where it was refused, why."""
+    name, model = case
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, name)
+        file.write_text(yaml.safe_dump(model, sort_keys=False), encoding="utf-8")
+        return _ended(lambda: _run(YOLO(str(file)).model))
+
+
+def try_insert(call: Call) -> tuple[str, str]:
+    """Insert, and where the base was a model dict, run the result."""
+    return _ended(lambda: _check_insertion(insert(call.base, call.block, call.at, call.inside, **call.hyper)))
+
+
+def _check_insertion(made: Insertion) -> None:
+    old, new = list(made.row_map), list(made.row_map.values())
+    if new != sorted(set(new)) or old != list(range(len(old))) or set(new) & set(made.new_rows):
+        raise FailedError(f"rows are out of order: {made.row_map}, new {made.new_rows}")
+    with tempfile.TemporaryDirectory() as folder:
+        scale = made.base.get("scale") or ""
+        file = made.save(Path(folder, f"yolo11{scale}-made.yaml"))
+        read = yaml.safe_load(file.read_text(encoding="utf-8"))
+        rows = [*read["backbone"], *read["head"]]
+        if len(rows) != len(new) + len(made.new_rows):
+            raise FailedError(f"{len(rows)} rows were written")
+        if "yaml_file" not in made.base:
+            _run(YOLO(str(file)).model)
+
+
+def _run(model: torch.nn.Module) -> None:
+    with torch.no_grad():
+        held = [model.eval()(IMAGE)]
+    while held:
+        part = held.pop()
+        if isinstance(part, torch.Tensor) and not torch.isfinite(part).all():
+            raise FailedError("the output is not finite")
+        held += part if isinstance(part, (list, tuple)) else part.values() if isinstance(part, dict) else []
+
+
+def _ended(do: Callable[[], None]) -> tuple[str, str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            do()
+        except YoloAttnError as error:
+            if "\n" in str(error):
+                raise FailedError(f"the message has several lines: {error}") from error
+            return REFUSED, kind_of(str(error))
+    return BUILT, ""
+
+
+def kind_of(message: str) -> str:
+    """Return what a message says without the values it names, so that like refusals are counted together."""
+    message = re.sub(r"^row \d+ (\[.*?\]|[^:]*): (?=[^\]]*$)", "row: ", message)
+    return re.sub(r"'[^']*'|\"[^\"]*\"|\[.*\]|\{.*\}|-?\d[\d.e+]*", "_", message)[:80]
+
+
+def refusal_of(do: Callable[[], object]) -> str | None:
+    """Do something; return the message where this package refuses it."""
+    try:
+        do()
+    except YoloAttnError as error:
+        return str(error)
+    return None
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+def try_command(words: list[str]) -> tuple[str, str]:
+    """Run a command line in this process and folder; the work itself, training and timing, is left out."""
+    said, wrote = io.StringIO(), io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stderr(said), contextlib.redirect_stdout(wrote):
+        warnings.simplefilter("ignore")
+        try:
+            code = cli.main(words)
+        except SystemExit as left:
+            code = left.code
+    lines = [line for line in said.getvalue().splitlines() if line.startswith("yolo-attn: ")]
+    if "Traceback" in said.getvalue():
+        raise FailedError(f"a traceback was printed: {said.getvalue()}")
+    if code == 2:
+        if len(lines) != 1:
+            raise FailedError(f"exit 2 with {len(lines)} lines: {said.getvalue()}")
+        return REFUSED, kind_of(lines[0].removeprefix("yolo-attn: "))
+    if code not in (0, 1, None):
+        raise FailedError(f"exit {code}")
+    return BUILT, ""
+
+
+@contextlib.contextmanager
+def without_work(folder: Path) -> Iterator[None]:
+    """Work in ``folder`` with no network, and let nothing train, time, export or draw: the rest is what is tried."""
+    from fake_runs import FakeExecutor
+    from ultralytics.engine.model import Model
+
+    here = os.getcwd()
+    with contextlib.ExitStack() as stack:
+        for name in ("train", "val", "predict", "export", "track", "benchmark"):
+            stack.enter_context(mock.patch.object(Model, name, return_value=None))
+        stack.enter_context(mock.patch("yolo_attn.executors.LocalPool.carry_out", FakeExecutor().carry_out))
+        stack.enter_context(mock.patch("yolo_attn.compare._measure_speed"))
+        stack.enter_context(mock.patch("yolo_attn.report.plots.draw", return_value={}))
+        stack.enter_context(mock.patch("yolo_attn.bench.run.records", return_value=()))
+        stack.enter_context(mock.patch("yolo_attn.demo.run_demo", return_value=""))
+        stack.enter_context(mock.patch.object(socket.socket, "connect", _no_network))
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(here)
+
+
+def _no_network(*_: Any) -> None:
+    raise OSError(101, "Network is unreachable")

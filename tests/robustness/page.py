@@ -1,0 +1,104 @@
+"""Carry out the tests of faults, keep a line for each, and write the page that counts them and the random cases."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PARTS = {
+    "test_numerics.py": "numbers: huge, tiny, constant, NaN, infinite; four precisions; maps and widths of every shape",
+    "test_faulty_data.py": "images, labels, COCO files and stored results that are cut, empty or something else",
+    "test_stopped.py": "disk full, or the process killed, while a file is written",
+    "test_security.py": "code in YAMLs, paths that lead out of their folder, secrets, calls that run what they read",
+    "test_offline.py": "every command without a network",
+    "test_at_once.py": "two of the same at the same moment in one folder",
+}
+Line = Mapping[str, Any]
+
+
+class Recorder:
+    """A plugin for pytest that keeps a line for each test: how many faults it tried, and how it ended."""
+
+    def __init__(self):
+        self.lines: list[dict[str, Any]] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep what pytest says of a test, or of its preparation where that failed or was left out."""
+        if report.when != "call" and report.passed:
+            return
+        file, _, test = report.nodeid.partition("::")
+        faults = dict(report.user_properties).get("faults", 1)
+        why = "" if report.passed else str(report.longrepr[2] if report.skipped else report.longreprtext)[-300:]
+        self.lines.append(
+            {
+                "part": Path(file).name,
+                "test": ascii(test)[1:-1],
+                "outcome": report.outcome,
+                "faults": faults,
+                "why": why,
+            }
+        )
+
+
+def try_faults(tests: Path, save_to: Path) -> list[dict[str, Any]]:
+    """Run the tests of faults, all of their moments; write a JSON line for each."""
+    recorder = Recorder()
+    pytest.main(["-q", "-p", "no:cacheprovider", *(str(tests / name) for name in PARTS)], plugins=[recorder])
+    save_to.parent.mkdir(parents=True, exist_ok=True)
+    save_to.write_text("".join(json.dumps(line) + "\n" for line in recorder.lines), encoding="utf-8")
+    return recorder.lines
+
+
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """Read raw lines."""
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def to_markdown(cases: Iterable[Line], faults: Iterable[Line], about: str) -> str:
+    """Return the page: how many cases and faults were tried, and how many failures are left."""
+    *cases, end = cases
+    faults = list(faults)
+    failed = sum(c["outcome"] == "failed" for c in cases) + sum(f["outcome"] == "failed" for f in faults)
+    tried = sum(f["faults"] for f in faults if f["outcome"] != "skipped")
+    lines = [
+        "# How much it takes",
+        "",
+        f"{len(cases):,} random cases and {tried:,} faults were tried; **{failed} failures are left**. {about}",
+        "What counts as a failure, and where the line to Ultralytics' own errors is: [robustness](../robustness.md).",
+        "",
+        "## Random cases",
+        "",
+        f"`python tools/fuzz.py --cases {end['cases']} --seed {end['seed']}`",
+        "",
+        "| kind | cases | worked | refused by a clear error | kinds of refusal | failed |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *(_kind_row(kind, [c for c in cases if c["kind"] == kind]) for kind in dict.fromkeys(c["kind"] for c in cases)),
+        "",
+        "## Faults",
+        "",
+        "`python tools/check_robustness.py`, which runs these tests, and writes this page.",
+        "",
+        "| what | tests | faults tried | left out | failed |",
+        "| --- | --- | --- | --- | --- |",
+        *(_part_row(name, what, [f for f in faults if f["part"] == name]) for name, what in PARTS.items()),
+    ]
+    if skipped := sorted({f["why"] for f in faults if f["outcome"] == "skipped"}):
+        lines += ["", "Left out: " + "; ".join(skipped) + "."]
+    return "\n".join(lines) + "\n"
+
+
+def _kind_row(kind: str, cases: list[Line]) -> str:
+    count = Counter(c["outcome"] for c in cases)
+    refusals = len({c["why"] for c in cases if c["outcome"] == "refused"})
+    return f"| {kind} | {len(cases):,} | {count['worked']:,} | {count['refused']:,} | {refusals} | {count['failed']} |"
+
+
+def _part_row(name: str, what: str, faults: list[Line]) -> str:
+    count = Counter(f["outcome"] for f in faults)
+    tried = sum(f["faults"] for f in faults if f["outcome"] != "skipped")
+    return f"| {what} (`tests/{name}`) | {len(faults):,} | {tried:,} | {count['skipped']} | {count['failed']} |"

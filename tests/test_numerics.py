@@ -1,0 +1,144 @@
+"""Numbers at the edge: huge, tiny, none at all, NaN and infinite; every block, every kind of number, odd shapes."""
+
+import math
+import warnings
+
+import pytest
+import torch
+from test_blocks_contract import IDS, VARIANTS, every_init, every_variant, make, rand
+
+from yolo_attn.blocks import ATTENTION_BLOCKS
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+EDGES = [(1, 1, 1), (2, 1, 1), (2, 1, 9), (2, 9, 1), (1, 1, 1280), (1, 1280, 1), (0, 5, 7), (0, 1, 1)]  # N, H, W
+ODD_WIDTHS = [1, 2, 3, 5, 7, 13, 31, 97, 127, 255, 1280]
+LARGEST = {torch.float16: 1e4, torch.bfloat16: 1e30, torch.float32: 1e30, torch.float64: 1e150}
+PRODUCTS = {"GC": 2, "ELA": 2, "SGE": 2, "NL": 2}
+"""How many values of the input a block multiplies: deviations of a norm, similarities. Beyond that root of the largest
+number the product overflows, and the output is NaN."""
+
+every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+DOCUMENTED = ("ELA: ", "NL: ", r"std\(\): degrees of freedom")  # the last: SGE of no image, torch's own
+
+
+@pytest.fixture(autouse=True)
+def no_other_warnings():
+    """Let nothing warn but what is documented: a norm group that does not divide, and the matrix of a large map."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for start in DOCUMENTED:
+            warnings.filterwarnings("ignore", message=start)
+        yield
+
+
+def products(name, kwargs):
+    return 3 if "dot_product" in kwargs.values() else PRODUCTS.get(name, 1)
+
+
+def finite(*tensors):
+    return all(torch.isfinite(t).all() for t in tensors if t is not None)
+
+
+def step(block, x):
+    """Run a block forward and backward; return what came out and all gradients."""
+    x = x.clone().requires_grad_()
+    y = block(x)
+    (y.float() if y.dtype in (torch.float16, torch.bfloat16) else y).mul(1e-3).sum().backward()
+    return y, [x.grad, *(p.grad for p in block.parameters())]
+
+
+@every_dtype
+@pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
+@every_variant
+def test_odd_shapes(name, kwargs, train, dtype, record_property):
+    for n, h, w in EDGES:
+        block = make(name, kwargs).to(dtype).train(train)
+        y, gradients = step(block, rand(n, 16, h, w, dtype=dtype))
+        assert y.shape == (n, 16, h, w)
+        assert y.dtype == dtype
+        assert finite(y, *gradients), (n, h, w)
+    record_property("faults", len(EDGES))
+
+
+@every_init
+@every_variant
+def test_odd_widths_work_or_are_refused(name, kwargs, init, record_property):
+    refused = {}
+    for channels in ODD_WIDTHS:
+        try:
+            block = make(name, kwargs, channels, init, random=False)
+        except ValueError as error:
+            refused[channels] = str(error)
+            continue
+        y, gradients = step(block, rand(2, channels, 3, 2))
+        assert finite(y, *gradients), channels
+    assert all(str(channels) in said for channels, said in refused.items()), refused
+    record_property("faults", len(ODD_WIDTHS))
+
+
+@every_dtype
+@every_variant
+def test_huge_and_tiny_numbers(name, kwargs, dtype, record_property):
+    largest, tiny = LARGEST[dtype], float(torch.finfo(dtype).tiny)
+    largest **= 1 / products(name, kwargs)
+    scales = [tiny, tiny / 8, 1e-3, 1.0, math.sqrt(largest), largest]
+    for scale in scales:
+        for train in (True, False):
+            block = make(name, kwargs, 64, random=False).to(dtype).train(train)
+            x = (rand(2, 64, 6, 5, dtype=torch.float64).clamp(-3, 3) * scale).to(dtype)
+            y = block(x)
+            assert finite(y), (scale, train)
+    record_property("faults", len(scales))
+
+
+@every_dtype
+@every_variant
+def test_gradients_of_large_and_tiny_numbers(name, kwargs, dtype, record_property):
+    scales = [float(torch.finfo(dtype).tiny), 1e-3, 1.0, min(100.0, LARGEST[dtype] ** (1 / products(name, kwargs)))]
+    for scale in scales:
+        block = make(name, kwargs, 64, random=False).to(dtype)
+        _, gradients = step(block, (rand(2, 64, 6, 5, dtype=torch.float64) * scale).to(dtype))
+        assert finite(*gradients), scale
+    record_property("faults", len(scales))
+
+
+@every_dtype
+@every_variant
+def test_constant_maps(name, kwargs, dtype, record_property):
+    values = [0.0, -1.0, min(100.0, LARGEST[dtype] ** (1 / products(name, kwargs))), float(torch.finfo(dtype).tiny)]
+    for value in values:
+        for train in (True, False):
+            block = make(name, kwargs).to(dtype).train(train)
+            y, gradients = step(block, torch.full((2, 16, 4, 5), value, dtype=dtype))
+            assert finite(y, *gradients), (value, train)
+    record_property("faults", len(values))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf], ids=str)
+@every_init
+@every_variant
+def test_what_is_not_a_number_is_not_hidden(name, kwargs, init, value):
+    """A wrong value stays visible where it was, so that a loss becomes NaN and a trainer notices."""
+    for train in (True, False):
+        block = make(name, kwargs, init=init, random=False).train(train)
+        x = rand(2, 16, 5, 7)
+        x[1, 3, 2, 4] = value
+        y = block(x)
+        assert not torch.isfinite(y[1, 3, 2, 4]), train
+        if not train:
+            assert finite(y[0]), "another image of the batch was spoiled"
+
+
+@every_dtype
+@every_variant
+def test_wide_maps(name, kwargs, dtype):
+    block = make(name, kwargs, 8 if kwargs != {"groups": 4} else 4).to(dtype).eval()
+    with torch.no_grad():
+        assert finite(block(rand(1, block.channels, 3, 1280, dtype=dtype)))
+
+
+def test_every_block_is_tried():
+    assert {name for name, _ in VARIANTS} == set(ATTENTION_BLOCKS)
+    assert len(IDS) == len(set(IDS))

@@ -1,0 +1,15 @@
+"""Try every fault of the tests of robustness, and write docs/results/robustness.md from that and the last fuzzing.
+
+``python tools/check_robustness.py [--raw runs/robustness] [--page-only]``; needs the extra ``dev`` and the lines that
+tools/fuzz.py left. About ten minutes on two cores. Exit 1 where something failed.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests")]
+
+if __name__ == "__main__":
+    from robustness.command import check
+
+    sys.exit(check())

@@ -1,0 +1,15 @@
+"""Try random models, insertions and command lines, and print what fails, made as small as can be.
+
+``python tools/fuzz.py --cases 5000 --seed 0 [-o runs/robustness/fuzz.jsonl]``; needs the extra ``dev``. About a second
+for ten cases. Exit 1 where something failed; docs/robustness.md says what counts as a failure.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests")]
+
+if __name__ == "__main__":
+    from robustness.command import fuzz
+
+    sys.exit(fuzz())

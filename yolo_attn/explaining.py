@@ -1,0 +1,75 @@
+"""Say in one sentence which row of a model with attention Ultralytics could not build or run.
+
+What goes wrong in a model without a row of this package's is Ultralytics' own matter and stays as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from yolo_attn import registry
+from yolo_attn.errors import YoloAttnError
+
+_TASKS = "ultralytics.nn.tasks"
+
+
+@contextlib.contextmanager
+def explained(model: Mapping[str, Any]) -> Iterator[None]:
+    """Turn what Ultralytics raises while it parses or runs a model with attention into one error that names the row.
+
+    Args:
+        model: The model dict.
+
+    Raises:
+        YoloAttnError: Instead of any other exception.
+    """
+    try:
+        yield
+    except YoloAttnError:
+        raise
+    except Exception as error:
+        raise YoloAttnError(_in_words(error, model)) from error
+
+
+def explaining(construct: Callable[..., None]) -> Callable[..., None]:
+    """Wrap the constructor of a host model, which runs the model once, so that it explains what goes wrong there."""
+
+    @functools.wraps(construct)
+    def constructs(self: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            construct(self, *args, **kwargs)
+        except YoloAttnError:
+            raise
+        except Exception as error:
+            if not _has_attention(getattr(self, "model", None)):
+                raise
+            raise YoloAttnError(_in_words(error, self.yaml)) from error
+
+    return constructs
+
+
+def _has_attention(rows: Any) -> bool:
+    from yolo_attn.inside import blocks_inside
+
+    return rows is not None and (any(map(registry.is_attention, rows)) or bool(blocks_inside(rows)))
+
+
+def _in_words(error: Exception, model: Mapping[str, Any]) -> str:
+    rows, index = [*model["backbone"], *model["head"]], _row_at(error)
+    where = f"row {index} {rows[index]}" if index is not None and index < len(rows) else "this model"
+    return f"{where} cannot be built or run: {type(error).__name__}: {str(error)[:300]}"
+
+
+def _row_at(error: Exception) -> int | None:
+    """Return the number of the row Ultralytics was at, by the loop variables of its parser and forward pass."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for frame in reversed([f for f in frames if f.f_globals.get("__name__") == _TASKS]):
+        found = frame.f_locals.get("i") if frame.f_code.co_name == "parse_model" else frame.f_locals.get("m")
+        index = found if isinstance(found, int) else getattr(found, "i", None)
+        if isinstance(index, int):
+            return index
+    return None
