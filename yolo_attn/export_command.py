@@ -31,7 +31,7 @@ def run(words: Sequence[str]) -> int:
     """
     _check_spelling(words)
     with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout, which is for results
-        from yolo_attn.engine import run_export_command
+        from yolo_attn.engine_exports import run_export_command
         from yolo_attn.export_check import CheckedExport, check
 
         exported = run_export_command([word for word in words if word not in OWN_FLAGS])

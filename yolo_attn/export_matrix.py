@@ -26,7 +26,7 @@ import ultralytics
 import yaml
 from torch import nn
 
-from yolo_attn import engine, registry
+from yolo_attn import engine, engine_exports, registry
 from yolo_attn.env import environment
 from yolo_attn.export_check import check, differences, export, photographs, why_not
 from yolo_attn.files import write_json
@@ -214,7 +214,7 @@ def measure_speed(folder: Path, imgsz: int, say: Say, rounds: int = 60) -> None:
     timed = {(x["timed"], x["precision"]) for x in read_lines(folder) if "timed" in x}
     for format, precision in [(f, p) for f in FORMATS for p in FORMATS[f] if (f, p) not in timed]:
         files = {x["block"]: folder / x["file"] for x in lines if (x["format"], x["precision"]) == (format, precision)}
-        runs = {block: _call(engine.open_exported(file), images) for block, file in files.items()}
+        runs = {block: _call(engine_exports.open_exported(file), images) for block, file in files.items()}
         say(f"timing {len(runs)} models: {format} {precision}")
         times = list(interleaved(runs, rounds=rounds)) if runs else []
         _append(folder, {"block": NO_BLOCK, "timed": format, "precision": precision, "milliseconds": times})
@@ -248,7 +248,7 @@ def measure_accuracy(
         for format in ("pt", *formats):
             file = where / CHECKPOINT
             if format != "pt":
-                made = engine.export_model(engine.YOLO(str(file)), format=format, imgsz=imgsz)
+                made = engine_exports.export_model(engine.YOLO(str(file)), format=format, imgsz=imgsz)
                 check(made)
                 file = made.file
             box = (

@@ -1,0 +1,114 @@
+"""Export a model as Ultralytics does, and open what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import torch
+from torch import nn
+from ultralytics.nn.autobackend import AutoBackend
+
+from yolo_attn.engine import YOLO, KeepsWeights, run_host_command
+
+
+class Exported(NamedTuple):
+    """What Ultralytics exported, and what it has to be equal to.
+
+    Attributes:
+        file: The file or folder.
+        format: Ultralytics' name of the format.
+        precision: ``fp32``, ``fp16``, ``int8``, or Ultralytics' name of another.
+        reference: The model in PyTorch and float32, not fused, giving what the exported one is to give.
+        shape: Batch, channels, height and width it was traced with.
+        stride: What height and width are multiples of.
+        dynamic: Whether it takes other batches and sizes.
+        ranked: Whether it gives a list of detections, the best first, instead of every prediction in its place.
+        device: Torch device.
+    """
+
+    file: Path
+    format: str
+    precision: str
+    reference: nn.Module
+    shape: tuple[int, int, int, int]
+    stride: int
+    dynamic: bool
+    ranked: bool
+    device: torch.device
+
+
+def export_model(model: YOLO, /, **settings: Any) -> Exported:
+    """Export a model as Ultralytics does.
+
+    Args:
+        model: The model; it is not changed.
+        **settings: What ``ultralytics.YOLO.export`` takes.
+    """
+    exporters: list[Any] = []
+    model.add_callback("on_export_end", exporters.append)
+    try:
+        file = super(KeepsWeights, model).export(**settings)
+    finally:
+        model.callbacks["on_export_end"].remove(exporters.append)
+    (exporter,) = exporters
+    arguments = exporter.args
+    reference = _as_exported(model.model, exporter)
+    return Exported(
+        file=Path(file),
+        format=arguments.format,
+        precision=_precision(arguments),
+        reference=reference,
+        shape=tuple(exporter.im.shape),
+        stride=int(max(model.model.stride)),
+        dynamic=bool(arguments.dynamic),
+        ranked=bool(arguments.nms or getattr(_head(exporter.model), "end2end", False)),
+        device=exporter.device,
+    )
+
+
+def run_export_command(words: Sequence[str]) -> Exported | None:
+    """Run ``yolo export ...`` as :func:`yolo_attn.engine.run_host_command` does, and return what was exported, if anything."""
+    made: list[Exported] = []
+
+    def export(model: YOLO, /, **settings: Any) -> str:
+        made.append(export_model(model, **settings))
+        return str(made[-1].file)
+
+    with mock.patch.object(KeepsWeights, "export", export, create=True):
+        run_host_command(words)
+    return made[0] if made else None
+
+
+def open_exported(file: Path, device: torch.device | str = "cpu") -> Callable[[torch.Tensor], Any]:
+    """Return a function that runs an exported file on a batch of images, by way of Ultralytics' own reader of it."""
+    return AutoBackend(str(file), torch.device(device))
+
+
+def _as_exported(model: nn.Module, exporter: Any) -> nn.Module:
+    """Return a model as it is, its head set to give what the exporter's gives."""
+    reference = deepcopy(model).to(exporter.device).float().eval()
+    head, written = _head(reference), _head(exporter.model)
+    for name in ("export", "dynamic", "max_det", "agnostic_nms", "xyxy", "end2end", "bake_argmax"):
+        if hasattr(written, name):
+            setattr(head, name, getattr(written, name))
+    head.format = "torchscript"  # the one for which no head does anything else than in PyTorch
+    if not exporter.args.nms:
+        return reference
+    from ultralytics.engine.exporter import NMSModel  # not in the first releases of 8.3
+
+    return NMSModel(reference, exporter.args)
+
+
+def _head(model: nn.Module) -> nn.Module:
+    return model.model[-1]
+
+
+def _precision(arguments: Any) -> str:
+    quantize = getattr(arguments, "quantize", None)
+    if quantize is None:  # before 8.4 the arguments were these two
+        quantize = 8 if getattr(arguments, "int8", False) else 16 if getattr(arguments, "half", False) else 32
+    return {32: "fp32", 16: "fp16", 8: "int8"}.get(quantize, str(quantize))
