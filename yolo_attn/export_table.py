@@ -21,9 +21,9 @@ def to_markdown(lines: Sequence[Line]) -> str:
         "### Worst difference to PyTorch",
         _values(lines),
         *_reasons(lines),
-        "### Time of a forward pass beside the model without attention",
-        _times(lines),
     ]
+    if any(line.get("milliseconds") for line in lines):
+        parts += ["### Time of a forward pass beside the model without attention", _times(lines)]
     if any("validated" in line for line in lines):
         parts += ["### mAP50-95 of the file", _accuracy(lines)]
     return "\n\n".join(parts) + "\n"
