@@ -71,7 +71,7 @@ def export_model(model: YOLO, /, **settings: Any) -> Exported:
 
 
 def run_export_command(words: Sequence[str]) -> Exported | None:
-    """Run ``yolo export ...`` and return what was exported, if anything; see :func:`yolo_attn.engine.run_host_command`."""
+    """Run ``yolo export ...`` as the engine runs any command, and return what was exported, if anything."""
     made: list[Exported] = []
 
     def export(model: YOLO, /, **settings: Any) -> str:
