@@ -86,4 +86,4 @@ def test_sites_and_models_that_are_not_there_are_listed(monkeypatch):
     ],
 )
 def test_models_are_named_with_their_scales(name, at_scales):
-    assert list(insertion_check._at_scales(name)) == at_scales
+    assert list(insertion_check._at_scales(name, insertion_check.SCALES)) == at_scales
