@@ -212,3 +212,10 @@ def test_the_tools_are_the_commands():
 def test_the_readmes_table_is_what_the_command_prints(capsys):
     assert cli.main(["blocks", "--markdown"]) == 0
     assert capsys.readouterr().out.strip() in (ROOT / "README.md").read_text()
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    process = subprocess.Popen([sys.executable, "-m", "yolo_attn.cli", "blocks"], stdout=-1, stderr=-1)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == (b"", 0)
+    process.stderr.close()

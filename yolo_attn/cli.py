@@ -51,8 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments, trailing = _parser().parse_known_args(words)
         with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout, which is for results
             text, code = arguments.run(arguments, trailing)
-        print(text)
+        print(text, flush=True)
         return code
+    except BrokenPipeError:  # who reads the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         again = "; the same command goes on where this one stopped" if words[:1] == ["compare"] else ""
         print(f"\nyolo-attn: stopped{again}", file=sys.stderr)
