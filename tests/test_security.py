@@ -28,7 +28,10 @@ FORBIDDEN = {
     "subprocess.getstatusoutput", "pickle.load", "pickle.loads", "marshal.loads", "shelve.open", "yaml.load",
     "yaml.load_all", "yaml.unsafe_load", "yaml.full_load", "tempfile.mktemp", "torch.hub.load", "shutil.unpack_archive",
 }  # fmt: skip
-UNPICKLES = {"resuming.py": "torch.load"}  # the state of a training that this package wrote, in the run's own folder
+UNPICKLES = {
+    "resuming.py": "torch.load",  # the state of a training that this package wrote, in the run's own folder
+    "checks.py": "torch.load",  # the checkpoint of a training that the check itself has just run
+}
 EXTRACTS = {"download.py"}  # zip files: zipfile itself keeps members inside, see below
 
 
