@@ -51,11 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments, trailing = _parser().parse_known_args(words)
         with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout, which is for results
             text, code = arguments.run(arguments, trailing)
-        print(text, flush=True)
+        _print(text)
         return code
-    except BrokenPipeError:  # who reads the output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         again = "; the same command goes on where this one stopped" if words[:1] == ["compare"] else ""
         print(f"\nyolo-attn: stopped{again}", file=sys.stderr)
@@ -65,6 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"yolo-attn: {_one_line(error)}", file=sys.stderr)
         return 2
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # who reads the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # --- verbs ------------------------------------------------------------------------------------------------------------
