@@ -12,7 +12,7 @@ from ultralytics import YOLO
 
 import yolo_attn as ya
 from yolo_attn import checkpoints, controls, engine, inside
-from yolo_attn.registration import restricted_loads
+from yolo_attn.restricted import restricted_loads
 
 FIXTURES = Path(__file__).parent / "fixtures" / "checkpoints"
 RELEASES = sorted(p.name for p in FIXTURES.iterdir() if p.is_dir())

@@ -111,3 +111,4 @@ def test_a_model_whose_script_differs_is_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(export_check.TOLERANCES, "fp32", -1.0)
     with pytest.raises(ya.YoloAttnError, match="cannot be packed, its TorchScript differs"):
         pack.pack(best, tmp_path / "packed", imgsz=64)
+    assert not (tmp_path / "packed").exists()

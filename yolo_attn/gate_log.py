@@ -29,8 +29,8 @@ from yolo_attn.files import write_whole
 from yolo_attn.gate_statistics import GateStatistics, distance, maps_of, ranges_of, statistics_of, thinned
 from yolo_attn.graph import level_of
 from yolo_attn.registry import registered
+from yolo_attn.runs import GATES
 
-GATES = "gates.csv"
 COLUMNS = (
     "epoch", "row", "place", "block", "path", "map", "mean", "std", "min", "max", "dead", "saturated", "distance",
 )  # fmt: skip

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import torch
 import ultralytics
+from torch import nn
 
 import yolo_attn
 from yolo_attn.checkpoints import open_source
 from yolo_attn.engine import YOLO
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.export_check import export
-from yolo_attn.files import replace_whole, write_json, write_torch, write_whole
+from yolo_attn.files import write_all, write_json, write_whole
 from yolo_attn.model_files import write_model
 
 SCRIPT, WEIGHTS, FACTS, READ_ME = "model.torchscript", "weights.pt", "model.json", "README.md"
@@ -42,35 +43,43 @@ def pack(model: str | Path, folder: str | Path, imgsz: int | None = None) -> Pat
         YoloAttnError: If the model cannot be read, or its TorchScript differs from it.
     """
     source = open_source(model)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        made = _make(source, Path(model).name, Path(scratch), imgsz)
+        write_all(Path(folder), {file.name: file.read_bytes() for file in made})
+    return Path(folder)
+
+
+def _make(source: nn.Module, name: str, scratch: Path, imgsz: int | None) -> list[Path]:
+    """Make the files of the folder, and return where they are."""
+    script, comparisons = _make_script(source.pt_path, scratch, imgsz)
+    where = scratch / "folder"
+    where.mkdir()
+    made_with = {m.__name__: m.__version__ for m in (yolo_attn, ultralytics, torch)}
     facts = {
         "task": source.task,
         "names": source.names,
         "stride": int(max(source.stride)),
         "channels": source.yaml.get("channels", 3),
-        "made_from": Path(model).name,
-        "made_with": {m.__name__: m.__version__ for m in (yolo_attn, ultralytics, torch)},
-        "check": _write_script(source.pt_path, folder / SCRIPT, imgsz),
+        "made_from": name,
+        "made_with": made_with,
+        "check": comparisons,
     }
-    write_model(dict(source.yaml), folder)
-    tensors = {name: tensor.detach().clone() for name, tensor in source.state_dict().items()}
-    write_torch(folder / WEIGHTS, tensors)
-    write_json(folder / FACTS, facts)
-    write_whole(folder / READ_ME, _READ_ME.format(name=Path(model).name, task=source.task, **facts["made_with"]))
-    return folder
+    script.rename(where / SCRIPT)
+    write_model(dict(source.yaml), where)
+    torch.save({name: tensor.detach().clone() for name, tensor in source.state_dict().items()}, where / WEIGHTS)
+    write_json(where / FACTS, facts)
+    write_whole(where / READ_ME, _READ_ME.format(name=name, task=source.task, **made_with))
+    return sorted(where.iterdir())
 
 
-def _write_script(checkpoint: str, to: Path, imgsz: int | None) -> list[dict[str, object]]:
-    """Export to TorchScript with free sizes, and return how it compares with the model."""
-    with tempfile.TemporaryDirectory() as scratch:
-        copy = shutil.copy(checkpoint, Path(scratch) / "model.pt")  # Ultralytics writes beside what it exports
-        size = {} if imgsz is None else {"imgsz": imgsz}
-        made = export(YOLO(str(copy)), format="torchscript", dynamic=True, device="cpu", **size)
-        if made.failures:
-            raise YoloAttnError(f"'{checkpoint}' cannot be packed, its TorchScript differs from it: {made.failures[0]}")
-        replace_whole(to, lambda part: shutil.copy(made.file, part))
-    return made.as_dict()["comparisons"]
+def _make_script(checkpoint: str, scratch: Path, imgsz: int | None) -> tuple[Path, list[dict[str, object]]]:
+    """Export to TorchScript with free sizes, and return the file and how it compares with the model."""
+    copy = shutil.copy(checkpoint, scratch / "model.pt")  # Ultralytics writes beside what it exports
+    size = {} if imgsz is None else {"imgsz": imgsz}
+    made = export(YOLO(str(copy)), format="torchscript", dynamic=True, device="cpu", **size)
+    if made.failures:
+        raise YoloAttnError(f"'{checkpoint}' cannot be packed, its TorchScript differs from it: {made.failures[0]}")
+    return Path(made.file), made.as_dict()["comparisons"]
 
 
 def summary(folder: Path) -> str:

@@ -24,7 +24,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ from yolo_attn import registry, rows
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.explaining import explained, explaining
 from yolo_attn.model_files import find_model_yaml, shipped_models, unscaled
+from yolo_attn.restricted import allow, gated_classes, modules_beside
 from yolo_attn.rows import INSIDE_KEY, inside_class, is_row_class, prepare_rows, row_class, row_key
 from yolo_attn.schema import hyper_parameters
 from yolo_attn.versions.window import check_host
@@ -245,30 +246,6 @@ def host_model_names() -> list[str]:
     return sorted({p.name for p in Path(root, "cfg", "models").rglob("*.yaml")})
 
 
-@contextlib.contextmanager
-def restricted_loads() -> Iterator[bool]:
-    """Have Ultralytics make what a checkpoint holds out of known classes only, so that nothing else in it is run.
-
-    Yields:
-        Whether the installed Ultralytics and torch can do that; if not, loading is as ever.
-    """
-    tasks = importlib.import_module(_TASKS)
-    able = bool(getattr(getattr(tasks, "_SafeLoad", None), "SUPPORTED", False))
-    before = loads_are_restricted()
-    if able:
-        tasks.SAFE_LOAD = True
-    try:
-        yield able
-    finally:
-        if able:
-            tasks.SAFE_LOAD = before
-
-
-def loads_are_restricted() -> bool:
-    """Tell whether Ultralytics was asked to load nothing but known classes, by ``ULTRALYTICS_SAFE_LOAD=1``."""
-    return bool(getattr(importlib.import_module(_TASKS), "SAFE_LOAD", False))
-
-
 def install() -> None:
     """Register the shipped blocks with Ultralytics: now if it is imported, else as soon as it is."""
     tasks = sys.modules.get(_TASKS)
@@ -309,7 +286,7 @@ def _patch(tasks: ModuleType) -> None:
             raise YoloAttnError(f"this version of Ultralytics has a module named '{name}' of its own ({owner})")
         _publish(tasks, name, cls)
     setattr(tasks, INSIDE_KEY, inside_class())
-    _allow_in_restricted_loads(*_gated_classes())
+    allow(*gated_classes())
     _wrap(tasks, "parse_model", functools.partial(_parse_model, tasks))
     _wrap(tasks, "yaml_model_load", _yaml_model_load)
     for host in (tasks.DetectionModel, tasks.ClassificationModel):
@@ -331,7 +308,7 @@ def _parse_model(tasks: ModuleType, host: Callable[..., Any], d: Mapping[str, An
 
 def _publish(tasks: ModuleType, name: str, cls: type[nn.Module]) -> None:
     setattr(tasks, row_key(tasks, name), row_class(name, cls))
-    _allow_in_restricted_loads(*_modules_beside(cls))
+    allow(*modules_beside(cls))
 
 
 def _wrap(tasks: ModuleType, name: str, wrapper: Callable[..., Any]) -> None:
@@ -426,32 +403,3 @@ def _refuse_unknown_family(file: Path | None) -> None:
 def _nearest_model(name: str) -> str:
     near = difflib.get_close_matches(unscaled(name), [*shipped_models(), *host_model_names()], n=1)
     return f" Did you mean '{near[0]}'?" if near else ""
-
-
-def _allow_in_restricted_loads(*classes: type) -> None:
-    from torch import serialization
-
-    if hasattr(serialization, "add_safe_globals"):
-        serialization.add_safe_globals(list(classes))
-
-
-def _modules_beside(cls: type[nn.Module]) -> list[type[nn.Module]]:
-    """Return a block's class and those in its file that it may be made of."""
-    from torch import nn
-
-    beside = vars(sys.modules[cls.__module__]).values()
-    own = [c for c in beside if isinstance(c, type) and issubclass(c, nn.Module) and c.__module__ == cls.__module__]
-    return [cls, *own]
-
-
-def _gated_classes() -> list[type]:
-    """Return the gated form of every module class of the host that may hold a block."""
-    from torch import nn
-
-    from yolo_attn.inside import gated_class
-
-    found = []
-    for name in ("block", "conv", "transformer"):
-        module = sys.modules[f"ultralytics.nn.modules.{name}"]
-        found += [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
-    return [gated_class(c) for c in found if issubclass(c, nn.Module)]

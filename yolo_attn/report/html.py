@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from html import escape
-from pathlib import Path
 
 from yolo_attn.report import plots
 from yolo_attn.report.blocks import (
@@ -25,6 +24,7 @@ from yolo_attn.report.blocks import (
     Verdict,
     parts,
 )
+from yolo_attn.report.document import document
 from yolo_attn.report.formatting import ARROWS
 from yolo_attn.report.read import Summary
 from yolo_attn.report.sections import build
@@ -43,25 +43,13 @@ def to_html(summary: Summary, svgs: Mapping[str, str] | None = None) -> str:
     report = build(summary)
     if svgs is None:
         svgs = {name: plots.to_svg(figure, name) for name, figure in plots.draw(summary).items()}
-    style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
-    return "\n".join([
-        "<!DOCTYPE html>",
-        '<html lang="en">',
-        "<head>",
-        '<meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<meta name="color-scheme" content="light dark">',
-        f"<title>{escape(report.title)}</title>",
-        f"<style>\n{style}</style>",
-        "</head>",
-        "<body>",
+    body = [
         f"<header>\n<h1>{escape(report.title)}</h1>\n<p>{escape(report.subtitle)}</p>\n{_contents(report)}\n</header>",
         "<main>",
         *(_section(section, svgs) for section in report.sections),
         "</main>",
-        "</body>",
-        "</html>\n",
-    ])  # fmt: skip
+    ]
+    return document(report.title, body)
 
 
 def _contents(report: Report) -> str:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from yolo_attn.report.document import STYLE, document
 from yolo_attn.show.content import Card, Chapter, Panel
 
-_HERE = Path(__file__).parent
-_STYLES = (_HERE.parent / "report" / "report.css", _HERE / "show.css")
 _LEFT = 3  # columns of the overview that hold words
 
 
@@ -44,19 +43,8 @@ def to_html(
         overviews: The table of each model.
         chapters: The pictures of each image.
     """
-    style = "\n".join(path.read_text(encoding="utf-8") for path in _STYLES)
     links = "\n".join(f'<li><a href="#{escape(c.key)}">{escape(c.title)}</a></li>' for c in chapters)
-    return "\n".join([
-        "<!DOCTYPE html>",
-        '<html lang="en">',
-        "<head>",
-        '<meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<meta name="color-scheme" content="light dark">',
-        f"<title>{escape(title)}</title>",
-        f"<style>\n{style}</style>",
-        "</head>",
-        "<body>",
+    body = [
         f"<header>\n<h1>{escape(title)}</h1>\n<p>{escape(subtitle)}</p>",
         f'<nav aria-label="Contents">\n<ul>\n{links}\n<li><a href="#gates">All gates</a></li>\n</ul>\n</nav>',
         "</header>",
@@ -67,9 +55,8 @@ def to_html(
         *(_overview(overview) for overview in overviews),
         "</section>",
         "</main>",
-        "</body>",
-        "</html>\n",
-    ])  # fmt: skip
+    ]
+    return document(title, body, (STYLE, Path(__file__).with_name("show.css")))
 
 
 def _overview(overview: Overview) -> str:

@@ -1,0 +1,68 @@
+"""Checkpoints read with known classes only: Ultralytics' restricted loader, and the classes that it is told of."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_TASKS = "ultralytics.nn.tasks"
+
+
+@contextlib.contextmanager
+def restricted_loads() -> Iterator[bool]:
+    """Have Ultralytics make what a checkpoint holds out of known classes only, so that nothing else in it is run.
+
+    Yields:
+        Whether the installed Ultralytics and torch can do that; if not, loading is as ever.
+    """
+    tasks = importlib.import_module(_TASKS)
+    able = bool(getattr(getattr(tasks, "_SafeLoad", None), "SUPPORTED", False))
+    before = loads_are_restricted()
+    if able:
+        tasks.SAFE_LOAD = True
+    try:
+        yield able
+    finally:
+        if able:
+            tasks.SAFE_LOAD = before
+
+
+def loads_are_restricted() -> bool:
+    """Tell whether Ultralytics was asked to load nothing but known classes, by ``ULTRALYTICS_SAFE_LOAD=1``."""
+    return bool(getattr(importlib.import_module(_TASKS), "SAFE_LOAD", False))
+
+
+def allow(*classes: type) -> None:
+    """Let restricted loads make objects of these classes."""
+    from torch import serialization
+
+    if hasattr(serialization, "add_safe_globals"):
+        serialization.add_safe_globals(list(classes))
+
+
+def modules_beside(cls: type[nn.Module]) -> list[type[nn.Module]]:
+    """Return a block's class and those in its file that it may be made of."""
+    from torch import nn
+
+    beside = vars(sys.modules[cls.__module__]).values()
+    own = [c for c in beside if isinstance(c, type) and issubclass(c, nn.Module) and c.__module__ == cls.__module__]
+    return [cls, *own]
+
+
+def gated_classes() -> list[type]:
+    """Return the gated form of every module class of the host that may hold a block."""
+    from torch import nn
+
+    from yolo_attn.inside import gated_class
+
+    found = []
+    for name in ("block", "conv", "transformer"):
+        module = sys.modules[f"ultralytics.nn.modules.{name}"]
+        found += [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
+    return [gated_class(c) for c in found if issubclass(c, nn.Module)]
