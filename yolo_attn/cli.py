@@ -44,14 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        if words and words[0] in (*HOST_VERBS, *_HOST_TASKS):
-            return _host(words)
-        if words and not words[0].startswith("-") and words[0] not in _VERBS:
-            raise YoloAttnError(one_of("command", words[0], [*HOST_VERBS, *_VERBS]))
-        arguments, trailing = _parser().parse_known_args(words)
-        with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout, which is for results
-            text, code = arguments.run(arguments, trailing)
-        _print(text)
+        text, code = _run(words)
+        if text:
+            _print(text)
         return code
     except KeyboardInterrupt:
         again = "; the same command goes on where this one stopped" if words[:1] == ["compare"] else ""
@@ -64,6 +59,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _run(words: list[str]) -> tuple[str, int]:
+    """Carry a command out, and return what it has to say and its exit code."""
+    if words and words[0] in (*HOST_VERBS, *_HOST_TASKS):
+        return _host(words)
+    if words and not words[0].startswith("-") and words[0] not in _VERBS:
+        raise YoloAttnError(one_of("command", words[0], [*HOST_VERBS, *_VERBS]))
+    arguments, trailing = _parser().parse_known_args(words)
+    with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout, which is for results
+        return arguments.run(arguments, trailing)
+
+
 def _print(text: str) -> None:
     try:
         print(text, flush=True)
@@ -72,13 +78,13 @@ def _print(text: str) -> None:
 
 
 # --- verbs ------------------------------------------------------------------------------------------------------------
-def _host(words: list[str]) -> int:
+def _host(words: list[str]) -> tuple[str, int]:
     if export_command.is_export(words):
         return export_command.run(words)
     from yolo_attn.engine import run_host_command
 
     run_host_command(words)
-    return 0
+    return "", 0
 
 
 def _blocks(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:

@@ -20,14 +20,14 @@ def is_export(words: Sequence[str]) -> bool:
     return "export" in words or "mode=export" in words
 
 
-def run(words: Sequence[str]) -> int:
-    """Export, check and print what was found.
+def run(words: Sequence[str]) -> tuple[str, int]:
+    """Export and check.
 
     Args:
         words: What follows ``yolo-attn``, with ``--no-check`` and ``--json`` anywhere among them.
 
     Returns:
-        The exit code: 0, or 1 where the file differs from PyTorch.
+        What was found, and the exit code: 0, or 1 where the file differs from PyTorch.
     """
     _check_spelling(words)
     with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout, which is for results
@@ -36,15 +36,14 @@ def run(words: Sequence[str]) -> int:
 
         exported = run_export_command([word for word in words if word not in OWN_FLAGS])
         if exported is None:  # e.g. `yolo-attn export --help`
-            return 0
+            return "", 0
         if "--no-check" in words:
             found = CheckedExport(exported.file, exported.format, exported.precision, not_checked="--no-check")
         else:
             found = check(exported)
-    print(json.dumps(found.as_dict()) if "--json" in words else found)
     for line in found.failures:
         print(f"yolo-attn: the exported file differs from PyTorch: {line}", file=sys.stderr)
-    return 1 if found.failures else 0
+    return json.dumps(found.as_dict()) if "--json" in words else str(found), int(bool(found.failures))
 
 
 def _check_spelling(words: Sequence[str]) -> None:
