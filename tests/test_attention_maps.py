@@ -6,6 +6,7 @@ import torch
 import yaml
 from attention_example import Broken, Known, Silent, save, with_every_block
 from ultralytics.utils import ASSETS
+from users_blocks import known
 
 import yolo_attn as ya
 from yolo_attn.attention_maps import Watched, read_image
@@ -145,11 +146,8 @@ def test_repeated_rows_and_outer_places_are_labelled(tmp_path, image):
 # --- a user's blocks --------------------------------------------------------------------------------------------------
 @pytest.fixture
 def users_blocks():
-    for cls in (Known, Silent, Broken):
-        ya.register(cls)
-    yield
-    for cls in (Known, Silent, Broken):
-        ya.unregister(cls.__name__)
+    with known(Known, Silent, Broken):
+        yield
 
 
 def test_a_users_block_is_returned_exactly(users_blocks, tmp_path, image):

@@ -8,6 +8,7 @@ import pytest
 import tiny_model
 import torch
 from torch import nn
+from users_blocks import known
 
 import yolo_attn as ya
 from yolo_attn import cli, export_check
@@ -36,12 +37,11 @@ def best(tmp_path_factory):
 @pytest.fixture
 def frozen(tmp_path):
     """A checkpoint whose export is right at the traced size and nowhere else."""
-    ya.register(FrozenMean)
     content = tiny_model.model_yaml()
     content["backbone"][1:1] = [[-1, 1, "FrozenMean", []]]
     content["head"][0][0] = [level + 1 for level in content["head"][0][0]]
-    yield tiny_model.checkpoint(tmp_path, "frozen.pt", content)
-    ya.unregister("FrozenMean")
+    with known(FrozenMean):
+        yield tiny_model.checkpoint(tmp_path, "frozen.pt", content)
 
 
 # --- every block, in every runtime that is here -----------------------------------------------------------------------

@@ -11,6 +11,7 @@ from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
 from ultralytics.nn.autobackend import AutoBackend
+from users_blocks import known
 
 import yolo_attn as ya
 
@@ -89,11 +90,8 @@ def detector(*rows):
 
 @pytest.fixture
 def users_blocks():
-    for cls in (Normalises, FusesTwo, HasAFuse):
-        ya.register(cls)
-    yield
-    for cls in (Normalises, FusesTwo, HasAFuse):
-        ya.unregister(cls.__name__)
+    with known(Normalises, FusesTwo, HasAFuse):
+        yield
 
 
 # --- the block itself -------------------------------------------------------------------------------------------------

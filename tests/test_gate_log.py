@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_training import StoppedError, results_of, stop, tiny_yaml, train
 from torch import nn
+from users_blocks import known
 
 import yolo_attn as ya
 from yolo_attn import gate_log
@@ -37,11 +38,8 @@ class Broken(Unseen):
 
 @pytest.fixture
 def users_blocks():
-    for cls in (Unseen, Broken):
-        ya.register(cls)
-    yield
-    for cls in (Unseen, Broken):
-        ya.unregister(cls.__name__)
+    with known(Unseen, Broken):
+        yield
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from ultralytics.nn import tasks
+from users_blocks import known
 
 import yolo_attn as ya
 from yolo_attn.inside import RESIDUAL_BRANCHES, Gated, blocks_inside, host_class, residual_branches
@@ -70,9 +71,8 @@ class Nothing(nn.Module):
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing():
-    ya.register(Nothing)
-    yield
-    ya.unregister("Nothing")
+    with known(Nothing):
+        yield
 
 
 def row(module, repeats, args):
