@@ -104,6 +104,8 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert cli.main(["pack", "none.pt", "-o", "out/other"]) == 2
     assert "yolo-attn: no weights at 'none.pt'" in capsys.readouterr().err
     assert not (tmp_path / "out" / "other").exists()
+    assert cli.main(["pack", "bst.pt", "-o", "out/other"]) == 2
+    assert "yolo-attn: no weights at 'bst.pt'. Did you mean 'best.pt'?" in capsys.readouterr().err
 
 
 def test_a_model_whose_script_differs_is_refused(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ classes, Ultralytics' and the registered blocks; only a file that needs more is 
 
 from __future__ import annotations
 
+import difflib
 import functools
 import pickle
 import re
@@ -119,9 +120,16 @@ def open_source(source: str | Path | Mapping[str, Any] | nn.Module) -> nn.Module
     try:
         return yolo_model(restricted_first(source, lambda: YOLO(str(source))))
     except FileNotFoundError as error:
-        raise YoloAttnError(f"no weights at '{source}'") from error
+        raise YoloAttnError(f"no weights at '{source}'{_beside(Path(source))}") from error
     except (TypeError, RuntimeError, EOFError, KeyError, AttributeError, OSError, ConnectionError) as error:
         raise YoloAttnError(f"weights '{source}' cannot be read: {_first_line(error)}") from error
+
+
+def _beside(missing: Path) -> str:
+    """Name the file in the same folder that a missing checkpoint was meant to be, if one looks like it."""
+    there = [file.name for file in missing.parent.glob("*.pt")] if missing.parent.is_dir() else []
+    near = difflib.get_close_matches(missing.name, there, n=1)
+    return f". Did you mean '{missing.parent / near[0]}'?" if near else ""
 
 
 def yolo_model(given: Any) -> nn.Module:
