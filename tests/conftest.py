@@ -97,3 +97,16 @@ def comparing(scenes, monkeypatch):
         summary, "write", lambda out, say=lambda _: None, replicates=20, ap="ultralytics": write(out, say, 20, ap)
     )
     return lambda out: compare.compare(plan, out, speed_seconds=0)
+
+
+@pytest.fixture
+def faked(monkeypatch):
+    """Let no run be trained and nothing be timed; returns the executor that makes the results up."""
+    from fake_runs import FakeExecutor
+
+    from yolo_attn import compare
+
+    fake = FakeExecutor()
+    monkeypatch.setattr(compare, "_executor", lambda *_: fake)
+    monkeypatch.setattr(compare, "_measure_speed", lambda *_: None)
+    return fake

@@ -7,8 +7,11 @@ import numpy as np
 from yolo_attn import executors, runs
 from yolo_attn.coco_average_precision import Boxes
 from yolo_attn.matches import Matches
+from yolo_attn.matrix import Plan
 
 IMAGES, TARGETS = 24, 3
+ARMS = ("yolo11n.yaml", "yolo11n-ela.yaml")
+TINY = {"epochs": 2, "imgsz": 32, "batch": 8, "amp": False}
 ENVIRONMENT = {
     "device": "cpu", "cpu": "some CPU", "cores": 2, "threads": 2, "python": "3", "yolo_attn": "0.1.0", "commit": "abc",
 }  # fmt: skip
@@ -75,3 +78,8 @@ class FakeExecutor:
 
 def results(out):
     return json.loads((out / "results.json").read_text())
+
+
+def plan_for(scenes, **changes):
+    """Return the plan of a small comparison, with these changes."""
+    return Plan(**{"arms": ARMS, "data": str(scenes), "weights": None, "seeds": (0, 1), "overrides": TINY, **changes})

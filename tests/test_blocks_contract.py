@@ -2,84 +2,33 @@
 
 from __future__ import annotations
 
-import ast
 import copy
-import doctest
-import importlib
-import inspect
 import io
 import pickle
-import pkgutil
-import typing
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
+from block_cases import (
+    HALVES,
+    IDS,
+    VARIANTS,
+    WIDTHS,
+    every_init,
+    every_variant,
+    make,
+    maps,
+    rand,
+)
 from torch import nn
 
 import yolo_attn.blocks
-from yolo_attn.blocks import ATTENTION_BLOCKS, _common
+from yolo_attn.blocks import ATTENTION_BLOCKS
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:ELA:UserWarning", "ignore::torch.jit.TracerWarning"),
 ]
-
-WIDTHS = [8, 16, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192]
-WIDTHS += [240, 256, 320, 360, 384, 480, 512, 576, 640, 768, 1024, 1280]
-MODULES = [f"yolo_attn.blocks.{m.name}" for m in pkgutil.iter_modules(yolo_attn.blocks.__path__)]
-
-OPTIONS = {  # arguments beyond the defaults that change what is computed
-    "SE": [{"bias": True}],
-    "ECA": [{"kernel_size": 5}],
-    "GC": [{"pooling": "avg"}, {"fusion": "mul"}, {"fusion": "add+mul"}],
-    "NL": [{"mode": "dot_product"}],
-    "cSE": [{"bias": True}],
-    "sSE": [{"bias": True}],
-    "scSE": [{"combine": "max"}, {"combine": "mul"}, {"combine": "concat"}],
-    "ELA": [{"variant": "T"}, {"variant": "S"}, {"variant": "L"}],
-    "SGE": [{"groups": 4}],
-}
-VARIANTS = [(name, kwargs) for name in ATTENTION_BLOCKS for kwargs in [{}, *OPTIONS.get(name, [])]]
-IDS = ["-".join([name, *(f"{k}={v}" for k, v in kwargs.items())]) for name, kwargs in VARIANTS]
-
-
-def _computes_in_float16():
-    """Whether this torch does so on the CPU, as old ones do not."""
-    try:
-        torch.conv2d(*(torch.ones(1, 1, 1, 1, dtype=torch.float16) for _ in range(2)))
-    except RuntimeError:
-        return False
-    return True
-
-
-HALVES = [torch.bfloat16, *([torch.float16] if _computes_in_float16() else [])]
-every_variant = pytest.mark.parametrize(("name", "kwargs"), VARIANTS, ids=IDS)
-every_init = pytest.mark.parametrize("init", ["paper", "identity"])
-every_module = pytest.mark.parametrize("module", MODULES)
-
-
-def make(name, kwargs, channels=16, init="paper", seed=0, random=True):
-    """Build a block; ``random`` gives each parameter a value that is not special: nothing is hidden by zeros."""
-    torch.manual_seed(seed)
-    block = ATTENTION_BLOCKS[name](channels, **kwargs, init=init)
-    if random:
-        for parameter in block.parameters():
-            fan_in = max(1, parameter[0].numel()) if parameter.dim() > 1 else 1
-            nn.init.normal_(parameter, std=fan_in**-0.5)
-    return block
-
-
-def rand(*shape, seed=1, dtype=torch.float32):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-def maps(block, x):
-    out = block.attention(x)
-    return out if isinstance(out, tuple) else (out,)
-
-
 # ------------------------------------------------------------------------------------------- shapes, dtypes, layouts
 
 
@@ -405,200 +354,3 @@ def test_checkpoints_find_the_classes_where_they_were():
     paths = {name: f"{cls.__module__}.{cls.__qualname__}" for name, cls in ATTENTION_BLOCKS.items()}
     assert paths == {name: f"yolo_attn.blocks.{path}" for name, path in PICKLED_AS.items()}
     assert {cls.__name__ for cls in ATTENTION_BLOCKS.values()} == set(yolo_attn.blocks.__all__) - {"ATTENTION_BLOCKS"}
-
-
-# ------------------------------------------------------------------------------------------ constructors, parameters
-
-HYPER_PARAMETERS = {
-    "SE": {"reduction": 16, "bias": False, "min_hidden": 4},
-    "ECA": {"kernel_size": None, "gamma": 2, "b": 1},
-    "GC": {"reduction": 16, "pooling": "attention", "fusion": "add", "min_hidden": 8},
-    "NL": {"reduction": 2, "mode": "embedded_gaussian"},
-    "SNL": {},
-    "CA": {"reduction": 32, "min_hidden": 8},
-    "CBAM": {"reduction": 16, "kernel_size": 7, "min_hidden": 4},
-    "cSE": {"reduction": 2, "bias": False},
-    "sSE": {"bias": False},
-    "scSE": {"reduction": 2, "bias": False, "combine": "add"},
-    "ELA": {"variant": "B", "kernel_size": None, "conv_groups": None, "norm_groups": None},
-    "SGE": {"groups": 8},
-}
-
-
-@pytest.mark.parametrize("name", ATTENTION_BLOCKS)
-def test_signature(name):
-    parameters = dict(inspect.signature(ATTENTION_BLOCKS[name]).parameters)
-    assert next(iter(parameters)) == "channels"
-    assert parameters.pop("channels").default is inspect.Parameter.empty
-    init = parameters.pop("init")
-    assert (init.kind, init.default) == (inspect.Parameter.KEYWORD_ONLY, "paper")
-    assert {k: p.default for k, p in parameters.items()} == HYPER_PARAMETERS[name]
-    assert list(parameters) == list(HYPER_PARAMETERS[name])
-    assert all(p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for p in parameters.values())
-    hints = typing.get_type_hints(ATTENTION_BLOCKS[name].__init__)
-    assert set(hints) == {"channels", "init", "return", *parameters}
-    assert hints["init"] == typing.Literal["paper", "identity"]
-
-
-PARAMETER_ORDER = {
-    "SE": "squeeze.weight excite.weight",
-    "ECA": "conv.weight",
-    "GC": "mask.weight mask.bias add_transform.down.weight add_transform.down.bias add_transform.norm.weight "
-    "add_transform.norm.bias add_transform.up.weight add_transform.up.bias",
-    "NL": "theta.weight theta.bias phi.weight phi.bias g.weight g.bias out.weight out.bias",
-    "SNL": "mask.weight mask.bias value.weight value.bias",
-    "CA": "reduce.weight reduce.bias norm.weight norm.bias conv_h.weight conv_h.bias conv_w.weight conv_w.bias",
-    "CBAM": "squeeze.weight squeeze.bias excite.weight excite.bias conv.weight norm.weight norm.bias",
-    "cSE": "squeeze.weight excite.weight",
-    "sSE": "conv.weight",
-    "scSE": "cse.squeeze.weight cse.excite.weight sse.conv.weight",
-    "ELA": "conv.weight norm.weight norm.bias",
-    "SGE": "weight bias",
-}
-
-
-@pytest.mark.parametrize("name", ATTENTION_BLOCKS)
-def test_parameters_come_in_the_order_of_the_equation(name):
-    assert [n for n, _ in make(name, {}).named_parameters()] == PARAMETER_ORDER[name].split()
-
-
-def test_parameters_of_further_branches_come_last():
-    gc_names = [n.split(".")[0] for n, _ in make("GC", {"fusion": "add+mul"}).named_parameters()]
-    assert list(dict.fromkeys(gc_names)) == ["mask", "add_transform", "mul_transform"]
-    assert [n for n, _ in make("scSE", {"combine": "concat"}).named_parameters()][-1] == "proj.weight"
-
-
-def test_parameter_shapes_that_an_optimizer_looks_at():
-    ela, sge, eca = make("ELA", {"variant": "L"}, 32), make("SGE", {}, 32), make("ECA", {}, 32)
-    assert ela.conv.weight.shape == (32, 8, 7)
-    assert sge.weight.shape == sge.bias.shape == (8,)
-    assert eca.conv.weight.shape == (1, 1, 3)
-
-
-@pytest.mark.parametrize("name", ATTENTION_BLOCKS)
-def test_refuses_bad_widths_and_inits(name):
-    cls = ATTENTION_BLOCKS[name]
-    for given in (0, -8):
-        with pytest.raises(ValueError, match=rf"channels={given} "):
-            cls(given)
-    for given in (16.0, "16", True, None):
-        with pytest.raises(TypeError, match=rf"channels={given!r} "):
-            cls(given)
-    with pytest.raises(ValueError, match=r"init='identiy' .*did you mean 'identity'.*'paper', 'identity'"):
-        cls(16, init="identiy")
-    with pytest.raises(TypeError, match="init=None "):
-        cls(16, init=None)
-    with pytest.raises(TypeError, match="reducton"):
-        cls(16, reducton=4)
-
-
-BAD = [
-    *[(n, {k: v}, e, f"{k}={v!r} ") for n, k in [("SE", "reduction"), ("GC", "reduction"), ("NL", "reduction"),
-      ("CA", "reduction"), ("CBAM", "reduction"), ("cSE", "reduction"), ("scSE", "reduction"), ("SE", "min_hidden"),
-      ("GC", "min_hidden"), ("CA", "min_hidden"), ("CBAM", "min_hidden"), ("ECA", "kernel_size"),
-      ("CBAM", "kernel_size"), ("ELA", "kernel_size"), ("ELA", "conv_groups"), ("ELA", "norm_groups"),
-      ("SGE", "groups")] for v, e in [(0, ValueError), (2.0, TypeError), (True, TypeError), ("4", TypeError)]],
-    *[(n, {"bias": v}, TypeError, f"bias={v!r} ") for n in ("SE", "cSE", "sSE", "scSE") for v in (1, None, "no")],
-    *[(n, {"kernel_size": 4}, ValueError, "kernel_size=4 .*3 or 5") for n in ("ECA", "CBAM", "ELA")],
-    ("ECA", {"gamma": 0}, ValueError, "gamma=0 "),
-    ("ECA", {"gamma": "2"}, TypeError, "gamma='2' "),
-    ("ECA", {"b": True}, TypeError, "b=True "),
-    ("ECA", {"b": float("nan")}, ValueError, "b=nan "),
-    ("GC", {"pooling": "att"}, ValueError, "pooling='att' .*'attention', 'avg'"),
-    ("GC", {"fusion": "mul+add"}, ValueError, "fusion='mul\\+add' .*'add\\+mul'"),
-    ("NL", {"mode": "gaussian"}, ValueError, "mode='gaussian' .*did you mean 'embedded_gaussian'"),
-    ("scSE", {"combine": "sum"}, ValueError, "combine='sum' .*'add', 'max', 'mul', 'concat'"),
-    ("ELA", {"variant": "b"}, ValueError, "variant='b' .*did you mean 'B'"),
-    ("ELA", {"variant": 1}, TypeError, "variant=1 "),
-    ("ELA", {"conv_groups": 5}, ValueError, "conv_groups=5 .*channels=64.*4 or 8"),
-    ("ELA", {"norm_groups": 24}, ValueError, "norm_groups=24 .*16 or 32"),
-    ("SGE", {"groups": 7}, ValueError, "groups=7 .*channels=64.*4 or 8"),
-    ("SGE", {"groups": 100}, ValueError, "groups=100 .*64$"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("name", "kwargs", "error", "message"), BAD, ids=[f"{n}-{k}" for n, k, _, _ in BAD])
-def test_a_bad_argument_is_one_sentence_that_names_it(name, kwargs, error, message):
-    with pytest.raises(error, match=message) as caught:
-        ATTENTION_BLOCKS[name](64, **kwargs)
-    assert "\n" not in str(caught.value)
-
-
-# ------------------------------------------------------------------------------------------------- warnings, modules
-
-
-def test_ela_says_once_what_it_adapted(monkeypatch):
-    monkeypatch.setattr(_common, "_WARNED", set())
-    with pytest.warns(UserWarning, match="norm groups 32.* 48 channels; 24 "):
-        block = make("ELA", {"variant": "T"}, 48)
-    assert "norm groups 32->24" in repr(block)
-    with pytest.warns(UserWarning, match="conv channels per group 8.* 12 channels; 6 "):
-        make("ELA", {"variant": "S"}, 12)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert "norm groups 16->15" in repr(make("ELA", {}, 360))
-        assert "->" not in repr(make("ELA", {"norm_groups": 8}, 360))
-        assert "->" not in repr(make("ELA", {"variant": "L"}, 64))
-
-
-def test_nl_says_once_that_a_map_is_large(monkeypatch):
-    monkeypatch.setattr(_common, "_WARNED", set())
-    small, large = torch.zeros(1, 2, 64, 64), torch.zeros(1, 2, 65, 64)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        make("NL", {}, 2)(small)
-        make("NL", {"mode": "dot_product"}, 2)(large)  # forms no matrix
-        monkeypatch.setattr(_common, "_is_compiling", lambda: True)
-        make("NL", {}, 2)(large)
-        monkeypatch.setattr(_common, "_is_compiling", lambda: False)
-    with pytest.warns(UserWarning, match="65x64 .*4160 positions.* 66 MiB .*P4 or P5"):
-        make("NL", {}, 2)(large)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        make("NL", {}, 2)(large)
-
-
-def test_cbam_normalises_a_single_value_by_the_running_statistics():
-    block = make("CBAM", {}).train()
-    nn.init.constant_(block.norm.running_mean, 0.3)
-    before = copy.deepcopy(block.norm.state_dict())
-    x = rand(1, 16, 1, 1)
-    torch.testing.assert_close(block(x), copy.deepcopy(block).eval()(x))
-    assert all(torch.equal(v, before[k]) for k, v in block.norm.state_dict().items())
-
-
-def test_cbam_has_the_momentum_of_the_authors():
-    assert make("CBAM", {}).norm.momentum == 0.01
-
-
-def test_sge_of_one_position_is_its_bias():
-    block = make("SGE", {})
-    x = rand(2, 16, 1, 1)
-    torch.testing.assert_close(block(x), x * torch.sigmoid(block.bias).repeat_interleave(2)[:, None, None])
-
-
-@every_module
-def test_examples_run(module):
-    failed, tried = doctest.testmod(importlib.import_module(module))
-    assert failed == 0
-    assert tried > 0 or ".blocks._" in module
-
-
-@every_module
-def test_blocks_import_torch_and_nothing_else_of_the_project(module):
-    tree = ast.parse(Path(importlib.import_module(module).__file__).read_text(encoding="utf-8"))
-    imported = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
-    imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    allowed = {
-        "__future__",
-        "collections",
-        "contextlib",
-        "dataclasses",
-        "difflib",
-        "math",
-        "torch",
-        "typing",
-        "warnings",
-    }
-    shared = {name for name in MODULES if ".blocks._" in name}
-    assert {i for i in imported if i.split(".")[0] not in allowed} <= shared

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from test_blocks_contract import VARIANTS, every_init, every_variant, make, rand
+from block_cases import VARIANTS, every_init, every_variant, make, rand
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks

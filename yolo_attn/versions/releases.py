@@ -23,7 +23,9 @@ from yolo_attn.errors import YoloAttnError
 from yolo_attn.versions.contract import FAILED, OK, OUTCOMES, TOLD
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "yolo-attn" / "releases"
-BLOCK_TESTS = ("test_blocks_equations.py", "test_recalibrate.py", "test_blocks_contract.py")
+BLOCK_TESTS = (
+    "test_blocks_equations.py", "test_recalibrate.py", "test_blocks_contract.py", "test_blocks_interface.py",
+)  # fmt: skip
 CONTRACT_SECONDS = 3600
 _ROOT = Path(__file__).resolve().parents[2]
 
