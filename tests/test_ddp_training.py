@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import re
 
@@ -88,3 +89,29 @@ def test_the_checkpoint_is_a_model_like_any_other(trained):
     model = trained[0]
     assert all(torch.isfinite(v).all() for v in model.model.state_dict().values())
     assert len(model.predict(torch.zeros(1, 3, 64, 64), verbose=False)) == 1
+
+
+def test_a_killed_training_goes_on_with_two_ranks(scenes, tiny_models, tmp_path):
+    """From Ultralytics' own checkpoint: the epoch is done again by both ranks, and they hold the same weights."""
+    pytest.importorskip("cloudpickle", reason="Ultralytics installs it for its first multi-GPU training")
+    settings = {**TINY, "epochs": 3, "imgsz": 32, "data": str(scenes), "project": str(tmp_path), "name": "x"}
+    model = ya.YOLO(tiny_models[1])
+    model.add_callback("on_train_epoch_start", ddp_on_cpu.die_in_second_epoch)
+    with ddp_on_cpu.cpus_for_gpus(), pytest.raises(Exception, match="non-zero exit status"):
+        model.train(**settings)
+    last = tmp_path / "x" / "weights" / "last.pt"
+    assert epochs_of(last) == ["1"]
+
+    model = ya.YOLO(last)
+    model.add_callback("on_train_epoch_end", functools.partial(ddp_on_cpu.record, "end", str(tmp_path)))
+    with ddp_on_cpu.cpus_for_gpus():
+        model.train(resume=True)
+    assert epochs_of(last) == ["1", "2", "3"]
+    first, second = (torch.load(tmp_path / f"end-{rank}.pt", weights_only=False) for rank in range(RANKS))
+    assert different(first, second) == []
+    assert not set(first["images"]) & set(second["images"])
+
+
+def epochs_of(checkpoint):
+    with (checkpoint.parents[1] / "results.csv").open() as file:
+        return [row["epoch"].strip() for row in csv.DictReader(file, skipinitialspace=True)]
