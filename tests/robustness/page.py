@@ -13,6 +13,10 @@ import pytest
 PARTS = {
     "test_numerics.py": "numbers: huge, tiny, constant, NaN, infinite; four precisions; maps and widths of every shape",
     "test_faulty_data.py": "images, labels, COCO files and stored results that are cut, empty or something else",
+    "test_faults.py": "a training whose loss is not finite, without memory or disk space, with a killed worker",
+    "test_exact_resume.py": "a training stopped, killed and resumed ends as an undisturbed one, to the bit",
+    "test_resuming.py": "the same of a comparison's runs, stopped at every kind of moment",
+    "test_executors.py": "runs of a comparison that fail, are killed, or find no memory",
     "test_stopped.py": "disk full, or the process killed, while a file is written",
     "test_security.py": "code in YAMLs, paths that lead out of their folder, secrets, calls that run what they read",
     "test_offline.py": "every command without a network",
