@@ -63,14 +63,23 @@ def test_a_ready_model_of_a_family_that_is_not_there_is_refused(monkeypatch):
         ya.YOLO("yolo26n-ela.yaml")
 
 
-def test_a_comparison_that_could_not_be_judged_is_refused_before_it_trains(scenes, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("method", "of_old"),
+    [  # until 8.3.153 there were no matches per image, until 8.3.167 their boxes were in other pixels
+        ("_process_batch", lambda self, detections, boxes, classes: None),
+        ("_prepare_pred", lambda self, pred, pbatch: None),
+    ],
+)
+def test_a_comparison_that_could_not_be_judged_is_refused_before_it_trains(
+    method, of_old, scenes, tmp_path, monkeypatch
+):
     from ultralytics.models.yolo.detect import DetectionValidator
 
     from yolo_attn.compare import compare
     from yolo_attn.engine_runs import _recording
     from yolo_attn.matrix import Plan
 
-    monkeypatch.setattr(DetectionValidator, "_process_batch", lambda self, detections, boxes, classes: None)
+    monkeypatch.setattr(DetectionValidator, method, of_old)
     _recording.cache_clear()
     with pytest.raises(ya.YoloAttnError, match="no per-image matches"):
         compare(Plan(["yolo11n.yaml", "yolo11n-ela.yaml"], str(scenes), device="cpu"), tmp_path / "out")

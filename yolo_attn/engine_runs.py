@@ -37,6 +37,8 @@ from yolo_attn.resuming import read_state
 
 SPLITS = ("train", "val")
 _SHARED = ("batch", "workers", "split", "single_cls", "classes", "conf", "iou", "max_det", "rect")
+_PER_IMAGE = {"_process_batch": ["self", "preds", "batch"], "_prepare_pred": ["self", "pred"]}
+"""Methods of a validator that matches image by image, in pixels of the network's input, and knows the image's file."""
 """Training arguments that validation takes as well."""
 
 
@@ -276,13 +278,16 @@ def check_records(task: str) -> None:
     _recording(ultralytics.YOLO.task_map.fget(None)[task]["validator"])
 
 
+def _parameters(host: type, method: str) -> list[str]:
+    return list(inspect.signature(getattr(host, method)).parameters) if hasattr(host, method) else []
+
+
 @functools.cache
 def _recording(host: type) -> type:
-    process = getattr(host, "_process_batch", None)
-    if process is None or list(inspect.signature(process).parameters) != ["self", "preds", "batch"]:
+    if any(_parameters(host, method) != wanted for method, wanted in _PER_IMAGE.items()):
         raise YoloAttnError(
             f"{host.__name__} of this Ultralytics has no per-image matches to record; a comparison needs a model that "
-            f"detects boxes, and Ultralytics 8.3.154 or later"
+            f"detects boxes, and Ultralytics 8.3.168 or later"
         )
     members = {"__module__": __name__, "in_original_pixels": staticmethod(_in_original_pixels)}
     return type(f"Recording{host.__name__}", (Recording, host), members)
