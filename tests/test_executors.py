@@ -120,7 +120,15 @@ def test_a_run_without_memory_on_its_own_has_failed(begin):
     assert "out of memory" in next(iter(outcomes.values()))
 
 
-def test_ctrl_c_ends_the_runs(begin, monkeypatch):
+@pytest.fixture
+def interruptible():
+    """Let SIGINT interrupt this process, also where it was started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_ends_the_runs(begin, interruptible, monkeypatch):
     folders = begin("import time; time.sleep(60)")
     pids = []
     start = executors.start
