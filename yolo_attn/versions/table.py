@@ -43,11 +43,7 @@ def to_markdown(rows: Iterable[Row]) -> str:
     rows = list(rows)
     lines = ["| Ultralytics | torch | Python | passed | failed | nothing to check |", "| --- " * 6 + "|"]
     lines += [_line(row) for row in rows]
-    for row in rows:
-        reasons = [f"failed: {reason}" for reason in failures(row)]
-        reasons += [f"{o['check']}: {o['detail']}" for o in row["outcomes"] if o["result"] == NOT_HERE]
-        if reasons:
-            lines += ["", f"{_title(row)}:", "", *(f"- {reason}" for reason in reasons)]
+    lines += ["", *(f"- {what} on {', '.join(releases)}: {why}" for (what, why), releases in _reasons(rows).items())]
     lines += ["", "The checks:", ""]
     lines += [f"- **{name_of(check)}**: {(check.__doc__ or '').strip()}" for check in CHECKS]
     return "\n".join(lines) + "\n"
@@ -58,9 +54,18 @@ def to_page(rows: Iterable[Row]) -> str:
     return "# Releases\n\nWritten by `python tools/versions.py` from versions.jsonl.\n\n" + to_markdown(rows)
 
 
-def _title(row: Row) -> str:
-    found = row["environment"]
-    return f"Ultralytics {found.get('ultralytics', '?')} with torch {found.get('torch', '?')}"
+def _reasons(rows: Iterable[Row]) -> dict[tuple[str, str], list[str]]:
+    """Return why checks failed or had nothing to check, and the releases of which each is said."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        here = row["environment"]
+        title = f"{here.get('ultralytics', '?')} with torch {here.get('torch', '?')}"
+        reasons = [("**failed**", reason) for reason in failures(row)]
+        absent = [o for o in row["outcomes"] if o["result"] == NOT_HERE]
+        reasons += [(f"{o['check']}: nothing to check", o["detail"]) for o in absent]
+        for reason in reasons:
+            found.setdefault(reason, []).append(title)
+    return found
 
 
 def _line(row: Row) -> str:
