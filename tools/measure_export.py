@@ -27,6 +27,5 @@ if __name__ == "__main__":
             export_matrix.measure_speed(given.folder, given.imgsz, say("export"))
             export_matrix.write_environment(given.folder)
         if given.map and not given.show:
-            blocks, formats = given.map_blocks.split(","), ("torchscript", "onnx", "openvino", "ncnn")
-            export_matrix.measure_accuracy(given.folder, *given.map, blocks, formats, 320, say("export"))
+            export_matrix.measure_accuracy(given.folder, *given.map, given.map_blocks.split(","), 320, say("export"))
     print(to_markdown(export_matrix.read_lines(given.folder)))

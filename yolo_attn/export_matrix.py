@@ -28,7 +28,7 @@ from torch import nn
 
 from yolo_attn import engine, engine_exports, registry
 from yolo_attn.env import environment
-from yolo_attn.export_check import check, differences, export, photographs, why_not
+from yolo_attn.export_check import differences, export, photographs, why_not
 from yolo_attn.files import write_json
 from yolo_attn.model_yaml import insert
 from yolo_attn.timing import interleaved
@@ -196,7 +196,7 @@ def measure_block(folder: Path, block: str, imgsz: int, data: str) -> None:
 
 def file_stem(cell: dict[str, Any]) -> str:
     """Return the name of a cell's folder."""
-    return f"{cell['format']}-{cell['precision']}{'-dynamic' if cell['dynamic'] else ''}"
+    return f"{cell['format']}-{cell['precision']}{'-dynamic' if cell.get('dynamic') else ''}"
 
 
 def _copy(folder: Path, block: str, name: str) -> Path:
@@ -228,36 +228,41 @@ def _call(run: Callable[[torch.Tensor], Any], images: torch.Tensor) -> Callable[
     return lambda: run(images)
 
 
-def measure_accuracy(
-    folder: Path, weights: str, data: str, names: Sequence[str], formats: Sequence[str], imgsz: int, say: Say
-) -> None:
-    """Validate exported models and the checkpoints they come from on labelled images.
+def measure_accuracy(folder: Path, weights: str, data: str, names: Sequence[str], imgsz: int, say: Say) -> None:
+    """Validate the checkpoint and the exported files of some blocks on labelled images; one line per file.
 
     The models have all of the weights and blocks that started as the identity and were then moved off it a little, so
-    that they detect, and their attention does something.
+    that they detect, and their attention does something. Eight bits are calibrated on the images they are judged on.
     """
-    for block in names:
-        where = folder / f"map-{block}"
-        where.mkdir(parents=True, exist_ok=True)
-        torch.manual_seed(0)
-        model = _built(BASE_MODEL if block == NO_BLOCK else insert(BASE_MODEL, block, at=SITE, init="identity"))
-        transfer_weights(model, weights)
-        for attention in attention_rows(model):
-            stir(attention, by=0.1)
-        torch.save({"model": model, "train_args": {"imgsz": imgsz}}, where / CHECKPOINT)
-        for format in ("pt", *formats):
-            file = where / CHECKPOINT
-            if format != "pt":
-                made = engine_exports.export_model(engine.YOLO(str(file)), format=format, imgsz=imgsz)
-                check(made)
-                file = made.file
-            box = (
-                engine.YOLO(str(file), task="detect")
-                .val(data=data, imgsz=imgsz, batch=1, rect=False, plots=False, verbose=False, project=str(where))
-                .box
-            )
-            say(f"{block} {format}: mAP50-95 {box.map:.4f}")
-            _append(folder, {"block": block, "validated": format, "map": float(box.map), "map50": float(box.map50)})
+    there = {(x["block"], x["validated"], x["precision"]) for x in read_lines(folder) if "validated" in x}
+    files = [("pt", "fp32"), *((format, precision) for format in FORMATS for precision in FORMATS[format])]
+    for block, format, precision in [(b, f, p) for b in names for f, p in files if (b, f, p) not in there]:
+        file = folder / f"map-{block}" / CHECKPOINT
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            torch.save({"model": _detecting_model(block, weights), "train_args": {"imgsz": imgsz}}, file)
+        if format != "pt":
+            settings = {**SETTINGS[precision], **({"data": data} if precision == "int8" else {})}
+            copy = _copy(folder, file.parent.name, file_stem({"format": format, "precision": precision}))
+            file = engine_exports.export_model(engine.YOLO(str(copy)), format=format, imgsz=imgsz, **settings).file
+        box = _validated(file, data, imgsz)
+        say(f"{block} {format} {precision}: mAP50-95 {box.map:.4f}")
+        line = {"block": block, "validated": format, "precision": precision}
+        _append(folder, {**line, "map": float(box.map), "map50": float(box.map50)})
+
+
+def _detecting_model(block: str, weights: str) -> nn.Module:
+    torch.manual_seed(0)
+    model = _built(BASE_MODEL if block == NO_BLOCK else insert(BASE_MODEL, block, at=SITE, init="identity"))
+    transfer_weights(model, weights)
+    for attention in attention_rows(model):
+        stir(attention, by=0.1)
+    return model
+
+
+def _validated(file: Path, data: str, imgsz: int) -> Any:
+    settings = {"batch": 1, "rect": False, "plots": False, "verbose": False, "project": str(file.parent)}
+    return engine.YOLO(str(file), task="detect").val(data=data, imgsz=imgsz, **settings).box
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -118,13 +118,13 @@ def _times(lines: Sequence[Line]) -> str:
 
 
 def _accuracy(lines: Sequence[Line]) -> str:
-    found = {(x["block"], x["validated"]): x["map"] for x in lines if "validated" in x}
-    formats = list(dict.fromkeys(format for _, format in found))
+    found = {(x["block"], (x["validated"], x["precision"])): x["map"] for x in lines if "validated" in x}
+    files = list(dict.fromkeys(file for _, file in found))
     rows = [
-        [_name(block), *(f"{found[block, f]:.4f}" if (block, f) in found else "" for f in formats)]
+        [_name(block), *(f"{found[block, file]:.4f}" if (block, file) in found else "" for file in files)]
         for block in dict.fromkeys(block for block, _ in found)
     ]
-    return _table(["block", *("PyTorch" if f == "pt" else f for f in formats)], rows)
+    return _table(["block", *("PyTorch" if file[0] == "pt" else " ".join(file) for file in files)], rows)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
