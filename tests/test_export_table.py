@@ -59,3 +59,15 @@ def test_times_are_ratios_of_the_same_round():
     last = text.split("### Time")[1]
     assert row(last, "no attention", "onnx fp32") == "20.0 ms"
     assert row(last, "`SE`", "onnx fp32") == "1.10"
+
+
+def test_map_of_each_file_stands_beside_pytorch_s():
+    files = [("pt", "fp32", 0.31), ("onnx", "fp32", 0.31), ("onnx", "int8", 0.2504)]
+    lines = [{"block": "SE", "validated": f, "precision": p, "map": m} for f, p, m in files]
+    table = to_markdown([*lines, {**lines[0], "block": "none", "map": 0.3}]).split("### mAP50-95")[1]
+    assert [row(table, "`SE`", column) for column in ("PyTorch", "onnx fp32", "onnx int8")] == [
+        "0.3100",
+        "0.3100",
+        "0.2504",
+    ]
+    assert [row(table, "no attention", column) for column in ("PyTorch", "onnx int8")] == ["0.3000", ""]
