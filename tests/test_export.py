@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import sys
 
 import pytest
 import tiny_model
@@ -134,6 +135,17 @@ def test_a_runtime_that_is_not_here_is_said(best, tmp_path, monkeypatch):
     assert str(found).endswith("torchscript fp32: not checked here: no_such_runtime is not installed")
     assert not found.failures
     assert found.file.exists()
+
+
+@pytest.mark.parametrize(("format", "module"), [("onnx", "onnx"), ("openvino", "openvino"), ("ncnn", "ncnn")])
+def test_what_a_format_needs_and_is_not_installed_is_named(format, module, best, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, module, None)
+    copy = tmp_path / "best.pt"
+    copy.write_bytes(best.read_bytes())
+    assert cli.main(["export", f"model={copy}", f"format={format}", "imgsz=64"]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("yolo-attn: ")]
+    assert f"format={format} needs {module}, which is not installed" in line
+    assert "pip install 'yolo-attn[export]'" in line
 
 
 @pytest.mark.parametrize("format", [f for f, modules in export_check.RUNTIMES.items() if modules])

@@ -13,6 +13,7 @@ from torch import nn
 from ultralytics.nn.autobackend import AutoBackend
 
 from yolo_attn.engine import YOLO, KeepsWeights, run_host_command
+from yolo_attn.errors import YoloAttnError
 
 
 class Exported(NamedTuple):
@@ -47,11 +48,19 @@ def export_model(model: YOLO, /, **settings: Any) -> Exported:
     Args:
         model: The model; it is not changed.
         **settings: What ``ultralytics.YOLO.export`` takes.
+
+    Raises:
+        YoloAttnError: If what the format needs is not installed, and Ultralytics could not install it.
     """
     exporters: list[Any] = []
     model.add_callback("on_export_end", exporters.append)
     try:
         file = super(KeepsWeights, model).export(**settings)
+    except ModuleNotFoundError as error:
+        raise YoloAttnError(
+            f"format={settings.get('format')} needs {error.name}, which is not installed, and which Ultralytics could "
+            f"not install; pip install 'yolo-attn[export]' brings what ONNX, OpenVINO and NCNN need"
+        ) from error
     finally:
         model.callbacks["on_export_end"].remove(exporters.append)
     (exporter,) = exporters
