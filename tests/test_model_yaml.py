@@ -72,7 +72,8 @@ def test_every_block_ships_for_every_family():
     assert set(shipped_models()) == expected == {model.name for model in ready_models()}
 
 
-def test_shipped_files_are_what_the_generator_writes(tmp_path):
+def test_shipped_files_are_what_the_generator_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr("yolo_attn.model_yaml.build_shapes", lambda *_: None)  # each is built above, at every scale
     for path in write_ready_models(tmp_path):
         shipped = shipped_models()[path.name]
         assert path.read_text() == shipped.read_text(), f"{path.name} has drifted: run python tools/make_models.py"
