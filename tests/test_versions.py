@@ -24,8 +24,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.
 
 
 # --- the contract -----------------------------------------------------------------------------------------------------
-OWN_PROCESSES = ("host_alone", "worker_rebuilds", "opens_elsewhere", "commands", "compares")
-"""Checks that take such; test_engine.py, test_ddp_training.py, test_cli.py and test_compare_training.py do the same."""
+OWN_PROCESSES = ("host_alone", "worker_rebuilds", "opens_elsewhere", "packs", "commands", "compares")
+"""Checks that take such; the tests of the engine, of DDP training, packing, commands and comparisons do the same."""
 
 QUICK = [check for check in CHECKS if check.__name__ not in OWN_PROCESSES]
 

@@ -258,6 +258,35 @@ def exports(bench: Workbench) -> str:
     return f"TorchScript, outputs within {gap:.0e} of the largest"
 
 
+def packs(bench: Workbench) -> str:
+    """A trained checkpoint is packed, and opens with torch alone where this package cannot be imported."""
+    from yolo_attn.pack import SCRIPT, pack
+
+    folder = pack(bench.trained, bench.folder / "packed", imgsz=64)
+    code = (
+        "import sys; sys.modules['yolo_attn'] = None; import torch;"
+        f"torch.jit.load({str(folder / SCRIPT)!r}).eval()(torch.zeros(2, 3, 96, 64))"
+    )
+    bench.python("-c", code)
+    return "as the checkpoint at two sizes, opens with torch alone"
+
+
+def shows(bench: Workbench) -> str:
+    """What a trained checkpoint attends to is drawn, and the log of its gates has every epoch."""
+    from yolo_attn.gate_log import read_gates
+    from yolo_attn.runs import GATES
+    from yolo_attn.show.gallery import show
+
+    found = show([str(bench.trained)], [bench.image], bench.folder / "show", imgsz=64)
+    assert [model["attention"] for model in found["models"]] == [3]
+    pictures = list((bench.folder / "show").rglob("*.png"))
+    assert pictures
+    assert Path(found["page"]).stat().st_size > sum(p.stat().st_size for p in pictures)
+    logged = sorted({row["epoch"] for row in read_gates(bench.trained.parents[1] / GATES)})
+    assert logged == ["0", "1", "2"], logged
+    return f"{len(pictures)} pictures; gates logged before and after each of 2 epochs"
+
+
 def commands(bench: Workbench) -> str:
     """The command line inserts, trains and predicts, and answers a mistake with exit code 2."""
     from yolo_attn.cli import main
@@ -307,6 +336,8 @@ CHECKS: tuple[Check, ...] = (
     fuses,
     opens_elsewhere,
     exports,
+    packs,
+    shows,
     commands,
     compares,
 )
