@@ -10,6 +10,7 @@ import torch
 
 import yolo_attn as ya
 from yolo_attn import cli, export_check, pack
+from yolo_attn.engine_exports import any_size
 
 WITHOUT_US = """
 import sys
@@ -114,3 +115,14 @@ def test_a_model_whose_script_differs_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ya.YoloAttnError, match="cannot be packed, its TorchScript differs"):
         pack.pack(best, tmp_path / "packed", imgsz=64)
     assert not (tmp_path / "packed").exists()
+
+
+def test_free_sizes_are_allowed_where_a_release_does_not_list_them(monkeypatch):
+    from ultralytics.engine import exporter
+
+    asked = []
+    monkeypatch.setattr(exporter, "validate_args", lambda format, given, allowed: asked.append(allowed))
+    with any_size():
+        exporter.validate_args("torchscript", None, ["batch"])
+    exporter.validate_args("torchscript", None, ["batch"])
+    assert asked == [["batch", "dynamic"], ["batch"]]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from unittest import mock
 
 import torch
 from torch import nn
+from ultralytics.engine import exporter as host_exporter
 from ultralytics.nn.autobackend import AutoBackend
 
 from yolo_attn.engine import YOLO, KeepsWeights, run_host_command
@@ -77,6 +79,21 @@ def export_model(model: YOLO, /, **settings: Any) -> Exported:
         ranked=bool(arguments.nms or getattr(_head(exporter.model), "end2end", False)),
         device=exporter.device,
     )
+
+
+@contextlib.contextmanager
+def any_size() -> Iterator[None]:
+    """Let TorchScript be exported with ``dynamic=True``, which some releases before 8.3.200 refuse and can do."""
+    validate = getattr(host_exporter, "validate_args", None)
+    if validate is None:  # the first releases of 8.3 refuse nothing
+        yield
+        return
+
+    def with_dynamic(format: str, given: Any, allowed: Sequence[str]) -> None:
+        validate(format, given, [*allowed, "dynamic"])
+
+    with mock.patch.object(host_exporter, "validate_args", with_dynamic):
+        yield
 
 
 def run_export_command(words: Sequence[str]) -> Exported | None:

@@ -19,6 +19,7 @@ from torch import nn
 import yolo_attn
 from yolo_attn.checkpoints import open_source
 from yolo_attn.engine import YOLO
+from yolo_attn.engine_exports import any_size
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.export_check import export
 from yolo_attn.files import write_all, write_json, write_whole
@@ -76,7 +77,8 @@ def _make_script(checkpoint: str, scratch: Path, imgsz: int | None) -> tuple[Pat
     """Export to TorchScript with free sizes, and return the file and how it compares with the model."""
     copy = shutil.copy(checkpoint, scratch / "model.pt")  # Ultralytics writes beside what it exports
     size = {} if imgsz is None else {"imgsz": imgsz}
-    made = export(YOLO(str(copy)), format="torchscript", dynamic=True, device="cpu", **size)
+    with any_size():
+        made = export(YOLO(str(copy)), format="torchscript", dynamic=True, device="cpu", **size)
     if made.failures:
         raise YoloAttnError(f"'{checkpoint}' cannot be packed, its TorchScript differs from it: {made.failures[0]}")
     return Path(made.file), made.as_dict()["comparisons"]
