@@ -148,6 +148,22 @@ def test_what_a_format_needs_and_is_not_installed_is_named(format, module, best,
     assert "pip install 'yolo-attn[export]'" in line
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["format=ncnn", "dynamic=True"], "argument 'dynamic' is not supported for format='ncnn'"),
+        (["format=torchscript", "half=True"], "FP16 TorchScript export is only supported on GPU"),
+        (["format=nope"], "Invalid export format='nope'"),
+    ],
+)
+def test_what_a_format_cannot_do_is_one_line(words, says, best, tmp_path, capsys):
+    copy = tmp_path / "best.pt"
+    copy.write_bytes(best.read_bytes())
+    assert cli.main(["export", f"model={copy}", "device=cpu", *words]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("yolo-attn: ")]
+    assert line.startswith(f"yolo-attn: {says}")
+
+
 @pytest.mark.parametrize("format", [f for f, modules in export_check.RUNTIMES.items() if modules])
 def test_a_runtime_is_known_by_its_module(format):
     absent = [m for m in export_check.RUNTIMES[format] if importlib.util.find_spec(m) is None]

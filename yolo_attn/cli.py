@@ -29,6 +29,7 @@ _HOST_TASKS = ("detect", "segment", "pose", "obb", "classify", "semantic", "dept
 _HOST_SAYS = ("Dataset '", "Invalid ", "No valid images found", "final batch=")
 _HOST_CHECKS = ("ultralytics.cfg", "ultralytics.utils.checks", "ultralytics.data.utils", "ultralytics.data.build")
 _HOST_READS = ("ultralytics.cfg", "ultralytics.utils")  # where it has not got beyond the words it was given
+_HOST_EXPORTS = ("ultralytics.engine.exporter", "ultralytics.utils.export")  # where it says what a format cannot do
 _WRONG_FILES = (FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
 _NETWORK = ("socket", "urllib.error", "requests.exceptions")
 
@@ -280,6 +281,7 @@ def _is_users_mistake(error: Exception) -> bool:
     modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
     host = [m for m in modules if m.startswith("ultralytics.")]
     checked = modules[-1].startswith(_HOST_CHECKS) or (bool(host) and all(m.startswith(_HOST_READS) for m in host))
+    checked |= modules[-1].startswith(_HOST_EXPORTS) and isinstance(error, (AssertionError, ValueError))
     return checked or str(error).startswith(_HOST_SAYS) or "not a loadable checkpoint" in str(error)
 
 
@@ -288,7 +290,7 @@ def _is_of_the_network(error: OSError) -> bool:
 
 
 def _one_line(error: Exception) -> str:
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
+    text = re.sub(r"\x1b\[[0-9;]*m|^ERROR \W+", "", str(error)).strip()
     text = text if isinstance(error, YoloAttnError) else text.split("\n")[0]
     return " ".join(text.split()) or type(error).__name__
 
