@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import sys
+from types import SimpleNamespace
 
 import pytest
 import tiny_model
@@ -13,6 +14,7 @@ from users_blocks import known
 
 import yolo_attn as ya
 from yolo_attn import cli, export_check
+from yolo_attn.engine_exports import _as_exported
 from yolo_attn.export_check import CheckedExport, Comparison, check, differences, export, photographs
 from yolo_attn.inside import blocks_inside
 from yolo_attn.registry import is_attention
@@ -102,6 +104,18 @@ def test_a_file_that_cannot_be_run_is_a_failure_with_the_runtimes_words(best, tm
     copy.write_bytes(best.read_bytes())
     (line,) = export(copy, format="torchscript", imgsz=64).failures
     assert line == "torchscript fp32, 1x3x64x64: worst difference inf, tolerance 0.001 (Input shape mismatch)"
+
+
+def test_a_head_whose_end2end_cannot_be_set_as_in_8_4_0():
+    class Head(nn.Module):
+        export, end2end = False, property(lambda self: False)
+
+    written, model = nn.Module(), nn.Module()
+    written.model, model.model = nn.Sequential(Head()), nn.Sequential(Head())
+    written.model[0].export = True
+    used = SimpleNamespace(model=written, device="cpu", args=SimpleNamespace(nms=False))
+    assert _as_exported(model, used).model[0].export
+    assert not model.model[0].export
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

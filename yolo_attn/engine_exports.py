@@ -119,7 +119,7 @@ def _as_exported(model: nn.Module, exporter: Any) -> nn.Module:
     reference = deepcopy(model).to(exporter.device).float().eval()
     head, written = _head(reference), _head(exporter.model)
     for name in ("export", "dynamic", "max_det", "agnostic_nms", "xyxy", "end2end", "bake_argmax"):
-        if hasattr(written, name):
+        if hasattr(written, name) and getattr(head, name, None) != getattr(written, name):  # 8.4.0: not all can be set
             setattr(head, name, getattr(written, name))
     head.format = "torchscript"  # the one for which no head does anything else than in PyTorch
     if not exporter.args.nms:
