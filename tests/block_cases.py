@@ -40,6 +40,10 @@ def _computes_in_float16():
 
 
 HALVES = [torch.bfloat16, *([torch.float16] if _computes_in_float16() else [])]
+MARKS = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:ELA:UserWarning", "ignore::torch.jit.TracerWarning"),
+]
 every_variant = pytest.mark.parametrize(("name", "kwargs"), VARIANTS, ids=IDS)
 every_init = pytest.mark.parametrize("init", ["paper", "identity"])
 every_module = pytest.mark.parametrize("module", MODULES)

@@ -12,6 +12,7 @@ import torch
 from block_cases import (
     HALVES,
     IDS,
+    MARKS,
     VARIANTS,
     WIDTHS,
     every_init,
@@ -25,10 +26,7 @@ from torch import nn
 import yolo_attn.blocks
 from yolo_attn.blocks import ATTENTION_BLOCKS
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore:ELA:UserWarning", "ignore::torch.jit.TracerWarning"),
-]
+pytestmark = MARKS
 # ------------------------------------------------------------------------------------------- shapes, dtypes, layouts
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from block_cases import (
+    MARKS,
     MODULES,
     every_module,
     make,
@@ -23,10 +24,7 @@ from torch import nn
 
 from yolo_attn.blocks import ATTENTION_BLOCKS, _common
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore:ELA:UserWarning", "ignore::torch.jit.TracerWarning"),
-]
+pytestmark = MARKS
 # ------------------------------------------------------------------------------------------ constructors, parameters
 
 HYPER_PARAMETERS = {

@@ -37,9 +37,9 @@ from yolo_attn.resuming import read_state
 
 SPLITS = ("train", "val")
 _SHARED = ("batch", "workers", "split", "single_cls", "classes", "conf", "iou", "max_det", "rect")
+"""Training arguments that validation takes as well."""
 _PER_IMAGE = {"_process_batch": ["self", "preds", "batch"], "_prepare_pred": ["self", "pred"]}
 """Methods of a validator that matches image by image, in pixels of the network's input, and knows the image's file."""
-"""Training arguments that validation takes as well."""
 
 
 # --- data -------------------------------------------------------------------------------------------------------------
