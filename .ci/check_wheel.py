@@ -8,5 +8,5 @@ foreign = [n for n in names if not n.startswith(("yolo_attn/", "yolo_attn-"))]
 assert not foreign, f"not the package's: {foreign}"
 models = [n for n in names if n.startswith("yolo_attn/cfg/models/")]
 assert len(models) == 60, f"{len(models)} model YAMLs instead of 60"
-assert "yolo_attn/block_facts.json" in names, "block_facts.json is missing, which `yolo-attn blocks` shows"
+assert "yolo_attn/models/block_facts.json" in names, "block_facts.json is missing, which `yolo-attn blocks` shows"
 print(f"wheel: {len(names)} files, {len(models)} model YAMLs")

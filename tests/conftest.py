@@ -9,9 +9,7 @@ os.environ["YOLO_OFFLINE"] = "true"
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared"
+from support.paths import SHARED
 
 
 @pytest.fixture(scope="session")
@@ -26,8 +24,8 @@ def pretrained() -> Path:
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory) -> Path:
     """Data YAML of a small drawn set: enough to train on, not to learn from."""
-    from yolo_attn.coco_subset import convert_coco
-    from yolo_attn.demo_scenes import make_scenes
+    from yolo_attn.demo.scenes import make_scenes
+    from yolo_attn.subset.convert import convert_coco
 
     root = tmp_path_factory.mktemp("drawn scenes")
     coco = make_scenes(root / "coco", train=16, val=8, size=64, seed=1)
@@ -76,37 +74,38 @@ def one_thread():
 @pytest.fixture
 def comparing(scenes, monkeypatch):
     """Carries out a comparison whose runs are made up, in a folder; models and data are not checked again."""
-    from fake_runs import FakeExecutor
+    from support.fake_runs import FakeExecutor
 
-    from yolo_attn import compare, engine, engine_runs, summary
-    from yolo_attn.matrix import Plan, arms_of, specs_of
+    from yolo_attn.compare import driver, host, results
+    from yolo_attn.compare.plan import Plan, arms_of, specs_of
+    from yolo_attn.train import yolo
 
     plan = Plan(arms=("yolo11n.yaml", "yolo11n-ela.yaml"), data=str(scenes), seeds=(0,), overrides={"epochs": 1})
     arms = arms_of(plan)
     specs = specs_of(plan, arms)
-    record = compare._plan_record(specs, arms)
-    monkeypatch.setattr(compare, "arms_of", lambda *_: arms)
-    monkeypatch.setattr(compare, "specs_of", lambda *_, **__: specs)
-    monkeypatch.setattr(compare, "_plan_record", lambda *_: record)
-    monkeypatch.setattr(compare, "_executor", lambda *_: FakeExecutor())
-    monkeypatch.setattr(engine, "check_model_dict", lambda *_: "detect")
-    monkeypatch.setattr(engine_runs, "prepare_data", lambda *_: None)
+    record = driver._plan_record(specs, arms)
+    monkeypatch.setattr(driver, "arms_of", lambda *_: arms)
+    monkeypatch.setattr(driver, "specs_of", lambda *_, **__: specs)
+    monkeypatch.setattr(driver, "_plan_record", lambda *_: record)
+    monkeypatch.setattr(driver, "_executor", lambda *_: FakeExecutor())
+    monkeypatch.setattr(yolo, "check_model_dict", lambda *_: "detect")
+    monkeypatch.setattr(host, "prepare_data", lambda *_: None)
     monkeypatch.setattr("yolo_attn.report.plots.draw", lambda _: {})
-    write = summary.write
+    write = results.write
     monkeypatch.setattr(
-        summary, "write", lambda out, say=lambda _: None, replicates=20, ap="ultralytics": write(out, say, 20, ap)
+        results, "write", lambda out, say=lambda _: None, replicates=20, ap="ultralytics": write(out, say, 20, ap)
     )
-    return lambda out: compare.compare(plan, out, speed_seconds=0)
+    return lambda out: driver.compare(plan, out, speed_seconds=0)
 
 
 @pytest.fixture
 def faked(monkeypatch):
     """Let no run be trained and nothing be timed; returns the executor that makes the results up."""
-    from fake_runs import FakeExecutor
+    from support.fake_runs import FakeExecutor
 
-    from yolo_attn import compare
+    from yolo_attn.compare import driver
 
     fake = FakeExecutor()
-    monkeypatch.setattr(compare, "_executor", lambda *_: fake)
-    monkeypatch.setattr(compare, "_measure_speed", lambda *_: None)
+    monkeypatch.setattr(driver, "_executor", lambda *_: fake)
+    monkeypatch.setattr(driver, "_measure_speed", lambda *_: None)
     return fake

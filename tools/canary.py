@@ -5,7 +5,7 @@ Prints a report; exits with 1 if the release breaks a promise, with 2 if it coul
 
 import sys
 
-from yolo_attn.versions.command import try_newest
+from instruments.contract.command import try_newest
 
 if __name__ == "__main__":
     sys.exit(try_newest())

@@ -6,7 +6,7 @@
 import contextlib
 import sys
 
-from yolo_attn.insertion_check import check, to_markdown
+from instruments.insertion import check, to_markdown
 
 if __name__ == "__main__":
     save_to, *names = sys.argv[1:] or [None]

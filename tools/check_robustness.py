@@ -7,7 +7,8 @@ tools/fuzz.py left. About a quarter of an hour on two cores. Exit 1 where someth
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests")]
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+sys.path[:0] = [str(TESTS), str(TESTS / "campaign")]
 
 if __name__ == "__main__":
     from robustness.command import check

@@ -5,7 +5,7 @@
 
 import sys
 
-from yolo_attn.statistics_check import to_markdown
+from instruments.statistics import to_markdown
 
 if __name__ == "__main__":
     print(to_markdown(lambda line: print(line, file=sys.stderr), *map(int, sys.argv[1:])))

@@ -7,7 +7,8 @@ for ten cases. Exit 1 where something failed; docs/robustness.md says what count
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests")]
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+sys.path[:0] = [str(TESTS), str(TESTS / "campaign")]
 
 if __name__ == "__main__":
     from robustness.command import fuzz

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from yolo_attn.ready_models import write_ready_models
+from instruments.ready_models import write_ready_models
 
 if __name__ == "__main__":
     folder = sys.argv[1] if len(sys.argv) > 1 else Path(__file__).resolve().parents[1] / "cfg" / "models"

@@ -9,9 +9,10 @@ import contextlib
 import sys
 from pathlib import Path
 
-from yolo_attn import export_matrix
-from yolo_attn.export_table import to_markdown
-from yolo_attn.words import say
+from instruments import export_matrix
+from instruments.export_table import to_markdown
+
+from yolo_attn.util.words import say
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

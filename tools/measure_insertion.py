@@ -6,7 +6,7 @@
 import contextlib
 import sys
 
-from yolo_attn.insertion_table import measure, to_markdown
+from instruments.insertion_table import measure, to_markdown
 
 if __name__ == "__main__":
     base, weights, data, *rest = sys.argv[1:]

@@ -6,7 +6,7 @@
 import sys
 from pathlib import Path
 
-from yolo_attn.subset.measure import measure, to_markdown, write_large_coco
+from instruments.subset import measure, to_markdown, write_large_coco
 
 CASES = ("", "--preset minitrain-25k", "--preset coco-1k")
 

@@ -10,12 +10,13 @@ import sys
 import time
 
 import yolo_attn as ya
-from yolo_attn import gate_log, resuming
-from yolo_attn.words import key_values
+from yolo_attn.gates import log
+from yolo_attn.train import resume
+from yolo_attn.util.words import key_values
 
 PARTS = {
-    gate_log.GateLog: ("_log_gates",),
-    resuming.Resumable: ("_begin_epoch", "_refill_mosaic_memory", "_store", "save_model"),
+    log.GateLog: ("_log_gates",),
+    resume.Resumable: ("_begin_epoch", "_refill_mosaic_memory", "_store", "save_model"),
 }
 seconds: dict[str, list[float]] = {}
 

@@ -7,7 +7,7 @@ docs/results/versions.md is written anew; without releases it only is.
 
 import sys
 
-from yolo_attn.versions.command import try_releases
+from instruments.contract.command import try_releases
 
 if __name__ == "__main__":
     sys.exit(try_releases(sys.argv[1:]))

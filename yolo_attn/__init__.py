@@ -8,16 +8,16 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from yolo_attn import registration
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.registration import register, unregister
-from yolo_attn.registry import create_attention, registered
+from yolo_attn.host import patch, registry
+from yolo_attn.host.patch import register, unregister
+from yolo_attn.host.registry import create_attention, registered
 
 if TYPE_CHECKING:
     from yolo_attn.blocks import ATTENTION_BLOCKS
-    from yolo_attn.engine import YOLO
-    from yolo_attn.model_yaml import insert
-    from yolo_attn.weights import TransferReport, transfer_weights
+    from yolo_attn.models.insert import insert
+    from yolo_attn.train.yolo import YOLO
+    from yolo_attn.weights.transfer import TransferReport, transfer_weights
 
 __version__ = "0.1.0"
 __all__ = [
@@ -35,13 +35,14 @@ __all__ = [
 
 _LAZY = {
     "ATTENTION_BLOCKS": "blocks",
-    "YOLO": "engine",
-    "insert": "model_yaml",
-    "TransferReport": "weights",
-    "transfer_weights": "weights",
+    "YOLO": "train.yolo",
+    "insert": "models.insert",
+    "TransferReport": "weights.transfer",
+    "transfer_weights": "weights.transfer",
 }
 
-registration.install()
+registry.when_loaded(lambda: importlib.import_module("yolo_attn.controls"))
+patch.install()
 
 
 def __getattr__(name: str) -> Any:

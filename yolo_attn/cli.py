@@ -17,12 +17,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from yolo_attn import __version__, export_command
+from yolo_attn import __version__
 from yolo_attn.bench import command as bench_command
 from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.export import command as export_command
 from yolo_attn.show import command as show_command
 from yolo_attn.subset import command as subset_command
-from yolo_attn.words import integers, key_values, missing, refuse, say
+from yolo_attn.util.words import integers, key_values, missing, refuse, say
 
 HOST_VERBS = ("train", "val", "predict", "export", "track", "benchmark")
 _HOST_TASKS = ("detect", "segment", "pose", "obb", "classify", "semantic", "depth")
@@ -82,7 +83,7 @@ def _print(text: str) -> None:
 def _host(words: list[str]) -> tuple[str, int]:
     if export_command.is_export(words):
         return export_command.run(words)
-    from yolo_attn.engine import run_host_command
+    from yolo_attn.train.yolo import run_host_command
 
     run_host_command(words)
     return "", 0
@@ -90,13 +91,13 @@ def _host(words: list[str]) -> tuple[str, int]:
 
 def _blocks(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     refuse(trailing)
-    from yolo_attn.block_table import as_json, as_markdown, as_text
+    from yolo_attn.models.block_table import as_json, as_markdown, as_text
 
     return (as_json if arguments.json else as_markdown if arguments.markdown else as_text)(), 0
 
 
 def _insert(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
-    from yolo_attn.block_table import check_spelling
+    from yolo_attn.models.block_table import check_spelling
 
     blocks, places = arguments.block, arguments.at or [None]
     if len(places) not in (1, len(blocks)):
@@ -107,7 +108,7 @@ def _insert(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, in
     pairs = list(zip(blocks, places, strict=True))
     hyper = key_values(trailing)
     check_spelling(blocks, hyper)  # before torch is imported, which takes seconds
-    from yolo_attn.model_yaml import insert
+    from yolo_attn.models.insert import insert
 
     made = insert(arguments.base, pairs, inside=arguments.inside, **hyper)
     if "init" not in hyper:
@@ -122,8 +123,8 @@ def _insert(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, in
 
 
 def _compare(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
-    from yolo_attn.compare import compare
-    from yolo_attn.matrix import Plan, read_plan
+    from yolo_attn.compare.driver import compare
+    from yolo_attn.compare.plan import Plan, read_plan
 
     arms = [word for word in arguments.models if "=" not in word]
     settings = key_values([word for word in [*arguments.models, *trailing] if word not in arms])
@@ -156,15 +157,15 @@ def _compare(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, i
 
 def _report(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     refuse(trailing)
-    from yolo_attn import summary
+    from yolo_attn.compare import results
 
-    summary.write(arguments.folder, say=say("report"), replicates=arguments.replicates, ap=arguments.ap)
+    results.write(arguments.folder, say=say("report"), replicates=arguments.replicates, ap=arguments.ap)
     return _stored_report(arguments.folder, arguments.json), 0
 
 
 def _demo(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     refuse(trailing)
-    from yolo_attn.demo import run_demo
+    from yolo_attn.demo.run import run_demo
 
     return run_demo(Path(arguments.output), fast=arguments.fast, say=say("demo")), 0
 

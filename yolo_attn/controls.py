@@ -8,16 +8,11 @@ parameters as the block it stands for on two plain convolutions.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from yolo_attn import registry
-from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.schema import bind
-
-KINDS = ("identity", "plain")
+from yolo_attn.host import registry
 
 
 class IdentityControl(nn.Module):
@@ -86,45 +81,5 @@ class PlainControl(nn.Module):
         return f"{self.channels}, like={self.like}"
 
 
-def control_of(model: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """Return a model dict in which controls stand in for the attention.
-
-    Args:
-        model: A model YAML's content.
-        kind: ``"identity"`` or ``"plain"``.
-
-    Raises:
-        YoloAttnError: If there is no such control, or the model has no attention to stand in for.
-    """
-    if kind not in KINDS:
-        raise YoloAttnError(one_of("control", kind, KINDS))
-    made = deepcopy(dict(model))
-    for section in ("backbone", "head"):
-        made[section] = [_control_row(row, kind) for row in model[section]]
-    if made == model:
-        raise YoloAttnError(f"a model without attention rows has no {kind} control")
-    return made
-
-
-def _control_row(row: list[Any], kind: str) -> list[Any]:
-    from yolo_attn.registration import split_name
-
-    source, repeats, name, args = row
-    args = list(args) if isinstance(args, (list, tuple)) else [args]
-    if registry.is_known(name):
-        name, cls = registry.resolve(name)
-        return [source, repeats, *_replacement(kind, name, bind(cls, args))]
-    if (parts := split_name(name)) is None:
-        return row
-    host, block, place = parts
-    hyper = dict(args.pop()) if args and isinstance(args[-1], Mapping) else {}
-    place = hyper.pop("place", None) or place
-    control, extra = _replacement(kind, block, hyper)
-    return [source, repeats, f"{host}_{control}" + (f"@{place}" if place else ""), [*args, *extra]]
-
-
-def _replacement(kind: str, block: str, hyper: Mapping[str, Any]) -> tuple[str, list[Any]]:
-    if kind == "identity":
-        return IdentityControl.__name__, []
-    hyper = {k: v for k, v in hyper.items() if k != "init"}
-    return PlainControl.__name__, [{"like": block, **({"hyper": hyper} if hyper else {})}]
+registry.add_control(IdentityControl)
+registry.add_control(PlainControl)

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from yolo_attn import timing
 from yolo_attn.bench import arms, compiling, floor, memory, models, run
 from yolo_attn.bench.budget import Budget
 from yolo_attn.bench.cases import PASSES, SHAPES, Case, ModelCase, Request, cases_of, parse_shape
 from yolo_attn.bench.tutorial import TutorialNL
 from yolo_attn.blocks import ATTENTION_BLOCKS
+from yolo_attn.speed import interleaved
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -348,7 +348,9 @@ def test_another_stopwatch_can_take_the_times():
         return 7.0 * calls
 
     called = []
-    taken = list(timing.interleaved({"a": lambda: called.append(1)}, rounds=2, warmup_rounds=1, stopwatch=stopwatch))
+    taken = list(
+        interleaved.interleaved({"a": lambda: called.append(1)}, rounds=2, warmup_rounds=1, stopwatch=stopwatch)
+    )
     assert taken == [{"a": 7.0}] * 2
     assert len(called) == 3
 
@@ -372,7 +374,7 @@ def test_events_are_recorded_around_all_calls_once_the_device_is_idle(monkeypatc
     stream = types.SimpleNamespace(synchronize=lambda: log.append("wait for stream"))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
     monkeypatch.setattr(torch.cuda, "Event", Event)
-    assert timing.cuda_events("cuda:0")(lambda: log.append("call"), 3) == 12.5
+    assert interleaved.cuda_events("cuda:0")(lambda: log.append("call"), 3) == 12.5
     assert log == ["wait for stream", "record", "call", "call", "call", "record", "wait for event"]
 
 

@@ -9,18 +9,7 @@ import warnings
 
 import pytest
 import torch
-from block_cases import (
-    HALVES,
-    IDS,
-    MARKS,
-    VARIANTS,
-    WIDTHS,
-    every_init,
-    every_variant,
-    make,
-    maps,
-    rand,
-)
+from support.block_cases import HALVES, IDS, MARKS, VARIANTS, WIDTHS, every_init, every_variant, make, maps, rand
 from torch import nn
 
 import yolo_attn.blocks

@@ -13,13 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from block_cases import (
-    MARKS,
-    MODULES,
-    every_module,
-    make,
-    rand,
-)
+from support.block_cases import MARKS, MODULES, every_module, make, rand
 from torch import nn
 
 from yolo_attn.blocks import ATTENTION_BLOCKS, _common

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from block_cases import every_variant, make, rand
+from support.block_cases import every_variant, make, rand
 from ultralytics.nn import tasks
 
 import yolo_attn as ya

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from block_cases import IDS, VARIANTS, make, rand
+from support.block_cases import IDS, VARIANTS, make, rand
 from torch.nn.parallel import DistributedDataParallel
 
 RANKS, STEPS = 2, 2  # a static graph is treated otherwise from the second step on

@@ -6,12 +6,12 @@ import pickle
 
 import pytest
 import torch
-from block_cases import VARIANTS, every_init, every_variant, make, rand
+from support.block_cases import VARIANTS, every_init, every_variant, make, rand
+from support.users_blocks import known
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
 from ultralytics.nn.autobackend import AutoBackend
-from users_blocks import known
 
 import yolo_attn as ya
 

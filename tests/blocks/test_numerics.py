@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 import torch
-from block_cases import IDS, VARIANTS, every_init, every_variant, make, rand
+from support.block_cases import IDS, VARIANTS, every_init, every_variant, make, rand
 
 from yolo_attn.blocks import ATTENTION_BLOCKS
 

@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 import torch
-from block_cases import IDS, VARIANTS, make, rand
+from support.block_cases import IDS, VARIANTS, make, rand
 
 from yolo_attn.bench.memory import kept_for_backward
 from yolo_attn.blocks import ATTENTION_BLOCKS

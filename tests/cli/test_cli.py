@@ -3,18 +3,17 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from support.paths import ROOT
 
 import yolo_attn as ya
 from yolo_attn import cli
-from yolo_attn.inside import blocks_inside
-from yolo_attn.registry import SHIPPED_ALIASES, is_attention
+from yolo_attn.host.gated import blocks_inside
+from yolo_attn.host.registry import SHIPPED_ALIASES, is_attention
 
 INSERT = "insert yolo11n.yaml --block ELA"
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(*words):
@@ -193,7 +192,7 @@ def test_a_defect_keeps_its_traceback(monkeypatch):
     def broken(*_):
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr("yolo_attn.block_table.as_text", broken)
+    monkeypatch.setattr("yolo_attn.models.block_table.as_text", broken)
     with pytest.raises(RuntimeError, match="a defect"):
         cli.main(["blocks"])
 

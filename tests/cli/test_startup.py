@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 import yolo_attn as ya
-from yolo_attn import block_facts, block_table, cli, registry
+from yolo_attn import cli
+from yolo_attn.host import registry
+from yolo_attn.models import block_facts, block_table
 
 SHOWN = ["--help", "--version", "", "blocks", "blocks --json", "blocks --markdown", "insert --help"]
 MISTAKES = [

@@ -8,10 +8,11 @@ import pytest
 import torch
 from robustness.at_once import run_at_once
 
-from yolo_attn import engine, summary
 from yolo_attn.bench.raw import read_raw
-from yolo_attn.coco_subset import convert_coco
+from yolo_attn.compare import results
 from yolo_attn.subset.choice import Choice
+from yolo_attn.subset.convert import convert_coco
+from yolo_attn.train import yolo
 
 TINY = ["epochs=1", "imgsz=32", "batch=8", "workers=0", "plots=False", "optimizer=SGD", "amp=False"]
 
@@ -62,7 +63,7 @@ def test_two_comparisons(scenes, tiny_models, tmp_path):
     done = run_at_once([[*words, *TINY]] * 2, tmp_path / "both")
     assert codes(done) == [0, 2], [p.stderr for p in done]
     assert "another comparison is at work in" in refusal(done)
-    assert len(summary.read(tmp_path / "out").results) == 2
+    assert len(results.read(tmp_path / "out").results) == 2
 
 
 @pytest.mark.slow
@@ -82,6 +83,6 @@ def test_two_trainings(scenes, tiny_models, tmp_path):
 def test_a_run_folder_belongs_to_the_first_who_asks(tmp_path, monkeypatch):
     """Both are told that ``x`` is free; the second is told again."""
     told = iter([tmp_path / "runs" / "x", tmp_path / "runs" / "x", tmp_path / "runs" / "x-2"])
-    monkeypatch.setattr(engine, "get_save_dir", lambda *_: next(told))
+    monkeypatch.setattr(yolo, "get_save_dir", lambda *_: next(told))
     arguments = SimpleNamespace(exist_ok=False, save_dir=None)
-    assert [engine._own_folder(arguments).name for _ in range(2)] == ["x", "x-2"]
+    assert [yolo._own_folder(arguments).name for _ in range(2)] == ["x", "x-2"]

@@ -4,15 +4,17 @@ import json
 
 import numpy as np
 import pytest
-from fake_runs import plan_for, records, results
+from support.fake_runs import plan_for, records, results
 
 import yolo_attn as ya
-from yolo_attn import cli, compare, runs, summary
-from yolo_attn.average_precision import average_precision, mean_average_precision
+from yolo_attn import cli
+from yolo_attn.compare import driver, run_folder
+from yolo_attn.compare import results as summary
+from yolo_attn.evaluate.ap import average_precision, mean_average_precision
 
 
 def test_differences_intervals_and_power_are_reported(scenes, faked, tmp_path):
-    compare.compare(plan_for(scenes, seeds=(0, 1, 2), controls=("identity",)), tmp_path)
+    driver.compare(plan_for(scenes, seeds=(0, 1, 2), controls=("identity",)), tmp_path)
     found = results(tmp_path)
     base, ela, identity = found["arms"]
     own = [float(mean_average_precision(average_precision(records("yolo11n-ela", s)[0]))[0]) for s in (0, 1, 2)]
@@ -31,7 +33,7 @@ def test_differences_intervals_and_power_are_reported(scenes, faked, tmp_path):
 
 
 def test_coco_s_own_ap_where_asked(scenes, faked, tmp_path, capsys):
-    compare.compare(plan_for(scenes), tmp_path)
+    driver.compare(plan_for(scenes), tmp_path)
     ours = results(tmp_path)["arms"][0]["metrics"]
     assert cli.main(["report", str(tmp_path), "--ap", "coco", "--replicates", "20"]) == 0
     coco = results(tmp_path)
@@ -65,36 +67,38 @@ def test_a_failed_run_is_reported_and_stops_nothing(scenes, faked, tmp_path, cap
 
 def test_a_comparison_of_which_every_run_fails_says_so(scenes, faked, tmp_path, capsys):
     faked.failing = ["yolo11n", "yolo11n-ela"]
-    assert len(compare.compare(plan_for(scenes), tmp_path)) == 4
+    assert len(driver.compare(plan_for(scenes), tmp_path)) == 4
     assert "no run is complete" in (tmp_path / "report.md").read_text()
 
 
 def test_half_written_results_are_done_again(scenes, faked, tmp_path):
     plan = plan_for(scenes)
-    compare.compare(plan, tmp_path)
+    driver.compare(plan, tmp_path)
     folders = sorted((tmp_path / "runs").iterdir())
-    (folders[0] / runs.RESULT).write_text('{"key": "')
-    (folders[1] / runs.MATCHES).unlink()
-    other = json.loads((folders[2] / runs.RESULT).read_text())
-    (folders[2] / runs.RESULT).write_text(json.dumps({**other, "key": "another"}))
+    (folders[0] / run_folder.RESULT).write_text('{"key": "')
+    (folders[1] / run_folder.MATCHES).unlink()
+    other = json.loads((folders[2] / run_folder.RESULT).read_text())
+    (folders[2] / run_folder.RESULT).write_text(json.dumps({**other, "key": "another"}))
     faked.done = []
-    compare.compare(plan, tmp_path)
-    assert sorted(faked.done) == sorted(runs.read_spec(f).arm + f"-{runs.read_spec(f).seed}" for f in folders[:3])
+    driver.compare(plan, tmp_path)
+    assert sorted(faked.done) == sorted(
+        run_folder.read_spec(f).arm + f"-{run_folder.read_spec(f).seed}" for f in folders[:3]
+    )
 
 
 def test_results_that_do_not_belong_together_are_refused(scenes, faked, tmp_path, capsys):
-    compare.compare(plan_for(scenes), tmp_path)
+    driver.compare(plan_for(scenes), tmp_path)
     folder = next((tmp_path / "runs").glob("yolo11n-ela-seed1-*"))
-    spec, result = (json.loads((folder / name).read_text()) for name in (runs.SPEC, runs.RESULT))
+    spec, result = (json.loads((folder / name).read_text()) for name in (run_folder.SPEC, run_folder.RESULT))
 
     def told(new_spec=None, new_result=None):
-        changed = runs.RunSpec(**{**spec, **(new_spec or {})})
+        changed = run_folder.RunSpec(**{**spec, **(new_spec or {})})
         target = folder.parent / changed.folder_name
         folder.rename(target)
-        runs.write_json(target / runs.SPEC, {**spec, **(new_spec or {})})
-        runs.write_json(target / runs.RESULT, {**result, "key": changed.key, **(new_result or {})})
+        run_folder.write_json(target / run_folder.SPEC, {**spec, **(new_spec or {})})
+        run_folder.write_json(target / run_folder.RESULT, {**result, "key": changed.key, **(new_result or {})})
         plan = json.loads((tmp_path / "plan.json").read_text())
-        runs.write_json(tmp_path / "plan.json", {**plan, "runs": [*plan["runs"][:-1], target.name]})
+        run_folder.write_json(tmp_path / "plan.json", {**plan, "runs": [*plan["runs"][:-1], target.name]})
         code = cli.main(["report", str(tmp_path)])
         target.rename(folder)
         said = capsys.readouterr().err.strip().splitlines()[-1]
@@ -110,8 +114,8 @@ def test_results_that_do_not_belong_together_are_refused(scenes, faked, tmp_path
 
 def test_caveats_follow_from_the_runs(scenes, faked, tmp_path):
     faked.changes = {"first_batches": "always the same"}
-    compare.compare(plan_for(scenes), tmp_path)
-    file = next((tmp_path / "runs").glob("yolo11n-seed1-*")) / runs.RESULT
+    driver.compare(plan_for(scenes), tmp_path)
+    file = next((tmp_path / "runs").glob("yolo11n-seed1-*")) / run_folder.RESULT
     file.write_text(file.read_text().replace("2.0,", "3.0,"))
     summary.write(tmp_path, replicates=20)
     said = "\n".join(results(tmp_path)["caveats"])
@@ -122,8 +126,8 @@ def test_caveats_follow_from_the_runs(scenes, faked, tmp_path):
 
 
 def test_a_damaged_record_is_named(scenes, faked, tmp_path, capsys):
-    compare.compare(plan_for(scenes), tmp_path)
-    file = next((tmp_path / "runs").glob("yolo11n-ela-seed1-*")) / runs.MATCHES
+    driver.compare(plan_for(scenes), tmp_path)
+    file = next((tmp_path / "runs").glob("yolo11n-ela-seed1-*")) / run_folder.MATCHES
     file.write_bytes(file.read_bytes()[:200])
     assert cli.main(["report", str(tmp_path)]) == 2
     assert str(file) in capsys.readouterr().err
@@ -133,4 +137,4 @@ def test_two_comparisons_in_one_folder_are_refused(scenes, faked, tmp_path):
     from filelock import FileLock
 
     with FileLock(tmp_path / "compare.lock"), pytest.raises(ya.YoloAttnError, match="another comparison is at work"):
-        compare.compare(plan_for(scenes), tmp_path)
+        driver.compare(plan_for(scenes), tmp_path)

@@ -4,12 +4,14 @@ import json
 
 import pytest
 import yaml
-from fake_runs import ARMS, TINY, plan_for, records, results
+from support.fake_runs import ARMS, TINY, plan_for, records, results
 
 import yolo_attn as ya
-from yolo_attn import cli, compare, summary
-from yolo_attn.average_precision import average_precision, mean_average_precision
-from yolo_attn.matrix import Plan, arms_of, read_plan, specs_of
+from yolo_attn import cli
+from yolo_attn.compare import driver
+from yolo_attn.compare import results as summary
+from yolo_attn.compare.plan import Plan, arms_of, read_plan, specs_of
+from yolo_attn.evaluate.ap import average_precision, mean_average_precision
 
 
 def test_every_arm_gets_every_seed_and_the_same_recipe(scenes):
@@ -60,7 +62,7 @@ def test_the_ways_to_name_an_arm(scenes):
 
 def test_an_arm_has_its_scale_under_any_name(scenes, tmp_path):
     """The name of an arm may suggest another scale than its model's, or none."""
-    from yolo_attn.model_files import write_model
+    from yolo_attn.host.model_files import write_model
 
     wide = ya.YOLO("yolo11s-ca.yaml").model
     for name in ("coordinate", "yolo11n-wide", "yolo11x"):
@@ -120,7 +122,7 @@ def test_settings_may_follow_the_models_at_once(scenes, faked, tmp_path):
 
 
 def test_shipped_comparison_files_are_right(scenes):
-    from yolo_attn.model_files import cfg_dir
+    from yolo_attn.host.model_files import cfg_dir
 
     for file in (cfg_dir() / "compare").glob("*.yaml"):
         assert len(specs_of(Plan(**{**read_plan(file), "data": str(scenes)}))) >= 6, file
@@ -153,25 +155,25 @@ def test_shipped_comparison_files_are_right(scenes):
 )
 def test_a_wrong_plan_is_refused_before_anything_is_written(changes, says, scenes, tmp_path):
     with pytest.raises(ya.YoloAttnError, match=says):
-        compare.compare(plan_for(scenes, **changes), tmp_path / "out")
+        driver.compare(plan_for(scenes, **changes), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("executor", "says"), [("rai", "Did you mean 'ray'"), ("", "unknown executor")])
 def test_a_wrong_executor_is_refused(executor, says, scenes, tmp_path):
     with pytest.raises(ya.YoloAttnError, match=says):
-        compare.compare(plan_for(scenes), tmp_path / "out", executor=executor)
+        driver.compare(plan_for(scenes), tmp_path / "out", executor=executor)
 
 
 def test_the_order_of_the_seeds_does_not_mix_them_up(scenes, faked, tmp_path):
-    compare.compare(plan_for(scenes, seeds=(2, 0, 1)), tmp_path)
+    driver.compare(plan_for(scenes, seeds=(2, 0, 1)), tmp_path)
     for arm in results(tmp_path)["arms"]:
         own = [float(mean_average_precision(average_precision(records(arm["name"], s)[0]))[0]) for s in arm["seeds"]]
         assert arm["metrics"]["mAP50-95"]["by_seed"] == pytest.approx(own, abs=1e-14)
 
 
 def test_one_seed_gives_no_verdict(scenes, faked, tmp_path):
-    compare.compare(plan_for(scenes, seeds=(3,)), tmp_path)
+    driver.compare(plan_for(scenes, seeds=(3,)), tmp_path)
     assert results(tmp_path)["arms"][1]["difference"]["mAP50-95"]["verdict"] is None
     assert "not tested, with one seed" in (tmp_path / "report.md").read_text()
 
@@ -183,7 +185,7 @@ def test_no_model_is_named(scenes, capsys):
 
 def test_old_times_are_not_shown_beside_new_runs(scenes, faked, tmp_path):
     plan = plan_for(scenes)
-    compare.compare(plan, tmp_path)
+    driver.compare(plan, tmp_path)
     (tmp_path / "speed").mkdir()
     lines = [{"kind": "header", "spec": {"key": "another", "imgsz": 32, "device": "cpu", "baseline": "x"}}]
     text = "".join(json.dumps(line) + "\n" for line in [*lines, {"kind": "complete", "lines": 1}])
@@ -211,7 +213,7 @@ def spoiled(scenes, tmp_path):
 
 def test_data_without_val_is_refused(spoiled, tmp_path):
     with pytest.raises(ya.YoloAttnError, match="'val:' key missing"):
-        compare.compare(plan_for(spoiled(val=None)), tmp_path / "out")
+        driver.compare(plan_for(spoiled(val=None)), tmp_path / "out")
 
 
 def test_an_image_that_cannot_be_read_is_named(spoiled, tmp_path):
@@ -219,7 +221,7 @@ def test_an_image_that_cannot_be_read_is_named(spoiled, tmp_path):
     image.unlink()
     image.write_bytes(b"not an image")
     with pytest.raises(ya.YoloAttnError, match=f"1 train images cannot be read.*{image.name}"):
-        compare.compare(plan_for(spoiled()), tmp_path / "out")
+        driver.compare(plan_for(spoiled()), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -227,14 +229,14 @@ def test_a_set_without_objects_is_refused(spoiled, tmp_path):
     for label in (tmp_path / "set" / "labels" / "val").iterdir():
         label.write_text("")
     with pytest.raises(ya.YoloAttnError, match="not one object in its val labels"):
-        compare.compare(plan_for(spoiled()), tmp_path / "out")
+        driver.compare(plan_for(spoiled()), tmp_path / "out")
 
 
 def test_a_part_of_the_images_and_a_set_that_could_be_downloaded(spoiled, faked, tmp_path):
     data = spoiled(download="https://example.com/a.zip")
     (tmp_path / "set" / "images" / "train" / ".hidden.jpg").write_bytes(b"not an image")
     plan = plan_for(data, overrides={**TINY, "fraction": 0.5})
-    assert compare.compare(plan, tmp_path / "out") == []
+    assert driver.compare(plan, tmp_path / "out") == []
 
 
 def test_what_lies_in_the_set_decides_the_key(spoiled, tmp_path):

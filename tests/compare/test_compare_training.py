@@ -10,9 +10,12 @@ import time
 import numpy as np
 import pytest
 import torch
-from fake_runs import TINY, plan_for, results
+from support.fake_runs import TINY, plan_for, results
 
-from yolo_attn import cli, compare, runs, summary
+from yolo_attn import cli
+from yolo_attn.compare import driver as compare
+from yolo_attn.compare import results as summary
+from yolo_attn.compare import run_folder
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,7 @@ def finished(scenes, tiny_models, tmp_path_factory):
 
 def weights_of(out):
     return {
-        folder.name: torch.load(folder / runs.CHECKPOINT, weights_only=False)["model"].state_dict()
+        folder.name: torch.load(folder / run_folder.CHECKPOINT, weights_only=False)["model"].state_dict()
         for folder in sorted((out / "runs").iterdir())
     }
 
@@ -37,7 +40,7 @@ def differing(a, b):
     assert list(weights_a) == list(weights_b)
     found = {n for n, w in weights_a.items() if any(not torch.equal(v, weights_b[n][k]) for k, v in w.items())}
     for name in weights_a:
-        one, other = (summary.Matches.load(out / "runs" / name / runs.MATCHES) for out in (a, b))
+        one, other = (summary.Matches.load(out / "runs" / name / run_folder.MATCHES) for out in (a, b))
         if not (np.array_equal(one.confidence, other.confidence) and np.array_equal(one.correct, other.correct)):
             found.add(name)
     return sorted(found)
@@ -159,7 +162,7 @@ def processes_of(folder):
     import psutil
 
     lines = {p: p.info["cmdline"] or [] for p in psutil.process_iter(["cmdline"])}
-    return [p for p, words in lines.items() if "yolo_attn.run_one" in words and str(folder) in words[-1]]
+    return [p for p, words in lines.items() if "yolo_attn.compare.run" in words and str(folder) in words[-1]]
 
 
 @pytest.mark.gpu

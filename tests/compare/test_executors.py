@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from yolo_attn import executors, runs
+from yolo_attn.compare import executors, run_folder
+from yolo_attn.compare.executors import LocalPool
+from yolo_attn.compare.progress import Progress
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.executors import LocalPool
-from yolo_attn.progress import Progress
 
 COUNT_A_TRY = "from pathlib import Path; tries = Path('tries'); n = len(tries.read_text()) if tries.exists() else 0; tries.write_text('x' * (n + 1));"  # noqa: E501
 
@@ -26,7 +26,7 @@ def begin(monkeypatch, tmp_path):
     def start(folder, device=None):
         began.append((folder.name, device))
         program = COUNT_A_TRY + (folder / "program.py").read_text()
-        with (folder / runs.LOG).open("ab") as log:
+        with (folder / run_folder.LOG).open("ab") as log:
             return subprocess.Popen([sys.executable, "-c", program], cwd=folder, stdout=log, stderr=log)
 
     monkeypatch.setattr(executors, "start", start)
@@ -88,7 +88,7 @@ def test_a_failure_is_told_stored_and_stops_nothing(begin):
     outcomes, _ = carry_out(LocalPool(["cpu"]), folders)
     assert outcomes[folders[0]].startswith("exit 3; it rains")
     assert outcomes[folders[1]] is None
-    assert runs.read_failure(folders[0]) == outcomes[folders[0]]
+    assert run_folder.read_failure(folders[0]) == outcomes[folders[0]]
     assert len(begin.began) == 2
 
 
@@ -146,7 +146,7 @@ def test_ctrl_c_ends_the_runs(begin, interruptible, monkeypatch):
 
 
 def test_a_run_ends_with_the_process_that_started_it(tmp_path):
-    program = "from yolo_attn.processes import stop_with_parent; stop_with_parent(0.05); import time; print(1, flush=True); time.sleep(60)"  # noqa: E501
+    program = "from yolo_attn.util.processes import stop_with_parent; stop_with_parent(0.05); import time; print(1, flush=True); time.sleep(60)"  # noqa: E501
     starter = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {program!r}]); print(p.pid, flush=True); p.wait()"  # noqa: E501
     parent = subprocess.Popen([sys.executable, "-c", starter], stdout=subprocess.PIPE, text=True)
     pid = int(parent.stdout.readline())

@@ -9,12 +9,13 @@ from robustness.faults import FULL, KILLED, moments, stopped, tree
 from robustness.judge import refusal_of
 from test_bench_summary import EXAMPLE
 
-from yolo_attn import insert, summary
+from yolo_attn import insert
 from yolo_attn.bench import raw
 from yolo_attn.bench.report import write_report
-from yolo_attn.coco_subset import convert_coco
-from yolo_attn.demo_scenes import make_scenes
+from yolo_attn.compare import results
+from yolo_attn.demo.scenes import make_scenes
 from yolo_attn.subset.choice import Choice
+from yolo_attn.subset.convert import convert_coco
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -57,7 +58,7 @@ def coco(tmp_path_factory):
 @every_end
 @pytest.mark.parametrize("copy", [False, True], ids=["linked", "copied"])
 def test_subset(coco, copy, how, tmp_path, monkeypatch, record_property):
-    monkeypatch.setattr("yolo_attn.coco_subset.plot_summary", lambda summary, path: path.write_bytes(b"a plot"))
+    monkeypatch.setattr("yolo_attn.subset.convert.plot_summary", lambda results, path: path.write_bytes(b"a plot"))
     out = tmp_path / "here" / "out"
 
     def nothing_half_made():
@@ -97,7 +98,7 @@ def test_compare(comparing, how, tmp_path, record_property):
     out = tmp_path / "here" / "out"
 
     def a_report_or_one_sentence():
-        assert "\n" not in (refusal_of(lambda: summary.write(out, replicates=20)) or "")
+        assert "\n" not in (refusal_of(lambda: results.write(out, replicates=20)) or "")
 
     check(lambda: comparing(out), out, how, 6, record_property, a_report_or_one_sentence)
 

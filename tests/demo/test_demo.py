@@ -5,7 +5,8 @@ from pathlib import Path
 
 import cv2
 
-from yolo_attn import cli, demo
+from yolo_attn import cli
+from yolo_attn.demo import run
 
 
 def test_the_fast_demo_and_again(tmp_path, capsys, monkeypatch):
@@ -22,12 +23,12 @@ def test_the_fast_demo_and_again(tmp_path, capsys, monkeypatch):
         image = cv2.imread(str(out / "fast" / picture))
         assert image.std() > 10, picture
         assert str(out / "fast" / picture) in said.out
-    monkeypatch.setattr("yolo_attn.executors.start", lambda folder, device: 1 / 0)
+    monkeypatch.setattr("yolo_attn.compare.executors.start", lambda folder, device: 1 / 0)
     assert cli.main(["demo", "--fast", "-o", str(out)]) == 0
     assert capsys.readouterr().out == said.out
 
 
 def test_the_whole_demo_is_not_the_fast_one():
-    assert demo.RECIPE["epochs"] > demo.FAST["epochs"]
-    assert demo.SCENES["train"] > demo.FAST_SCENES["train"]
-    assert "ela" in demo.ARMS[1]
+    assert run.RECIPE["epochs"] > run.FAST["epochs"]
+    assert run.SCENES["train"] > run.FAST_SCENES["train"]
+    assert "ela" in run.ARMS[1]

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from yolo_attn.coco_subset import convert_coco
-from yolo_attn.demo_scenes import SIDES, Scene, draw_scene, make_scenes
-from yolo_attn.demo_shapes import SHAPES, Part, clutter
+from yolo_attn.demo.scenes import SIDES, Scene, draw_scene, make_scenes
+from yolo_attn.demo.shapes import SHAPES, Part, clutter
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.subset.convert import convert_coco
 
 SIZE, TRAIN, VAL = 128, 240, 40
 

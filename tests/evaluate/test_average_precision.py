@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ultralytics.utils.metrics import ap_per_class, compute_ap
 
-from yolo_attn.average_precision import Matches, average_precision, mean_average_precision
+from yolo_attn.evaluate.ap import Matches, average_precision, mean_average_precision
 
 
 def drawn(seed, images, classes, detections, targets, thresholds=4):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from yolo_attn.coco_average_precision import Boxes
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.resampling import resample
-from yolo_attn.stats import compare_arms
+from yolo_attn.evaluate.bootstrap import resample
+from yolo_attn.evaluate.coco_ap import Boxes
+from yolo_attn.evaluate.differences import compare_arms
 
 NAMES = ("mAP50-95", "AP50", "AP75", "APs", "APm", "APl")
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
+from instruments.simulation import detect, make_scene
 from test_average_precision import drawn, evaluated_again
 
-from yolo_attn.average_precision import average_precision
-from yolo_attn.coco_average_precision import THRESHOLDS, Boxes
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.matches import SIZES, Matches
-from yolo_attn.record import Record
-from yolo_attn.simulation import detect, make_scene
+from yolo_attn.evaluate.ap import average_precision
+from yolo_attn.evaluate.coco_ap import THRESHOLDS, Boxes
+from yolo_attn.evaluate.matches import SIZES, Matches
+from yolo_attn.evaluate.npz import Record
 
 
 def sized(seed, images=20):

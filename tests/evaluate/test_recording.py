@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from yolo_attn import engine_runs
-from yolo_attn.recording import matched_targets
-from yolo_attn.resampling import draw_images, resample
+from yolo_attn.compare import host
+from yolo_attn.evaluate.bootstrap import draw_images, resample
+from yolo_attn.evaluate.recorder import matched_targets
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 
@@ -41,17 +41,17 @@ def test_no_targets_no_matches():
 @pytest.fixture(scope="module")
 def validated(pretrained, tmp_path_factory):
     """The real checkpoint on 60 real images, once recorded, once with Ultralytics' own JSON of predictions."""
-    from conftest import SHARED
+    from support.paths import SHARED
     from ultralytics import YOLO
 
-    from yolo_attn.coco_subset import convert_coco
     from yolo_attn.subset.choice import Choice
+    from yolo_attn.subset.convert import convert_coco
 
     if not (SHARED / "data" / "coco3k").is_dir():
         pytest.skip("needs shared/data/coco3k beside the checkout")
     out = tmp_path_factory.mktemp("real")
     data = convert_coco(SHARED / "data" / "coco3k", out / "yolo", Choice(images=10, val_images=60))
-    found = engine_runs.evaluate(pretrained, str(data), 160, {"device": "cpu", "batch": 16})
+    found = host.evaluate(pretrained, str(data), 160, {"device": "cpu", "batch": 16})
     stock = YOLO(pretrained).val(
         data=str(data), imgsz=160, batch=16, device="cpu", save_json=True, plots=False, project=str(out), name="val"
     )
@@ -132,9 +132,7 @@ def test_other_tasks_with_boxes_are_recorded_too(task, tmp_path):
     (tmp_path / "data.yaml").write_text(yaml.safe_dump(data))
     model = YOLO(f"yolo11n-{task}.yaml").model
     torch.save({"model": model, "train_args": {}}, tmp_path / "model.pt")
-    found = engine_runs.evaluate(
-        tmp_path / "model.pt", str(tmp_path / "data.yaml"), 64, {"device": "cpu", "conf": 0.0001}
-    )
+    found = host.evaluate(tmp_path / "model.pt", str(tmp_path / "data.yaml"), 64, {"device": "cpu", "conf": 0.0001})
     assert found.matches.images == 4
     np.testing.assert_allclose(found.matches.target_area, 0.5 * 64 * 0.6 * 48, rtol=0.05)
     assert (found.boxes is None) is (task == "obb")

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from instruments.simulation import REGIMES, detect, make_scene
+from instruments.statistics import evaluated_again, linear_coverage, ours, plain_hierarchical
 
-from yolo_attn.average_precision import average_precision, mean_average_precision
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.intervals import Uncertainty, holm, sign_flip_test, student_cdf, student_quantile
-from yolo_attn.matches import Matches
-from yolo_attn.resampling import draw_images
-from yolo_attn.simulation import REGIMES, detect, make_scene
-from yolo_attn.statistics_check import evaluated_again, linear_coverage, ours, plain_hierarchical
-from yolo_attn.stats import compare_arms, difference, power_note
+from yolo_attn.evaluate.ap import average_precision, mean_average_precision
+from yolo_attn.evaluate.bootstrap import draw_images
+from yolo_attn.evaluate.differences import compare_arms, difference, power_note
+from yolo_attn.evaluate.intervals import Uncertainty, holm, sign_flip_test, student_cdf, student_quantile
+from yolo_attn.evaluate.matches import Matches
 
 METRICS = ["mAP50-95", "AP50", "AP75", "APs", "APm", "APl"]
 

@@ -7,17 +7,18 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-import tiny_model
 import torch
+from support import tiny_model
+from support.users_blocks import known
 from torch import nn
-from users_blocks import known
 
 import yolo_attn as ya
-from yolo_attn import cli, export_check
-from yolo_attn.engine_exports import _as_exported
-from yolo_attn.export_check import CheckedExport, Comparison, check, differences, export, photographs
-from yolo_attn.inside import blocks_inside
-from yolo_attn.registry import is_attention
+from yolo_attn import cli
+from yolo_attn.export import check as export_check
+from yolo_attn.export.check import CheckedExport, Comparison, check, differences, export, photographs
+from yolo_attn.export.host import _as_exported
+from yolo_attn.host.gated import blocks_inside
+from yolo_attn.host.registry import is_attention
 
 
 class FrozenMean(nn.Module):

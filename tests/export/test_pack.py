@@ -5,12 +5,13 @@ import subprocess
 import sys
 
 import pytest
-import tiny_model
 import torch
+from support import tiny_model
 
 import yolo_attn as ya
-from yolo_attn import cli, export_check, pack
-from yolo_attn.engine_exports import any_size
+from yolo_attn import cli
+from yolo_attn.export import check, pack
+from yolo_attn.export.host import any_size
 
 WITHOUT_US = """
 import sys
@@ -111,7 +112,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
 
 def test_a_model_whose_script_differs_is_refused(tmp_path, monkeypatch):
     best = tiny_model.checkpoint(tmp_path)
-    monkeypatch.setitem(export_check.TOLERANCES, "fp32", -1.0)
+    monkeypatch.setitem(check.TOLERANCES, "fp32", -1.0)
     with pytest.raises(ya.YoloAttnError, match="cannot be packed, its TorchScript differs"):
         pack.pack(best, tmp_path / "packed", imgsz=64)
     assert not (tmp_path / "packed").exists()

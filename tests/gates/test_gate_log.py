@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tiny_training import StoppedError, results_of, stop, tiny_yaml, train
+from support.tiny_training import StoppedError, results_of, stop, tiny_yaml, train
+from support.users_blocks import known
 from torch import nn
-from users_blocks import known
 
 import yolo_attn as ya
-from yolo_attn import gate_log
-from yolo_attn.gate_statistics import distance, maps_of, ranges_of, statistics_of, thinned
+from yolo_attn.gates import log
+from yolo_attn.gates.statistics import distance, maps_of, ranges_of, statistics_of, thinned
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -45,7 +45,7 @@ def users_blocks():
 @pytest.fixture
 def warned(monkeypatch):
     lines = []
-    monkeypatch.setattr(gate_log._LOG, "warning", lines.append)
+    monkeypatch.setattr(log._LOG, "warning", lines.append)
     return lines
 
 
@@ -56,13 +56,13 @@ def logged(scenes, tmp_path_factory):
 
 
 def rows_of(folder):
-    return gate_log.read_gates(folder / "run" / "gates.csv")
+    return log.read_gates(folder / "run" / "gates.csv")
 
 
 # --- the training -----------------------------------------------------------------------------------------------------
 def test_the_training_is_the_same_without_it(logged, scenes, tmp_path, monkeypatch):
     folder, with_log = logged
-    monkeypatch.setattr(gate_log.GateLog, "_begin_gate_log", lambda self: None)
+    monkeypatch.setattr(log.GateLog, "_begin_gate_log", lambda self: None)
     without = train(scenes, tmp_path)
     assert rows_of(tmp_path) == []
     assert [k for k, v in with_log.weights.items() if not torch.equal(v, without.weights[k])] == []
@@ -74,7 +74,7 @@ def test_nothing_of_a_model_changes_by_measuring(logged):
     model, images = trainer.ema.ema, trainer._gate_images
     before = {k: v.clone() for k, v in model.state_dict().items()}
     random = torch.get_rng_state()
-    gate_log.measure_gates(gate_log.attention_sites(model), model, images)
+    log.measure_gates(log.attention_sites(model), model, images)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
     assert not any(m.training or m._forward_pre_hooks for m in model.modules())
@@ -102,7 +102,7 @@ def test_a_block_without_maps_is_named_once(users_blocks, scenes, tmp_path, warn
 
 
 def train_one_epoch(model, scenes, folder, **changes):
-    from tiny_training import RECIPE
+    from support.tiny_training import RECIPE
 
     settings = {**RECIPE, "epochs": 1, "warmup_epochs": 0, "data": str(scenes), "project": str(folder), "name": "run"}
     model.train(**{**settings, **changes})
@@ -163,7 +163,7 @@ def test_a_stock_model_has_no_log(scenes, tmp_path):
     file = tiny_yaml(tmp_path)
     file.write_text(file.read_text().replace("C2f_ELA", "C2f").replace("ELA", "nn.Identity").replace("- - {}", "- []"))
     model = ya.YOLO(file)
-    assert gate_log.attention_sites(model.model) == {}
+    assert log.attention_sites(model.model) == {}
 
 
 def test_what_is_done_again_is_logged_once(scenes, tmp_path):
@@ -175,7 +175,7 @@ def test_what_is_done_again_is_logged_once(scenes, tmp_path):
 
 
 def test_scalars_go_where_tensorboard_is(monkeypatch):
-    from yolo_attn.engine import Training
+    from yolo_attn.train.yolo import Training
 
     got = []
     writer = SimpleNamespace(add_scalar=lambda *args: got.append(args))

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from yolo_attn.gates import read_gates, statistics
+from yolo_attn.gates.gate import read_gates, statistics
 
 C, H, W = 4, 3, 5
 RANDOM = np.random.default_rng(0)

@@ -3,19 +3,21 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-import tiny_model
 import torch
+from support import tiny_model
+from support.paths import FIXTURES
 from ultralytics import YOLO
 
 import yolo_attn as ya
-from yolo_attn import checkpoints, controls, engine, inside
-from yolo_attn.restricted import restricted_loads
+from yolo_attn import controls
+from yolo_attn.host import checkpoints, gated
+from yolo_attn.host.safe_load import restricted_loads
+from yolo_attn.train import yolo
 
-FIXTURES = Path(__file__).parent / "fixtures" / "checkpoints"
-RELEASES = sorted(p.name for p in FIXTURES.iterdir() if p.is_dir())
+STORED = FIXTURES / "checkpoints"
+RELEASES = sorted(p.name for p in STORED.iterdir() if p.is_dir())
 SAFE = {**os.environ, "ULTRALYTICS_SAFE_LOAD": "1"}
 
 IMPORT_PATHS = {
@@ -89,18 +91,18 @@ def test_the_import_paths_of_blocks_are_those_in_users_checkpoints():
 
 def test_so_are_those_of_controls_gated_hosts_and_trainers():
     conv = type(YOLO("yolo11n.yaml").model.model[0])
-    assert path_of(inside.gated_class(conv)) == "yolo_attn.inside.ultralytics__nn__modules__conv__Conv"
+    assert path_of(gated.gated_class(conv)) == "yolo_attn.inside.ultralytics__nn__modules__conv__Conv"
     assert path_of(controls.IdentityControl) == "yolo_attn.controls.IdentityControl"
     assert path_of(controls.PlainControl) == "yolo_attn.controls.PlainControl"
     trainer = YOLO("yolo11n.yaml").task_map["detect"]["trainer"]
-    named = "yolo_attn.engine.ultralytics__models__yolo__detect__train__DetectionTrainer"
-    assert path_of(engine.trainer_with_row_transfer(trainer)) == named
+    named = "yolo_attn.train.yolo.ultralytics__models__yolo__detect__train__DetectionTrainer"
+    assert path_of(yolo.trainer_with_row_transfer(trainer)) == named
 
 
 # --- checkpoints of earlier releases ----------------------------------------------------------------------------------
 @pytest.mark.parametrize("release", RELEASES)
 def test_blocks_of_a_release_open_and_give_what_they_gave(release):
-    stored = torch.load(FIXTURES / release / "blocks.pt", weights_only=False)
+    stored = torch.load(STORED / release / "blocks.pt", weights_only=False)
     assert {type(block) for block in stored["blocks"].values()} == set(ya.ATTENTION_BLOCKS.values())
     wrong = {}
     for name, block in stored["blocks"].items():
@@ -113,24 +115,24 @@ def test_blocks_of_a_release_open_and_give_what_they_gave(release):
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_a_model_of_a_release_opens_and_gives_what_it_gave(release):
-    model = ya.YOLO(str(FIXTURES / release / "model.pt")).model.float().eval()
+    model = ya.YOLO(str(STORED / release / "model.pt")).model.float().eval()
     held = {type(m) for m in model.modules()}
     assert set(ya.ATTENTION_BLOCKS.values()) <= held
     with torch.no_grad():
         found = model(tiny_model.image())[0]
-    expected = torch.load(FIXTURES / release / "model-expected.pt", weights_only=True)["expected"]
+    expected = torch.load(STORED / release / "model-expected.pt", weights_only=True)["expected"]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
 
 
 def test_todays_code_still_writes_what_the_fixtures_hold():
     """A parameter that was renamed would open from old files, as attributes do, and not load as a state dict."""
-    stored = torch.load(FIXTURES / RELEASES[-1] / "blocks.pt", weights_only=False)["blocks"]
+    stored = torch.load(STORED / RELEASES[-1] / "blocks.pt", weights_only=False)["blocks"]
     today = {name: {k: v.shape for k, v in block.state_dict().items()} for name, block in tiny_model.blocks().items()}
     assert {name: {k: v.shape for k, v in block.state_dict().items()} for name, block in stored.items()} == today
 
 
 def test_the_fixtures_stay_small():
-    assert sum(file.stat().st_size for file in FIXTURES.rglob("*.pt")) < 300_000 * len(RELEASES)
+    assert sum(file.stat().st_size for file in STORED.rglob("*.pt")) < 300_000 * len(RELEASES)
 
 
 # --- elsewhere --------------------------------------------------------------------------------------------------------

@@ -7,13 +7,13 @@ import sys
 
 import pytest
 import torch
+from support.users_blocks import known
 from torch import nn
 from ultralytics.nn import tasks
-from users_blocks import known
 
 import yolo_attn as ya
-from yolo_attn.inside import RESIDUAL_BRANCHES, Gated, blocks_inside, host_class, residual_branches
-from yolo_attn.registration import load_model_dict
+from yolo_attn.host.gated import RESIDUAL_BRANCHES, Gated, blocks_inside, host_class, residual_branches
+from yolo_attn.host.patch import load_model_dict
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

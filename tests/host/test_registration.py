@@ -12,9 +12,9 @@ from ultralytics import YOLO
 from ultralytics.nn import tasks
 
 import yolo_attn as ya
-from yolo_attn.registration import host_model_names, load_model_dict
-from yolo_attn.registry import SHIPPED_ALIASES, aliases_of
-from yolo_attn.rows import prepare_rows
+from yolo_attn.host.patch import host_model_names, load_model_dict
+from yolo_attn.host.registry import SHIPPED_ALIASES, aliases_of
+from yolo_attn.host.rows import prepare_rows
 
 BACKBONE = [[-1, 1, "Conv", [16, 3, 2]], [-1, 1, "Conv", [32, 3, 2]], [-1, 1, "C2f", [64, True]]]
 
@@ -271,7 +271,7 @@ def test_paths_that_look_like_scales_are_safe(folder, tmp_path, monkeypatch):
 
 
 def test_shipped_names_do_not_hide_stock_ones():
-    from yolo_attn.model_files import shipped_models
+    from yolo_attn.host.model_files import shipped_models
 
     assert shipped_models()
     assert not set(shipped_models()) & set(host_model_names())

@@ -1,6 +1,6 @@
 """The tables of exports say what was measured, what was not, and what is wrong; from raw lines alone."""
 
-from yolo_attn.export_table import to_markdown
+from instruments.export_table import to_markdown
 
 CELL = {"format": "onnx", "precision": "fp32", "dynamic": False}
 

@@ -3,9 +3,8 @@
 import csv
 
 import pytest
-
-from yolo_attn import insertion_check
-from yolo_attn.insertion_check import SITES, check, to_markdown
+from instruments import insertion
+from instruments.insertion import SITES, check, to_markdown
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -33,9 +32,9 @@ def test_blocks_that_are_no_identity_are_found(monkeypatch):
     def insert_as_in_the_paper(*args, **kwargs):
         return insertion_check_insert(*args, **{**kwargs, "init": "paper"})
 
-    insertion_check_insert = insertion_check.insert
-    monkeypatch.setattr(insertion_check, "insert", insert_as_in_the_paper)
-    monkeypatch.setattr(insertion_check, "SITES", ("neck", "inner"))
+    insertion_check_insert = insertion.insert
+    monkeypatch.setattr(insertion, "insert", insert_as_in_the_paper)
+    monkeypatch.setattr(insertion, "SITES", ("neck", "inner"))
     found = check(["yolov10n.yaml"])
     assert {c.result for c in found} == {"outputs differ"}
     assert all(c.difference > 0 and c.difference_train > 0 for c in found)
@@ -44,30 +43,30 @@ def test_blocks_that_are_no_identity_are_found(monkeypatch):
 
 
 def test_weights_that_do_not_come_over_are_found(monkeypatch):
-    from yolo_attn import weights
+    from yolo_attn.weights import transfer
 
-    monkeypatch.setattr(insertion_check, "SITES", ("neck", "inner"))
-    monkeypatch.setattr(weights, "align", lambda source, target: [None] * len(target.rows))
+    monkeypatch.setattr(insertion, "SITES", ("neck", "inner"))
+    monkeypatch.setattr(transfer, "align", lambda source, target: [None] * len(target.rows))
     found = check(["yolov10n.yaml"])
     assert all("another architecture" in c.result for c in found)
 
 
 def test_sites_and_models_that_are_not_there_are_listed(monkeypatch):
-    from yolo_attn import engine
+    from yolo_attn.train import yolo
 
-    monkeypatch.setattr(insertion_check, "FEW_BLOCKS", ("SE",))
+    monkeypatch.setattr(insertion, "FEW_BLOCKS", ("SE",))
     found = check(["yolo12-cls.yaml"], scales=("n", "s"))
     assert {c.model for c in found} == {"yolo12n-cls.yaml", "yolo12s-cls.yaml"}
     assert {c.site for c in found if c.result == "no such site"} == {"neck", "sppf"}
     assert {c.result for c in found} == {"ok", "no such site"}
 
-    monkeypatch.setattr(insertion_check, "_outputs", lambda model, image: (image.sum() * 0, image.sum() * 0))
+    monkeypatch.setattr(insertion, "_outputs", lambda model, image: (image.sum() * 0, image.sum() * 0))
     assert {c.result for c in check(["yolov10n.yaml"])} == {"outputs show no changes"}
 
     def cannot(name):
         raise OSError("needs a download")
 
-    monkeypatch.setattr(engine, "YOLO", cannot)
+    monkeypatch.setattr(yolo, "YOLO", cannot)
     found = check(["yolov10n.yaml"])
     assert {c.result for c in found} == {"host cannot build"}
     assert "Not buildable by Ultralytics itself here: yolov10n.yaml." in to_markdown(found)
@@ -86,4 +85,4 @@ def test_sites_and_models_that_are_not_there_are_listed(monkeypatch):
     ],
 )
 def test_models_are_named_with_their_scales(name, at_scales):
-    assert list(insertion_check._at_scales(name, insertion_check.SCALES)) == at_scales
+    assert list(insertion._at_scales(name, insertion.SCALES)) == at_scales

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 import ultralytics
+from instruments.contract import command, releases, table
+from instruments.contract.checks import CHECKS, ready_models
+from instruments.contract.contract import FAILED, NOT_HERE, OK, OUTCOMES, name_of, run
+from instruments.contract.workbench import NotHere
+from support.paths import ROOT
 from ultralytics.nn import tasks
 
 import yolo_attn as ya
-from yolo_attn import registration
-from yolo_attn.versions import command, releases, table, window
-from yolo_attn.versions.checks import CHECKS, ready_models
-from yolo_attn.versions.contract import FAILED, NOT_HERE, OK, OUTCOMES, name_of, run
-from yolo_attn.versions.workbench import NotHere
+from yolo_attn.host import patch
+from yolo_attn.host import releases as window
 
-ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
 
 
@@ -58,7 +59,7 @@ def test_what_a_check_raises_is_its_outcome(tmp_path, capsys):
 
 def test_a_ready_model_of_a_family_that_is_not_there_is_refused(monkeypatch):
     """An older parser would build its rows, as something else."""
-    monkeypatch.setattr(registration, "host_model_names", lambda: ["yolov8.yaml", "yolo11.yaml"])
+    monkeypatch.setattr(patch, "host_model_names", lambda: ["yolov8.yaml", "yolo11.yaml"])
     with pytest.raises(ya.YoloAttnError, match=r"made of yolo26.yaml, which .* take a ready model of yolo11 or yolov8"):
         ya.YOLO("yolo26n-ela.yaml")
 
@@ -75,9 +76,9 @@ def test_a_comparison_that_could_not_be_judged_is_refused_before_it_trains(
 ):
     from ultralytics.models.yolo.detect import DetectionValidator
 
-    from yolo_attn.compare import compare
-    from yolo_attn.engine_runs import _recording
-    from yolo_attn.matrix import Plan
+    from yolo_attn.compare.driver import compare
+    from yolo_attn.compare.host import _recording
+    from yolo_attn.compare.plan import Plan
 
     monkeypatch.setattr(DetectionValidator, method, of_old)
     _recording.cache_clear()
@@ -132,8 +133,8 @@ def test_what_it_says_to_install_is_in_the_window():
 def test_importing_beside_another_release_warns_once():
     """Whatever is imported, and how often, in one process."""
     code = (
-        "import ultralytics; ultralytics.__version__ = '8.99.0'; import yolo_attn, yolo_attn.engine;"
-        "from ultralytics.nn import tasks; yolo_attn.registration.install(); yolo_attn.YOLO('yolo11n-se.yaml')"
+        "import ultralytics; ultralytics.__version__ = '8.99.0'; import yolo_attn, yolo_attn.train.yolo;"
+        "from ultralytics.nn import tasks; yolo_attn.host.patch.install(); yolo_attn.YOLO('yolo11n-se.yaml')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

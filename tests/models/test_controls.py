@@ -4,8 +4,9 @@ import pytest
 import torch
 
 import yolo_attn as ya
-from yolo_attn.controls import KINDS, IdentityControl, PlainControl, control_of
-from yolo_attn.registration import load_model_dict
+from yolo_attn.controls import IdentityControl, PlainControl
+from yolo_attn.host.patch import load_model_dict
+from yolo_attn.models.controls import KINDS, control_of
 
 
 def parameters(module):

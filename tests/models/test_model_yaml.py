@@ -10,16 +10,16 @@ import pytest
 import torch
 import ultralytics
 import yaml
+from instruments.ready_models import FAMILIES, FEW_BLOCKS, ready_models, write_ready_models
 from ultralytics.nn import tasks
 
 import yolo_attn as ya
-from yolo_attn.graph import Graph, rows_of
-from yolo_attn.inside import blocks_inside, host_class
-from yolo_attn.model_files import shipped_models
-from yolo_attn.model_yaml import check_roles
-from yolo_attn.ready_models import FAMILIES, FEW_BLOCKS, ready_models, write_ready_models
-from yolo_attn.registration import host_model_names, load_model_dict
-from yolo_attn.registry import SHIPPED_ALIASES, is_attention
+from yolo_attn.host.gated import blocks_inside, host_class
+from yolo_attn.host.model_files import shipped_models
+from yolo_attn.host.patch import host_model_names, load_model_dict
+from yolo_attn.host.registry import SHIPPED_ALIASES, is_attention
+from yolo_attn.models.graph import Graph, rows_of
+from yolo_attn.models.insert import check_roles
 
 
 def build(model, scale):
@@ -73,7 +73,7 @@ def test_every_block_ships_for_every_family():
 
 
 def test_shipped_files_are_what_the_generator_writes(tmp_path, monkeypatch):
-    monkeypatch.setattr("yolo_attn.model_yaml.build_shapes", lambda *_: None)  # each is built above, at every scale
+    monkeypatch.setattr("yolo_attn.models.insert.build_shapes", lambda *_: None)  # each is built above, at every scale
     for path in write_ready_models(tmp_path):
         shipped = shipped_models()[path.name]
         assert path.read_text() == shipped.read_text(), f"{path.name} has drifted: run python tools/make_models.py"
@@ -375,7 +375,7 @@ def test_a_file_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypat
     def full(*_):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("yolo_attn.files.os.replace", full)
+    monkeypatch.setattr("yolo_attn.util.files.os.replace", full)
     with pytest.raises(OSError, match="No space"):
         ya.insert("yolo11n.yaml", "ELA").save(path)
     assert path.read_text() == before

@@ -8,11 +8,13 @@ import pytest
 
 import yolo_attn
 
-MODULES = sorted(p.stem for p in Path(yolo_attn.__file__).parent.glob("*.py") if ">>>" in p.read_text())
+PACKAGE = Path(yolo_attn.__file__).parent
+FILES = [p for p in PACKAGE.rglob("*.py") if ">>>" in p.read_text()]
+MODULES = sorted(".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts) for p in FILES)
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name, monkeypatch):
-    result = doctest.testmod(importlib.import_module(f"yolo_attn.{name}"))
+    result = doctest.testmod(importlib.import_module(name))
     assert result.attempted
     assert result.failed == 0

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.paths import ROOT
 
 import yolo_attn as ya
-from yolo_attn import cli, summary
-from yolo_attn.coco_subset import convert_coco
+from yolo_attn import cli
+from yolo_attn.compare import results
+from yolo_attn.compare.plan import Plan, arms_of
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.file_names import plain_name, stays_inside
-from yolo_attn.matrix import Plan, arms_of
+from yolo_attn.subset.convert import convert_coco
 from yolo_attn.subset.download import Archive, unpack
+from yolo_attn.util.file_names import plain_name, stays_inside
 
-ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(p for folder in ("yolo_attn", "tools", ".ci") for p in (ROOT / folder).rglob("*.py"))
 
 # --- the source tree --------------------------------------------------------------------------------------------------
@@ -190,7 +191,7 @@ def test_plain_names(name):
 @pytest.mark.parametrize("name", ["../../elsewhere", "/etc", "a/b", None])
 def test_a_plan_from_elsewhere_names_no_folder_but_its_runs(name, comparing, tmp_path, capsys):
     assert comparing(tmp_path / "out") == []
-    file = tmp_path / "out" / summary.PLAN
+    file = tmp_path / "out" / results.PLAN
     plan = json.loads(file.read_text())
     plan["runs"][0] = name
     file.write_text(json.dumps(plan))

@@ -4,11 +4,11 @@ import csv
 import io
 
 import pytest
-from report_example import METRICS, example
+from support.report_example import METRICS, example
 
-from yolo_attn.report import files, plots
+from yolo_attn.report import plots, write
 from yolo_attn.report.csv_table import to_csv
-from yolo_attn.report.files import render
+from yolo_attn.report.write import render
 
 
 def rows(summary):
@@ -85,7 +85,7 @@ def test_a_second_report_replaces_the_first_and_leaves_other_files(rendered):
 
 def test_what_cannot_be_rendered_leaves_the_old_report(tmp_path, monkeypatch):
     (tmp_path / "report.md").write_text("old")
-    monkeypatch.setattr(files, "to_html", lambda *_: 1 / 0)
+    monkeypatch.setattr(write, "to_html", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         render({}, tmp_path)
     assert listing(tmp_path) == ["report.md"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from yolo_attn.report import formatting as f
+from yolo_attn.report import formatting
 
 
 @pytest.mark.parametrize(
@@ -10,7 +10,7 @@ from yolo_attn.report import formatting as f
     [(0.00124, "+0.0012"), (-0.00126, "−0.0013"), (0.0, "0.0000"), (-0.00001, "0.0000"), (1.5, "+1.5000"), (None, "–")],
 )
 def test_signed_numbers(value, text):
-    assert f.number(value, sign=True) == text
+    assert formatting.number(value, sign=True) == text
 
 
 @pytest.mark.parametrize(
@@ -23,28 +23,28 @@ def test_signed_numbers(value, text):
     ],
 )
 def test_ratios_in_percent(ratio, low, high, text):
-    assert f"{f.slower_or_faster(ratio)} {f.slowdown_interval(low, high)}" == text
+    assert f"{formatting.slower_or_faster(ratio)} {formatting.slowdown_interval(low, high)}" == text
 
 
 @pytest.mark.parametrize(
     ("p", "text"), [(0.05, "0.050"), (0.00099, "< 0.001"), (0.0, "< 0.001"), (0.9999, "1"), (None, "–")]
 )
 def test_p_values(p, text):
-    assert f.p_value(p) == text
+    assert formatting.p_value(p) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(6.614, "6.61"), (0.5, "0.5"), (99.96, "100"), (192.3, "192"), (1788.2, "1,788"), (None, "–")]
 )
 def test_three_significant_digits_without_powers_of_ten(value, text):
-    assert f.significant(value) == text
+    assert formatting.significant(value) == text
 
 
 def test_an_interval_needs_both_bounds():
-    assert f.with_interval(0.1, None, 0.2, digits=1) == "0.1"
-    assert f.with_interval(0.1, 0.0, 0.2, digits=1) == "0.1 [0.0, 0.2]"
+    assert formatting.with_interval(0.1, None, 0.2, digits=1) == "0.1"
+    assert formatting.with_interval(0.1, 0.0, 0.2, digits=1) == "0.1 [0.0, 0.2]"
 
 
 @pytest.mark.parametrize(("level", "name"), [(0.95, "95 % interval"), (0.995, "99.5 % interval"), (None, "interval")])
 def test_the_level_is_the_summarys(level, name):
-    assert f.interval_name({"bootstrap": {"level": level}}) == name
+    assert formatting.interval_name({"bootstrap": {"level": level}}) == name

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from report_example import example
+from support.report_example import example
 
 from yolo_attn.report import plots
 from yolo_attn.report.plot_tradeoff import Point, front

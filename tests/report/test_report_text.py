@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-from report_example import example
+from support.report_example import example
 
 from yolo_attn.report import answer
 from yolo_attn.report.html import to_html

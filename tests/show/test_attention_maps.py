@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from attention_example import Broken, Known, Silent, save, with_every_block
+from support.attention_example import Broken, Known, Silent, save, with_every_block
+from support.users_blocks import known
 from ultralytics.utils import ASSETS
-from users_blocks import known
 
 import yolo_attn as ya
-from yolo_attn.attention_maps import Watched, read_image
-from yolo_attn.attention_sites import find_sites
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.inside import blocks_inside
+from yolo_attn.gates.find import find_sites
+from yolo_attn.host.gated import blocks_inside
+from yolo_attn.show.look import Watched, read_image
 
 SIZE = 96
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from yolo_attn.attention_maps import Watched
-from yolo_attn.placement import Placement, onto_image, onto_line, place, position_of
+from yolo_attn.show.letterbox import Placement, onto_image, onto_line, place, position_of
+from yolo_attn.show.look import Watched
 
 # an image of 200 x 100 in the middle rows of a 64 x 64 input; a map of stride 8
 WIDE = Placement(left=0, top=16, width=64, height=32, input_size=(64, 64))

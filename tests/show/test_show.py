@@ -10,17 +10,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from attention_example import save, with_every_block
 from PIL import Image
+from support.attention_example import save, with_every_block
 from ultralytics.utils import ASSETS
 
 import yolo_attn as ya
 from yolo_attn import cli
-from yolo_attn.attention_maps import Watched, read_image
-from yolo_attn.gates import read_gates, statistics
-from yolo_attn.placement import Placement
+from yolo_attn.gates.gate import read_gates, statistics
 from yolo_attn.show import cam, panels
 from yolo_attn.show.gallery import NUMBERS, PAGE
+from yolo_attn.show.letterbox import Placement
+from yolo_attn.show.look import Watched, read_image
 
 SIZE = "96"
 BUS, ZIDANE = ASSETS / "bus.jpg", ASSETS / "zidane.jpg"  # a tall one and a wide one
@@ -184,7 +184,7 @@ def test_colours_lie_on_the_pixels_of_the_hot_cell_and_nowhere_else():
     grid[0, 3, 5] = 1
     (gate,) = read_gates([grid], 4, (8, 8), [1.0])
     scale = panels.scale_of(gate, [grid])
-    from yolo_attn.placement import onto_image
+    from yolo_attn.show.letterbox import onto_image
 
     drawn = panels.overlay(onto_image(grid[0], scene.placement, scene.size), scene, scale)
     cold, hot = drawn[0, 0].copy(), drawn[30, 130].copy()

@@ -11,9 +11,11 @@ import torch
 from torch import nn
 
 import yolo_attn as ya
-from yolo_attn import engine, speed, speed_files, speed_run, timing
-from yolo_attn.speed_files import SpeedSpec, read_raw, read_spec, write_spec
-from yolo_attn.speed_summary import effective_number, median_interval, summarize
+from yolo_attn.speed import interleaved, passes, spec
+from yolo_attn.speed import run as speed_run
+from yolo_attn.speed.spec import SpeedSpec, read_raw, read_spec, write_spec
+from yolo_attn.speed.summary import effective_number, median_interval, summarize
+from yolo_attn.train import yolo
 
 
 # --- what the times mean ----------------------------------------------------------------------------------------------
@@ -151,7 +153,7 @@ def spec_for(checkpoints, **changes):
 
 
 def run(folder):
-    command = [sys.executable, "-m", "yolo_attn.speed_run", str(folder)]
+    command = [sys.executable, "-m", "yolo_attn.speed.run", str(folder)]
     return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 
@@ -175,10 +177,10 @@ def test_a_real_measurement(checkpoints, tmp_path):
 
 def test_anything_but_a_whole_measurement_of_this_key_counts_for_nothing(tmp_path):
     lines = [json.dumps(r) for r in records_of({"base": [10, 11]})]
-    whole = [*lines, json.dumps(speed_files.closing_line(len(lines)))]
+    whole = [*lines, json.dumps(spec.closing_line(len(lines)))]
 
     def read(some):
-        (tmp_path / speed_files.RAW).write_text("\n".join(some) + "\n")
+        (tmp_path / spec.RAW).write_text("\n".join(some) + "\n")
         return read_raw(tmp_path, "k")
 
     assert read_raw(tmp_path, "k") is None
@@ -198,10 +200,10 @@ def test_a_measurement_cut_short_is_begun_again(checkpoints, tmp_path, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(timing, "interleaved", die)
+        patched.setattr(interleaved, "interleaved", die)
         with pytest.raises(KeyboardInterrupt):
             speed_run.measure(tmp_path)
-    cut = (tmp_path / speed_files.RAW).read_text()
+    cut = (tmp_path / spec.RAW).read_text()
     assert cut.splitlines()[-1].startswith('{"kind": "round"')
     assert read_raw(tmp_path, "k1") is None
     speed_run.measure(tmp_path)
@@ -214,7 +216,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_said(checkpoints, tmp_path, mon
             raise torch.cuda.OutOfMemoryError
         return 1.5 * len(images)
 
-    monkeypatch.setattr(speed, "peak_memory_mb", peak)
+    monkeypatch.setattr(passes, "peak_memory_mb", peak)
     write_spec(tmp_path, spec_for(checkpoints, batches=[8, 4, 2], precisions=["fp32"], rounds=1))
     speed_run.measure(tmp_path)
     found = summarize(read_raw(tmp_path, "k1"))
@@ -239,7 +241,7 @@ def test_a_wrong_spec_is_refused_before_anything_is_written(changes, says, check
     write_spec(tmp_path, spec_for(checkpoints, **changes))
     with pytest.raises(ya.YoloAttnError, match=says):
         speed_run.measure(tmp_path)
-    assert not (tmp_path / speed_files.RAW).exists()
+    assert not (tmp_path / spec.RAW).exists()
 
 
 def test_a_spec_that_is_missing_or_not_one(tmp_path):
@@ -252,18 +254,18 @@ def test_a_spec_that_is_missing_or_not_one(tmp_path):
         ('{"keys": 1}', "Its keys are key, models"),
         ("[]", "is not a speed spec"),
     ):
-        (tmp_path / speed_files.SPEC).write_text(text)
+        (tmp_path / spec.SPEC).write_text(text)
         with pytest.raises(ya.YoloAttnError, match=says):
             read_spec(tmp_path)
 
 
 def test_models_run_in_the_layout_ultralytics_runs_them_in(checkpoints):
-    if "channels_last" not in engine.training_arguments():
+    if "channels_last" not in yolo.training_arguments():
         pytest.skip("this Ultralytics has no choice of layout yet")
     opened = ya.YOLO(checkpoints["yolo11n"])
     opened.predict(np.zeros((32, 32, 3), np.uint8), imgsz=32, device="cpu", verbose=False)
     theirs = layouts(opened.predictor.model.model)
-    assert layouts(speed.for_inference(engine.open_model(Path(checkpoints["yolo11n"])), "cpu", "fp32")) == theirs
+    assert layouts(passes.for_inference(yolo.open_model(Path(checkpoints["yolo11n"])), "cpu", "fp32")) == theirs
 
 
 def layouts(model: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -298,9 +300,9 @@ def test_peak_memory_on_a_gpu_is_weights_images_and_activations():
     """A chain of two: while the second layer runs, its input and output are there."""
     model = nn.Sequential(nn.Upsample(scale_factor=2), nn.Upsample(scale_factor=2)).cuda()
     model.register_buffer("weight", torch.zeros(1_000_000, device="cuda"))
-    images = speed.random_images(4, 256, "cuda:0", "fp32")
+    images = passes.random_images(4, 256, "cuda:0", "fp32")
     expected = (4 * 1_000_000 + images.nbytes * (1 + 4 + 16)) / 1e6
-    assert speed.peak_memory_mb(model, images) == pytest.approx(expected, rel=0.02)
+    assert passes.peak_memory_mb(model, images) == pytest.approx(expected, rel=0.02)
 
 
 @pytest.mark.gpu
@@ -326,5 +328,7 @@ def test_a_gpu_is_waited_for():
     """Twenty large products take far longer than launching them."""
     x = torch.rand(4096, 4096, device="cuda")
     many, few = (lambda n=n: [x @ x for _ in range(n)] for n in (20, 1))
-    taken = list(timing.interleaved({"many": many, "few": few}, rounds=10, synchronize=speed.waiting_for("cuda:0")))
+    taken = list(
+        interleaved.interleaved({"many": many, "few": few}, rounds=10, synchronize=passes.waiting_for("cuda:0"))
+    )
     assert np.median([t["many"] / t["few"] for t in taken]) > 10

@@ -2,7 +2,7 @@
 
 import pytest
 
-from yolo_attn import timing
+from yolo_attn.speed import interleaved
 
 
 class Clock:
@@ -10,7 +10,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now, self.slowness, self.called = 0.0, 1.0, []
-        monkeypatch.setattr(timing.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(interleaved.time, "perf_counter", lambda: self.now)
 
     def lasting(self, name, milliseconds):
         def function():
@@ -27,7 +27,7 @@ def clock(monkeypatch):
 
 def test_every_function_is_called_once_a_round_and_no_one_always_after_the_same(clock):
     functions = {name: clock.lasting(name, 1) for name in "abc"}
-    taken = list(timing.interleaved(functions, rounds=60, warmup_rounds=2))
+    taken = list(interleaved.interleaved(functions, rounds=60, warmup_rounds=2))
     assert len(taken) == 60
     assert len(clock.called) == 62 * 3
     rounds = [clock.called[i : i + 3] for i in range(0, len(clock.called), 3)]
@@ -41,26 +41,26 @@ def test_every_function_is_called_once_a_round_and_no_one_always_after_the_same(
 def test_the_orders_depend_on_the_seed_alone(clock):
     def orders(seed):
         functions = {name: clock.lasting(name, 1) for name in "abc"}
-        return [list(times) for times in timing.interleaved(functions, rounds=20, seed=seed)]
+        return [list(times) for times in interleaved.interleaved(functions, rounds=20, seed=seed)]
 
     assert orders(1) == orders(1) != orders(2)
 
 
 def test_milliseconds_are_per_call_and_short_functions_are_repeated_all_alike(clock):
     functions = {"fast": clock.lasting("fast", 0.5), "slow": clock.lasting("slow", 2)}
-    taken = list(timing.interleaved(functions, rounds=4, warmup_rounds=1, lasting_ms=10))
+    taken = list(interleaved.interleaved(functions, rounds=4, warmup_rounds=1, lasting_ms=10))
     assert [{n: pytest.approx(t) for n, t in {"fast": 0.5, "slow": 2.0}.items()}] * 4 == taken
     assert clock.called.count("fast") == clock.called.count("slow") == 1 + 4 * 20
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0.0, 5), (0.1, 10), (9.0, 30)])
 def test_a_time_budget_ends_the_rounds(clock, seconds, expected):
-    taken = timing.interleaved({"a": clock.lasting("a", 10)}, rounds=30, at_least=5, seconds=seconds - 1e-6)
+    taken = interleaved.interleaved({"a": clock.lasting("a", 10)}, rounds=30, at_least=5, seconds=seconds - 1e-6)
     assert len(list(taken)) == expected
 
 
 def test_warming_up_takes_as_long_as_asked(clock):
-    list(timing.interleaved({"a": clock.lasting("a", 10)}, rounds=1, warmup_rounds=2, warmup_seconds=0.1 - 1e-6))
+    list(interleaved.interleaved({"a": clock.lasting("a", 10)}, rounds=1, warmup_rounds=2, warmup_seconds=0.1 - 1e-6))
     assert len(clock.called) == 10 + 1
 
 
@@ -73,5 +73,5 @@ def test_the_device_is_waited_for_before_and_after_each_timing(clock):
         queued.clear()
 
     functions = {"a": lambda: queued.append(0.001), "b": lambda: queued.append(0.005)}
-    for times in timing.interleaved(functions, rounds=5, synchronize=wait):
+    for times in interleaved.interleaved(functions, rounds=5, synchronize=wait):
         assert times == {"a": pytest.approx(1), "b": pytest.approx(5)}

@@ -11,14 +11,15 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from support.paths import SHARED
 
-from yolo_attn import coco_subset
-from yolo_attn.build_once import build_once
-from yolo_attn.coco_subset import convert_coco
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.subset import convert
 from yolo_attn.subset.choice import Choice
+from yolo_attn.subset.convert import convert_coco
+from yolo_attn.util.build_once import build_once
 
-REAL = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "coco3k"
+REAL = SHARED / "data" / "coco3k"
 
 CATEGORIES = [{"id": 9, "name": "cup"}, {"id": 2, "name": "traffic light"}, {"id": 5, "name": "car"}]  # unsorted, gaps
 TRAIN = {
@@ -220,7 +221,7 @@ def test_an_interrupted_conversion_leaves_nothing(source, tmp_path, monkeypatch)
 
     parent = tmp_path / "results"
     with monkeypatch.context() as patch:
-        patch.setattr(coco_subset, "_write_yaml", interrupt)
+        patch.setattr(convert, "_write_yaml", interrupt)
         with pytest.raises(KeyboardInterrupt):
             convert_coco(source, parent / "out")
     assert list(parent.iterdir()) == []

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import yaml
 
-from yolo_attn import cli, coco_subset
-from yolo_attn.coco_subset import convert_coco
+from yolo_attn import cli
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.subset import convert
 from yolo_attn.subset.choice import Choice
+from yolo_attn.subset.convert import convert_coco
 from yolo_attn.subset.id_lists import find_id_lists, read_ids
 from yolo_attn.subset.plot import plot_summary
 
@@ -68,7 +69,7 @@ def folder(tmp_path) -> Path:
 @pytest.fixture(autouse=True)
 def unplotted(monkeypatch):
     """Drawing takes longer than all the rest; one test asks for it itself."""
-    monkeypatch.setattr(coco_subset, "plot_summary", lambda summary, path: path)
+    monkeypatch.setattr(convert, "plot_summary", lambda summary, path: path)
 
 
 def files(out: Path, split: str, kind: str = "images") -> set[str]:

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 
-from yolo_attn import executors, runs
-from yolo_attn.coco_average_precision import Boxes
-from yolo_attn.matches import Matches
-from yolo_attn.matrix import Plan
+from yolo_attn.compare import executors, run_folder
+from yolo_attn.compare.plan import Plan
+from yolo_attn.evaluate.coco_ap import Boxes
+from yolo_attn.evaluate.matches import Matches
 
 IMAGES, TARGETS = 24, 3
 ARMS = ("yolo11n.yaml", "yolo11n-ela.yaml")
@@ -38,10 +38,10 @@ def records(arm: str, seed: int) -> tuple[Matches, Boxes]:
 
 def complete(folder, **changes):
     """Leave in a run's folder what a complete run leaves."""
-    spec = runs.read_spec(folder)
+    spec = run_folder.read_spec(folder)
     matches, boxes = records(spec.arm, spec.seed)
-    matches.save(folder / runs.MATCHES)
-    boxes.save(folder / runs.BOXES)
+    matches.save(folder / run_folder.MATCHES)
+    boxes.save(folder / run_folder.BOXES)
     environment = {**ENVIRONMENT, **{k.replace("-", "_"): v for k, v in spec.versions.items()}}
     epochs = [
         {"epoch": e, "metrics/mAP50-95(B)": 0.1 * e + 0.01 * spec.seed, "train/box_loss": 1 / e, "train/cls_loss": 1.0}
@@ -53,7 +53,7 @@ def complete(folder, **changes):
         "first_batches": f"batches of seed {spec.seed}", "resumed": 0, "peak_memory_mb": 900.0, "parameters": 2_600_000,
         "gflops": 6.5, "environment": environment,
     }  # fmt: skip
-    runs.finish(folder, {**result, **changes})
+    run_folder.finish(folder, {**result, **changes})
 
 
 class FakeExecutor:
@@ -67,9 +67,9 @@ class FakeExecutor:
     def carry_out(self, folders, tick):
         for folder in folders:
             tick([folder])
-            self.done.append(runs.read_spec(folder).arm + f"-{runs.read_spec(folder).seed}")
-            if runs.read_spec(folder).arm in self.failing:
-                (folder / runs.LOG).write_text("out of luck\n")
+            self.done.append(run_folder.read_spec(folder).arm + f"-{run_folder.read_spec(folder).seed}")
+            if run_folder.read_spec(folder).arm in self.failing:
+                (folder / run_folder.LOG).write_text("out of luck\n")
                 yield folder, executors.why_failed(folder, 1)
             else:
                 complete(folder, **self.changes)

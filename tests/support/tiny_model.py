@@ -14,7 +14,7 @@ import yaml
 from torch import Tensor, nn
 
 import yolo_attn as ya
-from yolo_attn.export_check import photographs
+from yolo_attn.export.check import photographs
 
 VARIANTS = {
     **{name: (name, {}) for name in ya.ATTENTION_BLOCKS},

@@ -6,13 +6,13 @@ import csv
 import functools
 import re
 
-import ddp_on_cpu
 import pytest
 import torch
-from ddp_on_cpu import RANKS
+from support import ddp_on_cpu
+from support.ddp_on_cpu import RANKS
 
 import yolo_attn as ya
-from yolo_attn.freezing import attention_parameters
+from yolo_attn.train.freeze import attention_parameters
 
 TINY = {"epochs": 1, "imgsz": 64, "batch": 8, "nbs": 8, "plots": False, "workers": 0, "optimizer": "SGD", "lr0": 0.01}
 EVENTS = ("on_train_start", "on_train_epoch_end")
@@ -53,7 +53,7 @@ def block_of(parameter):
 
 def test_workers_rebuild_trainer_and_model(trained):
     for told in trained[1]["on_train_start"]:
-        assert told["trainer"] == "yolo_attn.engine.ultralytics__models__yolo__detect__train__DetectionTrainer"
+        assert told["trainer"] == "yolo_attn.train.yolo.ultralytics__models__yolo__detect__train__DetectionTrainer"
         assert told["find_unused"]
         assert not told["static_graph"]
     blocks = {block_of(k) for k in attention_parameters(trained[0].model) if ".attention." not in k}

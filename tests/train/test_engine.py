@@ -10,8 +10,8 @@ import torch
 import ultralytics
 
 import yolo_attn as ya
-from yolo_attn import engine
-from yolo_attn.weights import transfer_weights
+from yolo_attn.train import yolo
+from yolo_attn.weights.transfer import transfer_weights
 
 TINY = {"epochs": 1, "imgsz": 32, "batch": 8, "plots": False, "optimizer": "SGD", "lr0": 1e-4, "workers": 0}
 
@@ -170,7 +170,7 @@ def test_workers_of_a_multi_gpu_training_freeze_the_same(base_weights, scenes, t
 
 def test_every_single_parameter_can_be_frozen(base_weights):
     """A2C2f has a parameter of its own, which Ultralytics' list of layers cannot name."""
-    from yolo_attn.freezing import attention_parameters, base_layers
+    from yolo_attn.train.freeze import attention_parameters, base_layers
 
     stock = ya.YOLO("yolo12x.yaml").model
     model = ya.YOLO("yolo12x.yaml").model.__class__(ya.insert("yolo12x.yaml", "SE", inside="A2C2f").yaml, verbose=False)
@@ -216,7 +216,7 @@ def _learnable(model):
 @pytest.mark.parametrize(("handed", "remembered"), [(True, False), (False, True)])
 def test_loaded_weights_are_named_to_workers_that_get_no_model(handed, remembered, base_weights, monkeypatch):
     """An older Ultralytics has the workers of a multi-GPU training build the model from what is named."""
-    monkeypatch.setattr(engine, "workers_get_the_model", lambda: handed)
+    monkeypatch.setattr(yolo, "workers_get_the_model", lambda: handed)
     model = ya.YOLO("yolo11n-ela.yaml").load(base_weights)
     assert model.overrides.get("pretrained") == (str(base_weights) if remembered else None)
 
@@ -225,7 +225,7 @@ def test_a_name_with_rtdetr_opens_as_one(tmp_path):
     made = ya.insert("rtdetr-l.yaml", "SE", at="neck:all")
     model = ya.YOLO(made.save(tmp_path / "rtdetr-l-se.yaml"))
     assert type(model.model).__name__ == "RTDETRDetectionModel"
-    assert isinstance(model, engine.KeepsWeights)
+    assert isinstance(model, yolo.KeepsWeights)
     assert "RTDETRTrainer" in [cls.__name__ for cls in model.task_map["detect"]["trainer"].__mro__]
 
 
@@ -235,7 +235,7 @@ def test_a_trainer_class_is_found_by_its_name():
     import pickle
 
     trainer = ya.YOLO("yolo11n-ela.yaml").task_map["detect"]["trainer"]
-    assert issubclass(trainer, engine.RowTransfer)
+    assert issubclass(trainer, yolo.RowTransfer)
     assert getattr(importlib.import_module(trainer.__module__), trainer.__name__) is trainer
     assert pickle.loads(pickle.dumps(trainer)) is trainer
     code = f"from {trainer.__module__} import {trainer.__name__} as T; print(*[cls.__name__ for cls in T.__mro__])"
@@ -247,11 +247,11 @@ def test_every_task_has_such_a_trainer():
     model = ya.YOLO("yolo11n-ela.yaml")
     assert {"detect", "segment", "classify", "pose", "obb"} <= set(model.task_map)
     for task, parts in model.task_map.items():
-        assert issubclass(parts["trainer"], engine.RowTransfer), task
+        assert issubclass(parts["trainer"], yolo.RowTransfer), task
 
 
 def test_a_model_that_turns_into_an_rtdetr_keeps_weights_too():
-    assert isinstance(ya.YOLO("rtdetr-l.yaml", task="detect"), engine.KeepsWeights)
+    assert isinstance(ya.YOLO("rtdetr-l.yaml", task="detect"), yolo.KeepsWeights)
 
 
 @pytest.mark.parametrize("settings", [{"pretrained": "none.pt"}, {"data": "none.yaml"}])
@@ -266,7 +266,7 @@ def test_a_data_yaml_whose_images_are_missing(tmp_path):
     data = tmp_path / "data.yaml"
     data.write_text(f"path: {tmp_path}\ntrain: images/train\nval: images/val\nnames: {{0: car}}\n")
     with pytest.raises(ya.YoloAttnError, match="images/val"):
-        engine.check_data(data)
+        yolo.check_data(data)
 
 
 @pytest.mark.gpu

@@ -3,19 +3,19 @@
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import StoppedError, outcome_of, results_of, stop, train
+from support.paths import TESTS
+from support.tiny_training import StoppedError, outcome_of, results_of, stop, train
 
-from yolo_attn import resuming
+from yolo_attn.train import resume as resuming
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from tiny_training import train
+from support.tiny_training import train
 def kill(trainer):
     if trainer.epoch == 1:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -82,7 +82,7 @@ def test_stopped_by_an_exception(event, workers, scenes, undisturbed, tmp_path, 
 
 @pytest.mark.parametrize(("event", "workers"), [("on_train_batch_end", 0), ("on_model_save", 2)])
 def test_killed(event, workers, scenes, undisturbed, tmp_path):
-    words = [str(Path(__file__).parent), str(scenes), str(tmp_path), str(workers), event]
+    words = [str(TESTS), str(scenes), str(tmp_path), str(workers), event]
     done = subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     assert outcome_of(tmp_path)["status"] == "begun"

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import outcome_of, results_of, train
+from support.tiny_training import outcome_of, results_of, train
 from ultralytics.nn.tasks import DetectionModel
 
 import yolo_attn as ya
-from yolo_attn import caveats, files, resuming
-from yolo_attn.faults import explain
+from yolo_attn.compare import caveats
+from yolo_attn.train import resume
+from yolo_attn.train.outcome import explain
+from yolo_attn.util import files
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -39,7 +41,7 @@ def half_a_checkpoint(path, content, original=Path.write_bytes):
 
 
 def half_a_state(content, file, *rest, original=torch.save, **named):
-    if isinstance(file, Path) and resuming.STATE in file.name:
+    if isinstance(file, Path) and resume.STATE in file.name:
         file.write_bytes(b"half")
         raise RuntimeError("[enforce fail at inline_container.cc:603] . PytorchStreamWriter failed writing file data/1")
     return original(content, file, *rest, **named)
@@ -58,7 +60,7 @@ def test_a_full_disk_leaves_what_was_whole(owner, name, broken, scenes, undistur
     assert "the disk is full" in outcome_of(tmp_path)["reason"]
     assert not list(weights.glob(".*"))
     assert torch.load(weights / "last.pt", weights_only=False)["ema"] is not None
-    assert resuming.read_state(weights)["epoch"] == 0
+    assert resume.read_state(weights)["epoch"] == 0
     assert same(train(scenes, tmp_path, resume=True), undisturbed)
 
 
@@ -79,7 +81,7 @@ def test_a_state_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         files.write_torch(file, {"epoch": 2})
     monkeypatch.undo()
     assert [p.name for p in tmp_path.iterdir()] == ["state.pt"]
-    assert resuming.read_state(tmp_path) == {"epoch": 1}
+    assert resume.read_state(tmp_path) == {"epoch": 1}
 
 
 # --- a worker process that dies ---------------------------------------------------------------------------------------
@@ -166,7 +168,7 @@ def test_a_loss_that_stays_not_finite_is_a_failure(scenes, tmp_path, spoiled):
     with pytest.raises(ya.YoloAttnError, match=r"the loss stays not finite.*1 epochs are saved"):
         train(scenes, tmp_path, callbacks=spoiled(lambda t: t.epoch == 1))
     assert outcome_of(tmp_path)["status"] == "failed"
-    assert resuming.read_state(tmp_path / "run" / "weights")["epoch"] == 0
+    assert resume.read_state(tmp_path / "run" / "weights")["epoch"] == 0
 
 
 # --- too little memory ------------------------------------------------------------------------------------------------

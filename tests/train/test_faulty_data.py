@@ -9,9 +9,10 @@ import pytest
 import yaml
 from robustness.judge import refusal_of
 
-from yolo_attn import cli, engine_runs
-from yolo_attn.coco_subset import convert_coco
+from yolo_attn import cli
+from yolo_attn.compare import host
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.subset.convert import convert_coco
 
 
 def _png_of(width, height):
@@ -73,7 +74,7 @@ def _tries(data, image, tmp_path):
     said = {}
     for name, work in (
         ("subset", lambda: convert_coco(data, tmp_path / "out")),
-        ("compare", lambda: engine_runs.prepare_data(str(data), {})),
+        ("compare", lambda: host.prepare_data(str(data), {})),
     ):
         if text := refusal_of(work):
             said[name] = text

@@ -5,7 +5,8 @@ import pytest
 import torch
 import yaml
 
-from yolo_attn import engine_runs, resuming
+from yolo_attn.compare import host
+from yolo_attn.train import resume
 
 # four epochs with all that an epoch can hand to the next: gradients that wait for their step (nbs is three batches,
 # an epoch is two), a warm-up over the boundary, mosaics that end before the last two epochs
@@ -31,12 +32,12 @@ def train(scenes, folder, end2end=False, seed=0, **changes):
     folder.mkdir(exist_ok=True)
     file = folder / "tiny.yaml"
     file.write_text(yaml.safe_dump(tiny_model(end2end)))
-    return engine_runs.train(file, str(scenes), None, seed, folder / "train", {**RECIPE, **changes}, threads=1)
+    return host.train(file, str(scenes), None, seed, folder / "train", {**RECIPE, **changes}, threads=1)
 
 
 def weights(trained):
     """Weights and their moving average, as trained; a checkpoint would hold them in half precision."""
-    state = resuming.read_state(trained.last.parent)
+    state = resume.read_state(trained.last.parent)
     return {f"{kind}.{name}": value for kind in ("model", "ema") for name, value in state[kind].items()}
 
 
@@ -63,7 +64,7 @@ def undisturbed(scenes, tmp_path_factory):
 
 def stop_at(monkeypatch, hook, epoch, before):
     """Let a training die at a hook of an epoch, before or after what the hook does."""
-    original = getattr(resuming.Resumable, hook)
+    original = getattr(resume.Resumable, hook)
 
     def dying(self, *args):
         if before and self.epoch == epoch:
@@ -73,7 +74,7 @@ def stop_at(monkeypatch, hook, epoch, before):
             raise StoppedError
         return done
 
-    monkeypatch.setattr(resuming.Resumable, hook, dying)
+    monkeypatch.setattr(resume.Resumable, hook, dying)
 
 
 @pytest.mark.parametrize("end2end", [False, True])
@@ -136,9 +137,9 @@ def test_seed_and_epoch_reach_the_workers_of_the_loader(scenes):
     from ultralytics.cfg import get_cfg
     from ultralytics.data.build import build_dataloader, build_yolo_dataset
 
-    data = engine_runs.check_data(str(scenes))
+    data = host.check_data(str(scenes))
     dataset = build_yolo_dataset(get_cfg(), data["train"], 4, data, mode="train", stride=32)
-    trainer = type("Trainer", (resuming.Resumable,), {})()
+    trainer = type("Trainer", (resume.Resumable,), {})()
     trainer.args = type("Args", (), {"seed": 0, "mosaic": 1.0, "close_mosaic": 1})
     trainer.epochs, trainer._gradients, trainer.model = 5, {}, torch.nn.Identity()
     trainer.train_loader = build_dataloader(dataset, 4, workers=2, shuffle=True, rank=-1)
@@ -166,7 +167,7 @@ def test_half_the_batch_for_want_of_memory_is_no_result(scenes, tmp_path, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(DetectionModel, "loss", too_small)
-        with pytest.raises(engine_runs.YoloAttnError, match="out of memory: Ultralytics would go on with batch=4"):
+        with pytest.raises(host.YoloAttnError, match="out of memory: Ultralytics would go on with batch=4"):
             train(scenes, tmp_path / "run")
     assert len(train(scenes, tmp_path / "run").epochs) == 4
 

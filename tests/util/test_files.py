@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from yolo_attn.files import replace_whole, write_all, write_json, write_torch, write_whole
+from yolo_attn.util.files import replace_whole, write_all, write_json, write_torch, write_whole
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -30,7 +30,8 @@ def test_what_is_written_is_there(tmp_path):
 
 
 def test_a_full_disk_is_one_line_for_the_user(monkeypatch, capsys):
-    from yolo_attn import block_table, cli
+    from yolo_attn import cli
+    from yolo_attn.models import block_table
 
     def full():
         raise OSError(errno.ENOSPC, "No space left on device")

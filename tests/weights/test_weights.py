@@ -4,14 +4,14 @@ import re
 
 import pytest
 import torch
+from instruments.ready_models import FAMILIES
 from ultralytics import YOLO
 
 import yolo_attn as ya
-from yolo_attn.graph import rows_of
-from yolo_attn.model_files import shipped_models
-from yolo_attn.ready_models import FAMILIES
-from yolo_attn.registration import load_model_dict
-from yolo_attn.weights import check_source
+from yolo_attn.host.model_files import shipped_models
+from yolo_attn.host.patch import load_model_dict
+from yolo_attn.models.graph import rows_of
+from yolo_attn.weights.transfer import check_source
 
 IMAGE = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
@@ -160,7 +160,7 @@ def test_stock_loading_warns_and_ours_does_not(bases, monkeypatch):
 
 
 def test_the_table_of_what_insertion_does(bases, scenes, tmp_path):
-    from yolo_attn.insertion_table import measure, to_markdown
+    from instruments.insertion_table import measure, to_markdown
 
     path = save(bases["yolo11"], tmp_path / "yolo11n.pt")
     cases = measure("yolo11n.yaml", str(path), str(scenes), imgsz=32, batch=8)
@@ -265,7 +265,7 @@ def test_rows_are_matched_by_role_where_models_differ():
 
 def test_a_row_of_the_same_shape_at_another_level_is_not_its_counterpart():
     """yolov8n's C2f of P5 and the one of P6 in the P6 variant have the same tensors, and different work."""
-    from yolo_attn.alignment import align, layers_of
+    from yolo_attn.weights.align import align, layers_of
 
     source, target = layers_of(YOLO("yolov8n.yaml").model), layers_of(YOLO("yolov8n-p6.yaml").model)
     assert source.rows[8].signature == target.rows[10].signature

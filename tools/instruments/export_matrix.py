@@ -26,13 +26,15 @@ import ultralytics
 import yaml
 from torch import nn
 
-from yolo_attn import engine, engine_exports, registry
-from yolo_attn.env import environment
-from yolo_attn.export_check import differences, export, photographs, why_not
-from yolo_attn.files import write_json
-from yolo_attn.model_yaml import insert
-from yolo_attn.timing import interleaved
-from yolo_attn.weights import transfer_weights
+from yolo_attn.export import host
+from yolo_attn.export.check import differences, export, photographs, why_not
+from yolo_attn.host import registry
+from yolo_attn.models.insert import insert
+from yolo_attn.speed.interleaved import interleaved
+from yolo_attn.train import yolo
+from yolo_attn.util.env import environment
+from yolo_attn.util.files import write_json
+from yolo_attn.weights.transfer import transfer_weights
 
 BASE_MODEL, NO_BLOCK, SITE = "yolo11n.yaml", "none", "neck:P3,P4,P5"
 FORMATS = {
@@ -103,7 +105,7 @@ def left_out(model: nn.Module, imgsz: int) -> dict[str, float]:
 def _built(source: Any) -> nn.Module:
     with tempfile.TemporaryDirectory() as scratch:
         file = source if isinstance(source, str) else source.save(Path(scratch) / "yolo11n-block.yaml")
-        return engine.YOLO(str(file)).model
+        return yolo.YOLO(str(file)).model
 
 
 def calibration_set(folder: Path, imgsz: int, images: int = 16) -> Path:
@@ -214,7 +216,7 @@ def measure_speed(folder: Path, imgsz: int, say: Say, rounds: int = 60) -> None:
     timed = {(x["timed"], x["precision"]) for x in read_lines(folder) if "timed" in x}
     for format, precision in [(f, p) for f in FORMATS for p in FORMATS[f] if (f, p) not in timed]:
         files = {x["block"]: folder / x["file"] for x in lines if (x["format"], x["precision"]) == (format, precision)}
-        runs = {block: _call(engine_exports.open_exported(file), images) for block, file in files.items()}
+        runs = {block: _call(host.open_exported(file), images) for block, file in files.items()}
         say(f"timing {len(runs)} models: {format} {precision}")
         times = list(interleaved(runs, rounds=rounds)) if runs else []
         _append(folder, {"block": NO_BLOCK, "timed": format, "precision": precision, "milliseconds": times})
@@ -244,7 +246,7 @@ def measure_accuracy(folder: Path, weights: str, data: str, names: Sequence[str]
         if format != "pt":
             settings = {**SETTINGS[precision], **({"data": data} if precision == "int8" else {})}
             copy = _copy(folder, file.parent.name, file_stem({"format": format, "precision": precision}))
-            file = engine_exports.export_model(engine.YOLO(str(copy)), format=format, imgsz=imgsz, **settings).file
+            file = host.export_model(yolo.YOLO(str(copy)), format=format, imgsz=imgsz, **settings).file
         box = _validated(file, data, imgsz)
         say(f"{block} {format} {precision}: mAP50-95 {box.map:.4f}")
         line = {"block": block, "validated": format, "precision": precision}
@@ -262,7 +264,7 @@ def _detecting_model(block: str, weights: str) -> nn.Module:
 
 def _validated(file: Path, data: str, imgsz: int) -> Any:
     settings = {"batch": 1, "rect": False, "plots": False, "verbose": False, "project": str(file.parent)}
-    return engine.YOLO(str(file), task="detect").val(data=data, imgsz=imgsz, **settings).box
+    return yolo.YOLO(str(file), task="detect").val(data=data, imgsz=imgsz, **settings).box
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

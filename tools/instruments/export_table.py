@@ -1,4 +1,4 @@
-"""Show what :mod:`yolo_attn.export_matrix` measured, as Markdown tables; reads its raw lines and measures nothing."""
+"""Show what :mod:`instruments.export_matrix` measured, as Markdown tables; reads its raw lines and measures nothing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from yolo_attn.export_check import TOLERANCES
-from yolo_attn.export_matrix import FORMATS, NO_BLOCK, blocks, cells_of
+from instruments.export_matrix import FORMATS, NO_BLOCK, blocks, cells_of
+from yolo_attn.export.check import TOLERANCES
 
 Line = Mapping[str, Any]
 

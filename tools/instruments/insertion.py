@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.graph import Graph
-from yolo_attn.model_yaml import insert
-from yolo_attn.registration import host_model_names, load_model_dict
-from yolo_attn.registry import registered
+from yolo_attn.host.patch import host_model_names, load_model_dict
+from yolo_attn.host.registry import registered
+from yolo_attn.models.graph import Graph
+from yolo_attn.models.insert import insert
 
 SITES = ("backbone", "neck", "sppf", "pre-detect", "inner", "outer")
 FEW_BLOCKS = ("SE", "CA", "ELA")
@@ -93,7 +93,7 @@ def _at_scales(name: str, wanted: Sequence[str]) -> Iterator[str]:
 def _check_model(name: str, blocks: Sequence[str]) -> Iterator[Case]:
     import torch
 
-    from yolo_attn.engine import YOLO
+    from yolo_attn.train.yolo import YOLO
 
     torch.manual_seed(0)
     try:
@@ -123,8 +123,8 @@ def _check_model(name: str, blocks: Sequence[str]) -> Iterator[Case]:
 def _check_case(
     name: str, site: str, block: str, place: dict[str, str], base: Any, image: Any, expected: tuple[Any, Any]
 ) -> Case:
-    from yolo_attn.engine import YOLO
-    from yolo_attn.weights import transfer_weights
+    from yolo_attn.train.yolo import YOLO
+    from yolo_attn.weights.transfer import transfer_weights
 
     made = insert(name, block, init="identity", **place)
     with tempfile.TemporaryDirectory() as scratch:
@@ -148,8 +148,8 @@ def _check_case(
 
 def _places(name: str, base: Any) -> dict[str, dict[str, str]]:
     """Return how ``insert`` is told each site that a model has."""
-    from yolo_attn.inside import host_class, residual_branches
-    from yolo_attn.rows import NOT_ONE_MAP
+    from yolo_attn.host.gated import host_class, residual_branches
+    from yolo_attn.host.rows import NOT_ONE_MAP
 
     graph = Graph(load_model_dict(name))
     places = {site: {"at": f"{site}:all"} for site in ("backbone", "neck") if graph.roles[site]}

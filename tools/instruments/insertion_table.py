@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.graph import Graph
-from yolo_attn.model_yaml import insert
-from yolo_attn.registration import load_model_dict
+from yolo_attn.host.patch import load_model_dict
+from yolo_attn.models.graph import Graph
+from yolo_attn.models.insert import insert
 
 WAYS = ("stock loading", "transferred, paper init", "transferred, identity init")
 
@@ -34,8 +34,8 @@ def measure(
     import torch
     import ultralytics
 
-    from yolo_attn import engine
-    from yolo_attn.weights import transfer_weights
+    from yolo_attn.train import yolo as engine
+    from yolo_attn.weights.transfer import transfer_weights
 
     def case(model: str, loading: str, yolo: Any, loaded: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as scratch:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from yolo_attn.model_yaml import Insertion, insert
-from yolo_attn.registry import SHIPPED_ALIASES
+from yolo_attn.host.registry import SHIPPED_ALIASES
+from yolo_attn.models.insert import Insertion, insert
 
 FAMILIES = {"yolov8": "C2f", "yolo11": "C3k2", "yolo26": "C3k2"}
 """The families, and the host block that most of their rows are built of."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from yolo_attn.matches import Matches
+from yolo_attn.evaluate.matches import Matches
 
 IOUS = np.linspace(0.5, 0.95, 10)
 

@@ -12,12 +12,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from yolo_attn.average_precision import RECALLS, average_precision, mean_average_precision
-from yolo_attn.intervals import Uncertainty, student_quantile
-from yolo_attn.matches import Matches
-from yolo_attn.resampling import draw_images, resample
-from yolo_attn.simulation import REGIMES, Regime, detect, linear_differences, make_scene
-from yolo_attn.stats import compare_arms
+from instruments.simulation import REGIMES, Regime, detect, linear_differences, make_scene
+from yolo_attn.evaluate.ap import RECALLS, average_precision, mean_average_precision
+from yolo_attn.evaluate.bootstrap import draw_images, resample
+from yolo_attn.evaluate.differences import compare_arms
+from yolo_attn.evaluate.intervals import Uncertainty, student_quantile
+from yolo_attn.evaluate.matches import Matches
 
 _integral = getattr(np, "trapezoid", None) or np.trapz  # the name before numpy 2
 

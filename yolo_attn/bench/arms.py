@@ -17,7 +17,7 @@ from yolo_attn.bench import timm_blocks, tutorial
 from yolo_attn.bench.cases import Case
 from yolo_attn.bench.floor import floor_function
 from yolo_attn.bench.memory import kept_for_backward, peak_maps
-from yolo_attn.registry import create_attention
+from yolo_attn.host.registry import create_attention
 
 Function = Callable[[], object]
 

@@ -23,7 +23,7 @@ from yolo_attn.bench.cases import (
     parse_shape,
 )
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.words import refuse, say
+from yolo_attn.util.words import refuse, say
 
 OUTPUT = "runs/bench"
 _WITH_SUITE = ("dtype", "layout", "mode")
@@ -89,7 +89,7 @@ def request_of(given: dict[str, Any]) -> Request:
     """
     from yolo_attn.bench.run import find_device
     from yolo_attn.blocks import ATTENTION_BLOCKS
-    from yolo_attn.registry import resolve
+    from yolo_attn.host.registry import resolve
 
     suite = given.get("suite", False)
     if clash := [name for name in _WITH_SUITE if suite and name in given]:

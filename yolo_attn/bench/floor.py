@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from yolo_attn import timing
+from yolo_attn.speed import interleaved
 
 MAPS = {"forward": 3, "training": 7}
 """How often a map has to be read or written: ``x`` for the pool; ``x`` and ``y`` to apply the gate; in training also
@@ -36,8 +36,8 @@ def copy_rates(device: str, rounds: int = _COPY_ROUNDS) -> dict[str, float]:
     """
     source = torch.zeros(_COPY_BYTES, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    stopwatch = timing.cuda_events(device)
-    rounds_taken = timing.interleaved({"copy": lambda: target.copy_(source)}, rounds=rounds, stopwatch=stopwatch)
+    stopwatch = interleaved.cuda_events(device)
+    rounds_taken = interleaved.interleaved({"copy": lambda: target.copy_(source)}, rounds=rounds, stopwatch=stopwatch)
     rates = [2 * source.nbytes / (times["copy"] / 1e3) for times in rounds_taken]
     return {"best": max(rates), "median": statistics.median(rates)}
 
@@ -64,7 +64,7 @@ def cheapest_sum_of_products(x: Tensor, upstream: Tensor) -> Callable[[Tensor, T
     """Return whichever of torch's ways to sum ``upstream * x`` over the positions is the fastest for these maps."""
     with torch.no_grad():
         ways = {name: lambda way=way: way(upstream, x) for name, way in SUMS_OF_PRODUCTS.items()}
-        rounds = list(timing.interleaved(ways, rounds=5, warmup_rounds=1))
+        rounds = list(interleaved.interleaved(ways, rounds=5, warmup_rounds=1))
     fastest = min(ways, key=lambda name: statistics.median(times[name] for times in rounds))
     return SUMS_OF_PRODUCTS[fastest]
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from torch import nn
 
-from yolo_attn import engine, engine_runs, speed
 from yolo_attn.bench.cases import ModelCase
-from yolo_attn.controls import control_of
-from yolo_attn.model_files import write_model
-from yolo_attn.model_yaml import insert, read_model
+from yolo_attn.compare import host
+from yolo_attn.host.model_files import write_model
+from yolo_attn.models.controls import control_of
+from yolo_attn.models.insert import insert, read_model
+from yolo_attn.speed import passes
+from yolo_attn.train import yolo
 
 BASE, CONTROL = "base", "identity control"
 AT = "neck:P3,P4,P5"
@@ -67,7 +69,7 @@ def why_not(case: ModelCase, device: str) -> str | None:
 
 def _function(case: ModelCase, file: Path, imgsz: int, device: str) -> Callable[[], object]:
     if case.pass_ == "training":
-        model: nn.Module = engine.open_model(file, fuse=False)
-        return engine_runs.training_step(model, imgsz, case.batch, device, amp=case.dtype == "fp16")
-    model = speed.for_inference(engine.open_model(file), device, case.dtype)
-    return speed.forward_pass(model, speed.random_images(case.batch, imgsz, device, case.dtype))
+        model: nn.Module = yolo.open_model(file, fuse=False)
+        return host.training_step(model, imgsz, case.batch, device, amp=case.dtype == "fp16")
+    model = passes.for_inference(yolo.open_model(file), device, case.dtype)
+    return passes.forward_pass(model, passes.random_images(case.batch, imgsz, device, case.dtype))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.speed_files import closing_line
+from yolo_attn.speed.spec import closing_line
 
 RAW = "bench.jsonl"
 

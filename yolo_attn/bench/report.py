@@ -7,7 +7,7 @@ from pathlib import Path
 from yolo_attn.bench import plot, tables
 from yolo_attn.bench.raw import read_raw
 from yolo_attn.bench.summary import Summary, summarize
-from yolo_attn.files import replace_whole, write_json, write_whole
+from yolo_attn.util.files import replace_whole, write_json, write_whole
 
 JSON, MARKDOWN, PLOT = "bench.json", "bench.md", "bench.png"
 

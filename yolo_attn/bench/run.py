@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
-from yolo_attn import speed, timing
 from yolo_attn.bench import arms, compiling, models, timm_blocks
 from yolo_attn.bench.budget import Budget
 from yolo_attn.bench.cases import Case, ModelCase, Request, as_dict, cases_of
 from yolo_attn.bench.floor import copy_rates, floor_ms
 from yolo_attn.bench.raw import Record
-from yolo_attn.env import cores, environment
 from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.speed import interleaved, passes
+from yolo_attn.util.env import cores, environment
 
 NO_TIME = "no time"
 WARMUP_ROUNDS, AT_LEAST_ROUNDS, MOST_ROUNDS = 2, 7, 200
@@ -144,7 +144,7 @@ class _Bench:
             began = time.perf_counter()
             for function in functions.values():
                 function()
-            speed.waiting_for(self.request.device)()
+            passes.waiting_for(self.request.device)()
         except Exception as error:
             yield _left_out(case, None, arms.reason(error))
             return
@@ -173,7 +173,7 @@ class _Bench:
         request, on_cuda = self.request, self.request.on_cuda
         yield {"kind": "group", "group": group, **case.record(), **more}
         seconds = min(request.seconds * worth, self.budget.left)
-        rounds = timing.interleaved(
+        rounds = interleaved.interleaved(
             functions,
             rounds=MOST_ROUNDS,
             at_least=AT_LEAST_ROUNDS,
@@ -181,7 +181,7 @@ class _Bench:
             lasting_ms=2.0 if on_cuda else 1.0,
             warmup_rounds=WARMUP_ROUNDS,
             warmup_seconds=min(0.1, seconds / 10),
-            stopwatch=timing.cuda_events(request.device) if on_cuda else None,
+            stopwatch=interleaved.cuda_events(request.device) if on_cuda else None,
         )
         for times in rounds:
             each = {name: ms / runs_per_call.get(name, 1) for name, ms in times.items()}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from yolo_attn.bench.raw import Record
-from yolo_attn.speed_summary import milliseconds, ratio, stability
+from yolo_attn.speed.summary import milliseconds, ratio, stability
 
 Summary = dict[str, Any]
 

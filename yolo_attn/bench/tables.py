@@ -8,8 +8,9 @@ from typing import Any
 
 from yolo_attn.bench.cases import ModelCase
 from yolo_attn.bench.summary import Summary
-from yolo_attn.env import describe
 from yolo_attn.report.formatting import MISSING, number, plural, significant, slower_or_faster, with_interval
+from yolo_attn.util.env import describe
+from yolo_attn.util.markdown import table
 
 _COLUMNS = ("ours", "tutorial", "timm", "ours compiled", "tutorial compiled", "ours graph", "tutorial graph")
 _FOLD_LEFT_OUT = 6
@@ -172,18 +173,3 @@ def _title(record: Mapping[str, Any]) -> str:
         return ModelCase(record["model"], record["dtype"], record["pass"], record["batch"]).title
     arm = f"{record['arm']}: " if record["arm"] else ""
     return f"{arm}{record['block']} {record['shape']} {record['dtype']} {record['layout']} {record['pass']}"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a Markdown table's lines, its columns padded so that it reads in a terminal too."""
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
-    widths = [max(3, *(len(row[k]) for row in cells)) for k in range(len(head))]
-    rule = ["-" * width if k == 0 else "-" * (width - 1) + ":" for k, width in enumerate(widths)]
-    padded = [
-        [
-            cell.ljust(width) if k == 0 else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        for row in cells
-    ]
-    return ["| " + " | ".join(row) + " |" for row in (padded[0], rule, *padded[1:])]

@@ -10,16 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from yolo_attn.blocks._common import (
-    INITS,
-    Init,
-    check_choice,
-    check_int,
-    folded,
-    gate,
-    gate_scale,
-    zero_,
-)
+from yolo_attn.blocks._common import INITS, Init, check_choice, check_int, folded, gate, gate_scale, zero_
 from yolo_attn.blocks._recalibrate import recalibrate
 from yolo_attn.blocks._statistics import strips
 

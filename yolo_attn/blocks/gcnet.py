@@ -11,17 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.blocks._common import (
-    INITS,
-    Init,
-    as_map,
-    check_choice,
-    check_int,
-    gate,
-    gate_scale,
-    is_exported,
-    zero_,
-)
+from yolo_attn.blocks._common import INITS, Init, as_map, check_choice, check_int, gate, gate_scale, is_exported, zero_
 from yolo_attn.blocks._exported import layer_norm, pointwise
 from yolo_attn.blocks._recalibrate import recalibrate
 from yolo_attn.blocks._statistics import context, mean_hw

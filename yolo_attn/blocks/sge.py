@@ -9,16 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.blocks._common import (
-    INITS,
-    Init,
-    check_choice,
-    check_divides,
-    check_int,
-    gate,
-    gate_scale,
-    is_exported,
-)
+from yolo_attn.blocks._common import INITS, Init, check_choice, check_divides, check_int, gate, gate_scale, is_exported
 from yolo_attn.blocks._exported import spread_groups, sum_groups
 from yolo_attn.blocks._recalibrate import recalibrate
 from yolo_attn.blocks._statistics import similarity

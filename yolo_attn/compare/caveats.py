@@ -12,7 +12,7 @@ def caveats(summary: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]
     """Return every caveat that applies, most serious first.
 
     Args:
-        summary: What :func:`yolo_attn.summary.summarize` has collected.
+        summary: What :func:`yolo_attn.compare.results.summarize` has collected.
         results: The complete runs' results, by folder.
     """
     checks = (_same_batches, _controls, _recovered, _seeds, _training, _data, _times, _hardware)

@@ -1,7 +1,7 @@
 """Train several models by one recipe, each with the same seeds, and store what came out, run by run.
 
 A run is complete when its result is there; asked again, the comparison does only what is not complete. Nothing is
-judged here: :mod:`yolo_attn.summary` reads what is stored.
+judged here: :mod:`yolo_attn.compare.results` reads what is stored.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from yolo_attn import executors, runs, speed_files
+from yolo_attn.compare import executors, run_folder
+from yolo_attn.compare.executors import Executor, LocalPool, RayCluster
+from yolo_attn.compare.plan import Arm, Plan, arms_of, specs_of
+from yolo_attn.compare.progress import Progress
+from yolo_attn.compare.results import PLAN, RUNS, SPEED, speed_key, timed_runs
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.executors import Executor, LocalPool, RayCluster
-from yolo_attn.files import write_json
-from yolo_attn.matrix import Arm, Plan, arms_of, specs_of
-from yolo_attn.progress import Progress
-from yolo_attn.summary import PLAN, RUNS, SPEED, speed_key, timed_runs
+from yolo_attn.speed import spec as speed_files
+from yolo_attn.util.files import write_json
 
 EXECUTORS = ("serial", "pool", "ray")
 SPEED_SECONDS = 20.0
@@ -49,15 +50,16 @@ def compare(
     Raises:
         YoloAttnError: If the plan is not right, or another comparison is at work in ``out``.
     """
-    from yolo_attn import engine, engine_runs, summary
+    from yolo_attn.compare import host, results
+    from yolo_attn.train import yolo
 
     out = Path(out).resolve()
     workers = _executor(executor, plan, per_device)
     arms = arms_of(plan)
     specs = specs_of(plan, arms, kind=workers.kind)
-    task = engine.check_model_dict(arms[0].name, arms[0].model, None)
-    engine_runs.check_records(task)
-    engine_runs.prepare_data(specs[0].data, specs[0].overrides, task)
+    task = yolo.check_model_dict(arms[0].name, arms[0].model, None)
+    host.check_records(task)
+    host.prepare_data(specs[0].data, specs[0].overrides, task)
     out.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / "compare.lock", timeout=0):
@@ -65,20 +67,20 @@ def compare(
             failed = _carry_out(specs, out, workers, say)
             if speed_seconds:
                 _measure_speed(specs, out, workers.speed_device, speed_seconds, say)
-            summary.write(out, say)
+            results.write(out, say)
     except Timeout:
         raise YoloAttnError(f"another comparison is at work in '{out}'") from None
     return failed
 
 
 def _executor(name: str, plan: Plan, per_device: int) -> Executor:
-    from yolo_attn import engine
+    from yolo_attn.train import yolo
 
     if name not in EXECUTORS:
         raise YoloAttnError(one_of("executor", name, EXECUTORS))
     if name == "ray":
-        return RayCluster(plan.device, per_device, plan.threads or engine.default_threads())
-    devices = engine.device_names(plan.device)
+        return RayCluster(plan.device, per_device, plan.threads or yolo.default_threads())
+    devices = yolo.device_names(plan.device)
     if name == "serial" and per_device > 1:
         name = "pool"
     if name == "serial" and len(devices) > 1:
@@ -86,8 +88,8 @@ def _executor(name: str, plan: Plan, per_device: int) -> Executor:
     return LocalPool(devices, per_device)
 
 
-def _plan_record(specs: Sequence[runs.RunSpec], arms: Sequence[Arm]) -> dict[str, Any]:
-    from yolo_attn.engine import check_data
+def _plan_record(specs: Sequence[run_folder.RunSpec], arms: Sequence[Arm]) -> dict[str, Any]:
+    from yolo_attn.train.yolo import check_data
 
     names = {str(k): v for k, v in check_data(specs[0].data, present=True)["names"].items()}
     return {
@@ -99,10 +101,14 @@ def _plan_record(specs: Sequence[runs.RunSpec], arms: Sequence[Arm]) -> dict[str
     }
 
 
-def _carry_out(specs: Sequence[runs.RunSpec], out: Path, workers: Executor, say: Callable[[str], None]) -> list[str]:
+def _carry_out(
+    specs: Sequence[run_folder.RunSpec], out: Path, workers: Executor, say: Callable[[str], None]
+) -> list[str]:
     root = out / RUNS
-    folders = [runs.prepare(spec, root) for spec in specs]  # those of complete runs too: a damaged spec is made good
-    left = [f for f, spec in zip(folders, specs, strict=True) if runs.read_result(spec, root) is None]
+    folders = [
+        run_folder.prepare(spec, root) for spec in specs
+    ]  # those of complete runs too: a damaged spec is made good
+    left = [f for f, spec in zip(folders, specs, strict=True) if run_folder.read_result(spec, root) is None]
     say(f"{len(specs)} runs, {len(specs) - len(left)} of them complete")
     if not left:
         return []
@@ -112,7 +118,7 @@ def _carry_out(specs: Sequence[runs.RunSpec], out: Path, workers: Executor, say:
         for folder, reason in workers.carry_out(left, progress.tick):
             progress.ended(folder, reason)
             if reason is not None:
-                spec = runs.read_spec(folder)
+                spec = run_folder.read_spec(folder)
                 failed.append(f"{spec.arm}, seed {spec.seed}: {reason}")
     finally:
         progress.close()
@@ -120,21 +126,21 @@ def _carry_out(specs: Sequence[runs.RunSpec], out: Path, workers: Executor, say:
 
 
 def _measure_speed(
-    specs: Sequence[runs.RunSpec], out: Path, device: str | None, seconds: float, say: Callable[[str], None]
+    specs: Sequence[run_folder.RunSpec], out: Path, device: str | None, seconds: float, say: Callable[[str], None]
 ) -> None:
     """Time the trained models of one seed against each other, in a process of its own, unless that is stored."""
-    models = timed_runs(specs, [s.folder_name for s in specs if runs.read_result(s, out / RUNS) is not None])
+    models = timed_runs(specs, [s.folder_name for s in specs if run_folder.read_result(s, out / RUNS) is not None])
     baseline, folder, key = specs[0].arm, out / SPEED, speed_key(models.values())
     if baseline not in models or speed_files.read_raw(folder, key) is not None:
         return
     say(f"speed of {len(models)} models, in turns")
     folder.mkdir(exist_ok=True)
-    result = runs.read_result(models[baseline], out / RUNS)
+    result = run_folder.read_result(models[baseline], out / RUNS)
     speed_files.write_spec(
         folder,
         speed_files.SpeedSpec(
             key=key,
-            models={arm: f"../{RUNS}/{spec.folder_name}/{runs.CHECKPOINT}" for arm, spec in models.items()},
+            models={arm: f"../{RUNS}/{spec.folder_name}/{run_folder.CHECKPOINT}" for arm, spec in models.items()},
             baseline=baseline,
             imgsz=result["imgsz"],
             device="cuda:0" if specs[0].device == "cuda" else "cpu",

@@ -1,7 +1,7 @@
 """Where the runs of a comparison are carried out: in processes on this machine, or on a Ray cluster.
 
-Whatever the place, a run is ``python -m yolo_attn.run_one FOLDER`` in a process of its own, so that it cannot disturb
-another, and the same spec gives the same result.
+Whatever the place, a run is ``python -m yolo_attn.compare.run FOLDER`` in a process of its own, so that it cannot
+disturb another, and the same spec gives the same result.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Protocol
 
 import psutil
 
-from yolo_attn import runs
+from yolo_attn.compare import run_folder
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.files import write_json
-from yolo_attn.processes import PARENT
+from yolo_attn.util.files import write_json
+from yolo_attn.util.processes import PARENT
 
 TRIES = 3
 """How often a run is begun whose process was killed; it goes on from its last epoch."""
@@ -57,14 +57,14 @@ class Executor(Protocol):
 # --- one run ----------------------------------------------------------------------------------------------------------
 def start(folder: Path, device: str | None = None) -> subprocess.Popen[bytes]:
     """Start a run in a process of its own, on a device that is all it sees (``cpu``, or a GPU's number)."""
-    return _start_module("yolo_attn.run_one", folder, device)
+    return _start_module("yolo_attn.compare.run", folder, device)
 
 
 def _start_module(module: str, folder: Path, device: str | None) -> subprocess.Popen[bytes]:
     seen = {PARENT: str(os.getpid()), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # the order of nvidia-smi
     if device is not None:
         seen["CUDA_VISIBLE_DEVICES"] = "" if device == "cpu" else _visible(device)
-    with (folder / runs.LOG).open("ab") as log:
+    with (folder / run_folder.LOG).open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", module, str(folder)],
             stdin=subprocess.DEVNULL,
@@ -76,8 +76,8 @@ def _start_module(module: str, folder: Path, device: str | None) -> subprocess.P
 
 
 def measure_speed(folder: Path, device: str | None) -> str | None:
-    """Time models in a process of its own (:mod:`yolo_attn.speed_run`); return why that failed, or nothing."""
-    process = _start_module("yolo_attn.speed_run", folder, device)
+    """Time models in a process of its own (:mod:`yolo_attn.speed.run`); return why that failed, or nothing."""
+    process = _start_module("yolo_attn.speed.run", folder, device)
     try:
         return None if (code := process.wait()) == 0 else _reason(folder, code)
     finally:
@@ -90,14 +90,14 @@ def why_failed(folder: Path, code: int) -> str | None:
         return None
     reason = _reason(folder, code)
     with contextlib.suppress(OSError):  # e.g. a full disk, which may be why
-        write_json(folder / runs.FAILURE, {"reason": reason})
+        write_json(folder / run_folder.FAILURE, {"reason": reason})
     return reason
 
 
 def _reason(folder: Path, code: int) -> str:
-    lines = (folder / runs.LOG).read_text(errors="replace").strip().splitlines()
+    lines = (folder / run_folder.LOG).read_text(errors="replace").strip().splitlines()
     how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
-    return f"{how}; {lines[-1].strip() if lines else 'no output'} (see {folder / runs.LOG})"
+    return f"{how}; {lines[-1].strip() if lines else 'no output'} (see {folder / run_folder.LOG})"
 
 
 def run_to_end(folder: Path, device: str | None = None) -> str | None:
@@ -197,17 +197,19 @@ class _Job:
         self.folder, self.tries, self.needs_all = folder, 0, False
 
     def begin(self, device: str, alone: bool) -> None:
-        from yolo_attn.comparing import PROGRESS
+        from yolo_attn.compare.trainer import PROGRESS
 
         self.device, self.began_alone, self.tries = device, alone, self.tries + 1
-        (self.folder / runs.TRAINING / PROGRESS).unlink(missing_ok=True)  # what an earlier try took is not taken yet
+        (self.folder / run_folder.TRAINING / PROGRESS).unlink(
+            missing_ok=True
+        )  # what an earlier try took is not taken yet
         self.process = start(self.folder, device)
 
     def should_be_tried_again(self) -> bool:
         """Whether it was killed, or ran out of memory beside others: then it is tried once more on its own."""
         if self.process.returncode == 0 or self.tries >= TRIES:
             return False
-        log = (self.folder / runs.LOG).read_text(errors="replace")[-4000:]
+        log = (self.folder / run_folder.LOG).read_text(errors="replace")[-4000:]
         if any(word in log for word in _NO_MEMORY) and not (self.needs_all or self.began_alone):
             self.needs_all = True
             return True
@@ -220,10 +222,10 @@ class _Job:
 
 def progress_of(folder: Path) -> dict:
     """Return how far a run's training is, as it last said: empty before it has said anything."""
-    from yolo_attn.comparing import PROGRESS
+    from yolo_attn.compare.trainer import PROGRESS
 
     try:
-        return json.loads((folder / runs.TRAINING / PROGRESS).read_text(encoding="utf-8"))
+        return json.loads((folder / run_folder.TRAINING / PROGRESS).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
 
@@ -291,6 +293,6 @@ class RayCluster:
 
 
 def _run_on_node(folder: str) -> str | None:
-    if not Path(folder, runs.SPEC).is_file():
+    if not Path(folder, run_folder.SPEC).is_file():
         return f"node {os.uname().nodename} does not see '{folder}': put the comparison on storage that all nodes share"
     return run_to_end(Path(folder))

@@ -25,15 +25,15 @@ from ultralytics.data.utils import IMG_FORMATS, img2label_paths
 from ultralytics.utils import metrics as host_metrics
 from ultralytics.utils import ops, torch_utils
 
-from yolo_attn.average_precision import average_precision, mean_average_precision
-from yolo_attn.coco_average_precision import Boxes
-from yolo_attn.comparing import Compared
-from yolo_attn.engine import YOLO, check_data
+from yolo_attn.compare.trainer import Compared
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.files import replace_whole
-from yolo_attn.matches import Matches
-from yolo_attn.recording import Recording
-from yolo_attn.resuming import read_state
+from yolo_attn.evaluate.ap import average_precision, mean_average_precision
+from yolo_attn.evaluate.coco_ap import Boxes
+from yolo_attn.evaluate.matches import Matches
+from yolo_attn.evaluate.recorder import Recording
+from yolo_attn.train.resume import read_state
+from yolo_attn.train.yolo import YOLO, check_data
+from yolo_attn.util.files import replace_whole
 
 SPLITS = ("train", "val")
 _SHARED = ("batch", "workers", "split", "single_cls", "classes", "conf", "iou", "max_det", "rect")

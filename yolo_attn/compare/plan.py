@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from yolo_attn import runs
+from yolo_attn.compare import run_folder
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.file_names import plain_name
+from yolo_attn.util.file_names import plain_name
 
 RECIPE: dict[str, Any] = {"optimizer": "SGD", "lr0": 0.01, "patience": 0, "plots": False}
 """What every arm is trained with unless said otherwise; the optimizer is fixed, the last epoch is the one judged."""
@@ -131,7 +131,7 @@ def arms_of(plan: Plan) -> list[Arm]:
 
 
 def _read_arm(arm: str | Mapping[str, Any]) -> Arm:
-    from yolo_attn.controls import KINDS
+    from yolo_attn.models.controls import KINDS
 
     if isinstance(arm, str):
         kind, colon, model = arm.partition(":")
@@ -147,14 +147,14 @@ def _read_arm(arm: str | Mapping[str, Any]) -> Arm:
 
 
 def _plain_model(name: str) -> Arm:
-    from yolo_attn.registration import load_model_dict
+    from yolo_attn.host.patch import load_model_dict
 
     model = load_model_dict(name)
     return Arm(Path(name).stem, ATTENTION if _has_attention(model) else MODEL, model)
 
 
 def _inserted(arm: Mapping[str, Any]) -> Arm:
-    from yolo_attn.model_yaml import insert
+    from yolo_attn.models.insert import insert
 
     block, hyper = arm["insert"], arm.get("hyper", {})
     if not isinstance(block, str) or not isinstance(hyper, Mapping) or not all(isinstance(k, str) for k in hyper):
@@ -168,7 +168,7 @@ def _inserted(arm: Mapping[str, Any]) -> Arm:
 
 
 def _control(arm: Arm, kind: str) -> Arm:
-    from yolo_attn.controls import control_of
+    from yolo_attn.models.controls import control_of
 
     try:
         return Arm(f"{arm.name}-{kind}", f"{kind} control", control_of(arm.model, kind))
@@ -177,8 +177,8 @@ def _control(arm: Arm, kind: str) -> Arm:
 
 
 def _has_attention(model: Mapping[str, Any]) -> bool:
-    from yolo_attn.registration import split_name
-    from yolo_attn.registry import is_known
+    from yolo_attn.host.patch import split_name
+    from yolo_attn.host.registry import is_known
 
     names = [row[2] for row in _rows(model)]
     return any(is_known(name) or split_name(name) for name in names)
@@ -189,7 +189,7 @@ def _rows(model: Mapping[str, Any]) -> list[Any]:
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
-def specs_of(plan: Plan, arms: Sequence[Arm] | None = None, kind: str | None = None) -> list[runs.RunSpec]:
+def specs_of(plan: Plan, arms: Sequence[Arm] | None = None, kind: str | None = None) -> list[run_folder.RunSpec]:
     """Check a plan and spell out its runs, seed by seed, the baseline first.
 
     Args:
@@ -200,36 +200,37 @@ def specs_of(plan: Plan, arms: Sequence[Arm] | None = None, kind: str | None = N
     Raises:
         YoloAttnError: If a model, the data, the weights or an override is not right; nothing is written then.
     """
-    from yolo_attn import engine, engine_runs
+    from yolo_attn.compare import host
+    from yolo_attn.train import yolo
 
     _check_overrides(plan.overrides)
     if not plan.seeds or len(set(plan.seeds)) < len(plan.seeds):
         raise YoloAttnError(f"seeds {list(plan.seeds)}: give each seed once, e.g. --seeds 0,1,2")
     arms = arms_of(plan) if arms is None else arms
-    data, data_checksum = engine_runs.resolve_data(plan.data)
-    tasks = {engine.check_model_dict(arm.name, arm.model, plan.weights): arm.name for arm in arms}
+    data, data_checksum = host.resolve_data(plan.data)
+    tasks = {yolo.check_model_dict(arm.name, arm.model, plan.weights): arm.name for arm in arms}
     if len(tasks) > 1:
         different = ", ".join(f"{name} for '{task}'" for task, name in tasks.items())
         raise YoloAttnError(f"models for different tasks cannot be compared: {different}")
-    weights = engine.resolve_weights(plan.weights) if plan.weights else None
-    kind = kind or engine.device_kind(plan.device)
+    weights = yolo.resolve_weights(plan.weights) if plan.weights else None
+    kind = kind or yolo.device_kind(plan.device)
     shared = {
         "data": str(data),
         "data_checksum": data_checksum,
         "weights": str(weights) if weights else None,
-        "weights_checksum": runs.checksum(weights.read_bytes()) if weights else None,
+        "weights_checksum": run_folder.checksum(weights.read_bytes()) if weights else None,
         "overrides": {**RECIPE, **plan.overrides},
         "versions": {name: version(name) for name in ("torch", "ultralytics", "yolo-attn")},
         "device": kind,
-        "threads": plan.threads or engine.default_threads() if kind == "cpu" else None,
+        "threads": plan.threads or yolo.default_threads() if kind == "cpu" else None,
     }
-    return [runs.RunSpec(arm=a.name, model=a.model, seed=int(s), **shared) for s in plan.seeds for a in arms]
+    return [run_folder.RunSpec(arm=a.name, model=a.model, seed=int(s), **shared) for s in plan.seeds for a in arms]
 
 
 def _check_overrides(overrides: Mapping[str, Any]) -> None:
-    from yolo_attn import engine
+    from yolo_attn.train import yolo
 
-    known = engine.training_arguments()
+    known = yolo.training_arguments()
     for key in overrides:
         if key in _OURS:
             raise YoloAttnError(f"{key}={overrides[key]}: a comparison sets '{key}' itself")

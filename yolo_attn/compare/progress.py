@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from yolo_attn.executors import progress_of
+from yolo_attn.compare.executors import progress_of
 
 _LINE_SECONDS, _DRAW_SECONDS = 60.0, 1.0
 

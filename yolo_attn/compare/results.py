@@ -13,12 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from yolo_attn import runs, speed_files, speed_summary, stats
-from yolo_attn.caveats import caveats
+from yolo_attn.compare import run_folder
+from yolo_attn.compare.caveats import caveats
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.file_names import plain_name
-from yolo_attn.files import write_json
-from yolo_attn.matches import Matches
+from yolo_attn.evaluate import differences
+from yolo_attn.evaluate.matches import Matches
+from yolo_attn.speed import spec as speed_files
+from yolo_attn.speed import summary as speed_summary
+from yolo_attn.util.file_names import plain_name
+from yolo_attn.util.files import write_json
 
 PLAN, RUNS, SPEED, RESULTS = "plan.json", "runs", "speed", "results.json"
 REPLICATES = 1000
@@ -27,7 +30,7 @@ METHOD = (
     "seeds have in common of it, the variance between seeds is added; the interval is that of Student's t, between "
     "the degrees of freedom of the seeds and those of the images, by their shares."
 )
-RECORDS = {"ultralytics": runs.MATCHES, "coco": runs.BOXES}
+RECORDS = {"ultralytics": run_folder.MATCHES, "coco": run_folder.BOXES}
 _CURVE = "metrics/mAP50-95(B)"
 
 Say = Callable[[str], None]
@@ -39,7 +42,7 @@ class Stored:
 
     out: Path
     plan: Mapping[str, Any]
-    specs: Mapping[str, runs.RunSpec]
+    specs: Mapping[str, run_folder.RunSpec]
     results: Mapping[str, Mapping[str, Any]]
 
     def of(self, arm: str) -> list[Mapping[str, Any]]:
@@ -49,7 +52,7 @@ class Stored:
     def matches(self, result: Mapping[str, Any]) -> Matches:
         """Return a complete run's record of matches."""
         folder = next(name for name, r in self.results.items() if r is result)
-        return Matches.load(self.out / RUNS / folder / runs.MATCHES)
+        return Matches.load(self.out / RUNS / folder / run_folder.MATCHES)
 
 
 def read(out: str | Path) -> Stored:
@@ -66,10 +69,12 @@ def read(out: str | Path) -> Stored:
     except ValueError as error:
         raise YoloAttnError(f"'{out / PLAN}' is damaged: {error}") from error
     _check_plan(plan, out / PLAN)
-    specs = {n: runs.read_spec(out / RUNS / n) for n in plan["runs"] if (out / RUNS / n / runs.SPEC).is_file()}
-    found = {name: runs.read_result(spec, out / RUNS) for name, spec in specs.items()}
+    specs = {
+        n: run_folder.read_spec(out / RUNS / n) for n in plan["runs"] if (out / RUNS / n / run_folder.SPEC).is_file()
+    }
+    found = {name: run_folder.read_result(spec, out / RUNS) for name, spec in specs.items()}
     results = {name: result for name, result in found.items() if result is not None}
-    runs.check_alike({name: specs[name] for name in results})
+    run_folder.check_alike({name: specs[name] for name in results})
     _check_environments(specs, results)
     return Stored(out, plan, specs, results)
 
@@ -87,7 +92,7 @@ def _check_plan(plan: Any, file: Path) -> None:
         raise YoloAttnError(f"'{file}' is damaged: it names no arms, seeds or classes")
 
 
-def _check_environments(specs: Mapping[str, runs.RunSpec], results: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_environments(specs: Mapping[str, run_folder.RunSpec], results: Mapping[str, Mapping[str, Any]]) -> None:
     for name, result in results.items():
         for package, wanted in specs[name].versions.items():
             found = result["environment"][package.replace("-", "_")]
@@ -141,7 +146,7 @@ def write(
 ) -> dict[str, Any]:
     """Write ``results.json`` and the report made from it into a comparison's folder; return what it holds."""
     summary = summarize(out, replicates, say, ap)
-    from yolo_attn.report import files  # what draws loads once there is something to draw
+    from yolo_attn.report import write as files  # what draws loads once there is something to draw
 
     write_json(Path(out) / RESULTS, summary)
     files.render(summary, Path(out))
@@ -149,7 +154,7 @@ def write(
 
 
 # --- statistics -------------------------------------------------------------------------------------------------------
-def _statistics(stored: Stored, records: str, replicates: int, say: Say) -> stats.Statistics | None:
+def _statistics(stored: Stored, records: str, replicates: int, say: Say) -> differences.Statistics | None:
     """Compute what the stored records say, or ``None`` while the baseline has no complete run."""
     folders = {arm["name"]: {} for arm in stored.plan["arms"]}
     for name, result in sorted(stored.results.items(), key=lambda item: item[1]["seed"]):
@@ -158,16 +163,16 @@ def _statistics(stored: Stored, records: str, replicates: int, say: Say) -> stat
     if not folders[baseline]:
         return None
     say(f"statistics: {replicates} draws of images for {len(stored.results)} runs")
-    return stats.compare_arms(
+    return differences.compare_arms(
         folders,
         baseline=baseline,
         replicates=replicates,
-        curve=None if records == runs.BOXES else next(iter(stored.results.values()))["ap_tail"],
+        curve=None if records == run_folder.BOXES else next(iter(stored.results.values()))["ap_tail"],
         class_names={int(k): v for k, v in stored.plan["classes"].items()},
     )
 
 
-def _add_statistics(summary: dict[str, Any], found: stats.Statistics) -> None:
+def _add_statistics(summary: dict[str, Any], found: differences.Statistics) -> None:
     summary["metrics"] = list(found.arms[found.baseline].metrics)
     summary["bootstrap"] = {
         "replicates": found.replicates,
@@ -185,29 +190,29 @@ def _add_statistics(summary: dict[str, Any], found: stats.Statistics) -> None:
     compared = [arm for arm in found.arms.values() if arm.differences]
     if compared:
         widest = max((arm.differences["mAP50-95"] for arm in compared), key=lambda d: d.detectable or 0)
-        summary["power"] = stats.power_note(widest)
+        summary["power"] = differences.power_note(widest)
 
 
 # --- what was timed --------------------------------------------------------------------------------------------------
-def timed_runs(specs: Sequence[runs.RunSpec], complete: Container[str]) -> dict[str, runs.RunSpec]:
+def timed_runs(specs: Sequence[run_folder.RunSpec], complete: Container[str]) -> dict[str, run_folder.RunSpec]:
     """Return which run stands for each arm when models are timed: that of its first seed that is complete."""
-    first: dict[str, runs.RunSpec] = {}
+    first: dict[str, run_folder.RunSpec] = {}
     for spec in specs:
         if spec.folder_name in complete:
             first.setdefault(spec.arm, spec)
     return first
 
 
-def speed_key(timed: Iterable[runs.RunSpec]) -> str:
+def speed_key(timed: Iterable[run_folder.RunSpec]) -> str:
     """Return what a measurement of these runs' models is known by."""
-    return runs.checksum(" ".join(sorted(spec.key for spec in timed)).encode())[:10]
+    return run_folder.checksum(" ".join(sorted(spec.key for spec in timed)).encode())[:10]
 
 
 # --- plain facts ------------------------------------------------------------------------------------------------------
 def _runs(stored: Stored) -> dict[str, Any]:
     failed = []
     for name, spec in stored.specs.items():
-        if name not in stored.results and (reason := runs.read_failure(stored.out / RUNS / name)):
+        if name not in stored.results and (reason := run_folder.read_failure(stored.out / RUNS / name)):
             failed.append({"arm": spec.arm, "seed": spec.seed, "reason": reason})
     return {"planned": len(stored.plan["runs"]), "complete": len(stored.results), "failed": failed}
 

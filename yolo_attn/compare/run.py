@@ -1,4 +1,4 @@
-"""Carry out one run in a process of its own: ``python -m yolo_attn.run_one FOLDER``; FOLDER holds ``spec.json``.
+"""Carry out one run in a process of its own: ``python -m yolo_attn.compare.run FOLDER``; FOLDER holds ``spec.json``.
 
 The process stops when the one that started it does, and two never work in one folder.
 """
@@ -12,11 +12,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from yolo_attn import runs
-from yolo_attn.env import environment
+from yolo_attn.compare import run_folder
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.model_files import write_model
-from yolo_attn.processes import LOCK_SECONDS, stop_with_parent
+from yolo_attn.host.model_files import write_model
+from yolo_attn.util.env import environment
+from yolo_attn.util.processes import LOCK, LOCK_SECONDS, stop_with_parent
 
 
 def run(folder: Path) -> None:
@@ -25,49 +25,51 @@ def run(folder: Path) -> None:
     Raises:
         YoloAttnError: If another process works in the folder, or what is installed is not what the spec names.
     """
-    spec = runs.read_spec(folder)
+    spec = run_folder.read_spec(folder)
     _check_versions(spec)
     try:
-        with FileLock(folder / runs.LOCK, timeout=LOCK_SECONDS):
-            if runs.read_result(spec, folder.parent) is None:
+        with FileLock(folder / LOCK, timeout=LOCK_SECONDS):
+            if run_folder.read_result(spec, folder.parent) is None:
                 _run(folder, spec)
     except Timeout:
         raise YoloAttnError(f"another process is still at work in '{folder}'") from None
 
 
-def _run(folder: Path, spec: runs.RunSpec) -> None:
-    from yolo_attn import engine, engine_runs, speed
+def _run(folder: Path, spec: run_folder.RunSpec) -> None:
+    from yolo_attn.compare import host
+    from yolo_attn.speed import passes
+    from yolo_attn.train import yolo
 
     file = write_model(spec.model, folder)
     began = time.perf_counter()
     overrides = {**spec.overrides, "device": "cpu"} if spec.device == "cpu" else spec.overrides  # else what it sees
-    trained = engine_runs.train(
-        file, spec.data, spec.weights, spec.seed, folder / runs.TRAINING, overrides, threads=spec.threads
+    trained = host.train(
+        file, spec.data, spec.weights, spec.seed, folder / run_folder.TRAINING, overrides, threads=spec.threads
     )
-    checkpoint = engine_runs.strip(trained.last, folder / runs.CHECKPOINT)
+    checkpoint = host.strip(trained.last, folder / run_folder.CHECKPOINT)
     history = trained.history
-    found = engine_runs.evaluate(checkpoint, spec.data, history["imgsz"], overrides, threads=spec.threads)
-    found.matches.save(folder / runs.MATCHES)
+    found = host.evaluate(checkpoint, spec.data, history["imgsz"], overrides, threads=spec.threads)
+    found.matches.save(folder / run_folder.MATCHES)
     if found.boxes is not None:
-        found.boxes.save(folder / runs.BOXES)
-    model = engine.open_model(checkpoint, fuse=True)
+        found.boxes.save(folder / run_folder.BOXES)
+    model = yolo.open_model(checkpoint, fuse=True)
     result = {
         "key": spec.key,
         "arm": spec.arm,
         "seed": spec.seed,
         "metrics": found.metrics,
-        "ap_tail": engine_runs.ap_tail(),
+        "ap_tail": host.ap_tail(),
         "epochs": trained.epochs,
         **history,
         "seconds_of_last_try": round(time.perf_counter() - began, 1),
-        "parameters": speed.count_parameters(engine.open_model(checkpoint, fuse=False)),
-        "gflops": round(speed.count_gflops(model, history["imgsz"]), 6),
+        "parameters": passes.count_parameters(yolo.open_model(checkpoint, fuse=False)),
+        "gflops": round(passes.count_gflops(model, history["imgsz"]), 6),
         "environment": environment(history["device"]),
     }
-    runs.finish(folder, result)
+    run_folder.finish(folder, result)
 
 
-def _check_versions(spec: runs.RunSpec) -> None:
+def _check_versions(spec: run_folder.RunSpec) -> None:
     for name, wanted in spec.versions.items():
         if version(name) != wanted:
             raise YoloAttnError(f"this run is for {name} {wanted}, {version(name)} is installed where it was started")

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.files import write_json
+from yolo_attn.gates.log import GATES
+from yolo_attn.util.files import write_json
 
-SPEC, RESULT, FAILURE, LOG, LOCK = "spec.json", "result.json", "failure.json", "log.txt", "run.lock"
+SPEC, RESULT, FAILURE, LOG = "spec.json", "result.json", "failure.json", "log.txt"
 MATCHES, BOXES, CHECKPOINT, TRAINING = "matches.npz", "boxes.npz", "last.pt", "train"
-GATES = "gates.csv"
 _WHERE = ("data", "weights")
 
 

@@ -12,8 +12,8 @@ import psutil
 import torch
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.files import write_json
-from yolo_attn.resuming import read_state
+from yolo_attn.train.resume import read_state
+from yolo_attn.util.files import write_json
 
 CUDA_CONTEXT_MB = 500.0
 PROGRESS = "progress.json"
@@ -21,7 +21,7 @@ HASHED_BATCHES, TELLING_BATCHES = 2, 5
 
 
 class Compared:
-    """Mixin for a :class:`yolo_attn.resuming.Resumable` trainer: a run of a comparison.
+    """Mixin for a :class:`yolo_attn.train.resume.Resumable` trainer: a run of a comparison.
 
     It goes on from its state wherever there is one, and keeps that of its last epoch. ``progress.json`` in its folder
     (``save_dir``) says how far it is.

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from yolo_attn import figures, summary
-from yolo_attn.coco_subset import convert_coco
-from yolo_attn.compare import compare
-from yolo_attn.demo_scenes import make_scenes
+from yolo_attn.compare import results as summary
+from yolo_attn.compare.driver import compare
+from yolo_attn.compare.plan import Plan
+from yolo_attn.compare.run_folder import CHECKPOINT
+from yolo_attn.demo import figures
+from yolo_attn.demo.scenes import make_scenes
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.matrix import Plan
 from yolo_attn.report.markdown import BRIEF, to_markdown
-from yolo_attn.runs import CHECKPOINT
+from yolo_attn.subset.convert import convert_coco
 
 ARMS = ("yolo11n.yaml", "yolo11n-ela.yaml")
 SCENES = {"train": 1000, "val": 200, "size": 128}
@@ -76,7 +77,7 @@ def run_demo(out: Path, fast: bool = False, say: Callable[[str], None] = lambda 
 
 def draw(out: Path, data: Path, imgsz: int) -> dict[str, Path]:
     """Draw losses and mAP, and predictions beside the truth; return the pictures' paths by what they show."""
-    from yolo_attn import engine
+    from yolo_attn.train import yolo
 
     folder = out / "compare"
     runs = {result["arm"]: folder / summary.RUNS / name for name, result in summary.read(folder).results.items()}
@@ -84,7 +85,7 @@ def draw(out: Path, data: Path, imgsz: int) -> dict[str, Path]:
     images = _images_with_most_objects(data)
     columns = {"truth": [figures.draw_truth(image) for image in images]}
     for name, run in runs.items():
-        columns[name] = engine.draw_predictions(run / CHECKPOINT, images, imgsz)
+        columns[name] = yolo.draw_predictions(run / CHECKPOINT, images, imgsz)
     return {
         "report": folder / "report.html",
         "losses and mAP": figures.plot_results(results, out / "results.png"),

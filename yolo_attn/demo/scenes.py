@@ -1,6 +1,6 @@
 """A small, deterministic detection set of drawn scenes, in COCO's layout: the demo needs no download.
 
-Scenes hold two to five objects of six classes (`yolo_attn.demo_shapes`) at sizes from 6 % to 60 % of the image side,
+Scenes hold two to five objects of six classes (`yolo_attn.demo.shapes`) at sizes from 6 % to 60 % of the image side,
 in random colours, over textured backgrounds with clutter, partly hiding each other, unevenly lit, blurred and noisy.
 Boxes are those of the visible pixels, as in COCO.
 """

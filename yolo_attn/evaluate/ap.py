@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from yolo_attn.matches import Matches
+from yolo_attn.evaluate.matches import Matches
 
 RECALLS = np.linspace(0, 1, 101)
 """The recalls at which precision is read off, as in COCO and Ultralytics."""

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from yolo_attn.average_precision import Curve, average_precision, mean_average_precision
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.matches import Matches
-from yolo_attn.record import Record
+from yolo_attn.evaluate.ap import Curve, average_precision, mean_average_precision
+from yolo_attn.evaluate.matches import Matches
+from yolo_attn.evaluate.npz import Record
 
 THRESHOLDS = 10
 """IoU thresholds of a record: 0.5 to 0.95 in steps of 0.05."""
@@ -48,7 +48,7 @@ def resample(record: Any, draws: np.ndarray, curve: Curve | None = None) -> Resa
     """Return the metrics of one run on all images and on the drawn ones.
 
     Args:
-        record: A :class:`~yolo_attn.matches.Matches`, or whatever else has its ``by_size`` and ``curve``.
+        record: A :class:`~yolo_attn.evaluate.matches.Matches`, or whatever else has its ``by_size`` and ``curve``.
         draws: How often each image was drawn. Shape ``(R, images)``.
         curve: How the curve of precision over recall is read, see ``average_precision``; the record's by default.
     """

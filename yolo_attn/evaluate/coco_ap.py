@@ -13,8 +13,8 @@ from typing import ClassVar
 import numpy as np
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.matches import SIZES, Matches
-from yolo_attn.record import Record
+from yolo_attn.evaluate.matches import SIZES, Matches
+from yolo_attn.evaluate.npz import Record
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """IoU thresholds."""

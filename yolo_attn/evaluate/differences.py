@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from yolo_attn.average_precision import Curve
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.intervals import Uncertainty, holm, sign_flip_test
-from yolo_attn.resampling import Resampled, draw_images, opened, resample_all
+from yolo_attn.evaluate.ap import Curve
+from yolo_attn.evaluate.bootstrap import Resampled, draw_images, opened, resample_all
+from yolo_attn.evaluate.intervals import Uncertainty, holm, sign_flip_test
 
 SMALL_DIFFERENCE = 0.005
 """The difference in mAP for which the number of seeds that would show it is told."""
@@ -165,8 +165,8 @@ def compare_arms(
 
     Args:
         matches: Of each arm, the record of each run: a mapping from the seed, or a list in the order of ``seeds`` with
-            ``None`` for what is missing. A record is a :class:`~yolo_attn.matches.Matches`, a
-            :class:`~yolo_attn.coco_average_precision.Boxes`, or the path of a stored one.
+            ``None`` for what is missing. A record is a :class:`~yolo_attn.evaluate.matches.Matches`, a
+            :class:`~yolo_attn.evaluate.coco_ap.Boxes`, or the path of a stored one.
         seeds: Seeds of the lists; 0, 1, 2 ... by default.
         baseline: Arm to compare with; the first by default.
         replicates: How often to draw the images.

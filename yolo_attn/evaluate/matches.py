@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.record import Record
+from yolo_attn.evaluate.npz import Record
 
 SIZES: Mapping[str, tuple[float, float]] = {
     "small": (0.0, 32.0**2),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.files import replace_whole
+from yolo_attn.util.files import replace_whole
 
 _FORMAT = "format"
 _VERSION = 1

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from yolo_attn.coco_average_precision import Boxes
-from yolo_attn.matches import Matches
+from yolo_attn.evaluate.coco_ap import Boxes
+from yolo_attn.evaluate.matches import Matches
 
 
 class Recording:

@@ -22,8 +22,8 @@ import torch
 import ultralytics
 from torch import Tensor
 
-from yolo_attn.engine import YOLO
-from yolo_attn.engine_exports import Exported, export_model, open_exported
+from yolo_attn.export.host import Exported, export_model, open_exported
+from yolo_attn.train.yolo import YOLO
 
 TOLERANCES = {"fp32": 1e-3, "fp16": 3e-2, "int8": 0.15}
 """How far an exported model may be from PyTorch, by its precision; another precision counts as int8.

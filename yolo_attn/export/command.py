@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.words import refuse
+from yolo_attn.util.words import refuse
 
 OWN_FLAGS = ("--no-check", "--json")
 
@@ -31,8 +31,8 @@ def run(words: Sequence[str]) -> tuple[str, int]:
     """
     _check_spelling(words)
     with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout, which is for results
-        from yolo_attn.engine_exports import run_export_command
-        from yolo_attn.export_check import CheckedExport, check
+        from yolo_attn.export.check import CheckedExport, check
+        from yolo_attn.export.host import run_export_command
 
         exported = run_export_command([word for word in words if word not in OWN_FLAGS])
         if exported is None:  # e.g. `yolo-attn export --help`
@@ -62,6 +62,6 @@ def add_pack_flags(pack: argparse.ArgumentParser) -> None:
 def run_pack(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     """Carry ``yolo-attn pack`` out."""
     refuse(trailing)
-    from yolo_attn.pack import pack, summary
+    from yolo_attn.export.pack import pack, summary
 
     return summary(pack(arguments.model, arguments.output, arguments.imgsz)), 0

@@ -14,8 +14,8 @@ from torch import nn
 from ultralytics.engine import exporter as host_exporter
 from ultralytics.nn.autobackend import AutoBackend
 
-from yolo_attn.engine import YOLO, KeepsWeights, run_host_command
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.train.yolo import YOLO, KeepsWeights, run_host_command
 
 
 class Exported(NamedTuple):

@@ -10,20 +10,19 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
-import ultralytics
 from torch import nn
 
-import yolo_attn
-from yolo_attn.checkpoints import open_source
-from yolo_attn.engine import YOLO
-from yolo_attn.engine_exports import any_size
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.export_check import export
-from yolo_attn.files import write_all, write_json, write_whole
-from yolo_attn.model_files import write_model
+from yolo_attn.export.check import export
+from yolo_attn.export.host import any_size
+from yolo_attn.host.checkpoints import open_source
+from yolo_attn.host.model_files import write_model
+from yolo_attn.train.yolo import YOLO
+from yolo_attn.util.files import write_all, write_json, write_whole
 
 SCRIPT, WEIGHTS, FACTS, READ_ME = "model.torchscript", "weights.pt", "model.json", "README.md"
 
@@ -55,7 +54,7 @@ def _make(source: nn.Module, name: str, scratch: Path, imgsz: int | None) -> lis
     script, comparisons = _make_script(source.pt_path, scratch, imgsz)
     where = scratch / "folder"
     where.mkdir()
-    made_with = {m.__name__: m.__version__ for m in (yolo_attn, ultralytics, torch)}
+    made_with = {name: version(name.replace("_", "-")) for name in ("yolo_attn", "ultralytics", "torch")}
     facts = {
         "task": source.task,
         "names": source.names,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from yolo_attn.blocks import ATTENTION_BLOCKS, GC
-from yolo_attn.inside import Gated, host_class
+from yolo_attn.host.gated import Gated, host_class
 
 
 @dataclass(frozen=True)

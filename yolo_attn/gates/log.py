@@ -24,12 +24,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
-from yolo_attn.attention_sites import Site, find_sites
-from yolo_attn.files import write_whole
-from yolo_attn.gate_statistics import GateStatistics, distance, maps_of, ranges_of, statistics_of, thinned
-from yolo_attn.graph import level_of
-from yolo_attn.registry import registered
-from yolo_attn.runs import GATES
+from yolo_attn.gates.find import Site, find_sites
+from yolo_attn.gates.statistics import GateStatistics, distance, maps_of, ranges_of, statistics_of, thinned
+from yolo_attn.host.registry import registered
+from yolo_attn.models.graph import level_of
+from yolo_attn.util.files import write_whole
+
+GATES = "gates.csv"
 
 COLUMNS = (
     "epoch", "row", "place", "block", "path", "map", "mean", "std", "min", "max", "dead", "saturated", "distance",
@@ -166,7 +167,7 @@ def never_moved(rows: Iterable[Mapping[str, str]]) -> list[str]:
 
 # --- the trainer's part -----------------------------------------------------------------------------------------------
 class GateLog:
-    """Mixin for a :class:`yolo_attn.resuming.Resumable` trainer: logs the gates, and changes nothing else."""
+    """Mixin for a :class:`yolo_attn.train.resume.Resumable` trainer: logs the gates, and changes nothing else."""
 
     _gate_images: Tensor | None = None
     _without_maps: tuple[str, ...] = ()

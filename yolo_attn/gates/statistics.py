@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.attention_sites import declared_tops
 from yolo_attn.blocks import ATTENTION_BLOCKS
-from yolo_attn.gates import DEAD, SATURATED, assumed_top
+from yolo_attn.gates.find import declared_tops
+from yolo_attn.gates.gate import DEAD, SATURATED, assumed_top
 
 
 class GateStatistics(NamedTuple):

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.restricted import loads_are_restricted, restricted_loads
+from yolo_attn.host.safe_load import loads_are_restricted, restricted_loads
 
 Opened = TypeVar("Opened")
 

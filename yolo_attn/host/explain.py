@@ -11,8 +11,8 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from yolo_attn import registry
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.host import registry
 
 _TASKS = "ultralytics.nn.tasks"
 
@@ -53,7 +53,7 @@ def explaining(construct: Callable[..., None]) -> Callable[..., None]:
 
 
 def _has_attention(rows: Any) -> bool:
-    from yolo_attn.inside import blocks_inside
+    from yolo_attn.host.gated import blocks_inside
 
     return rows is not None and (any(map(registry.is_attention, rows)) or bool(blocks_inside(rows)))
 

@@ -16,8 +16,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from yolo_attn.derived import derive, host_of
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.host.derived_class import derive, host_of
 
 RESIDUAL_BRANCHES = {
     "Bottleneck": ("cv2",),
@@ -33,6 +33,9 @@ RESIDUAL_BRANCHES = {
 }
 """Where a host's residual blocks compute what they add to their shortcut: attributes, by class name."""
 
+STORED_AS = "yolo_attn.inside"
+"""Module under which checkpoints store gated classes; files written by 0.1.0 hold this name."""
+
 _FORWARDS = ("forward", "forward_fuse", "forward_split")  # the ways the host runs a module, before or after fuse()
 
 
@@ -47,11 +50,11 @@ class Gated:
 
 @functools.cache
 def gated_class(host: type) -> type:
-    """Return ``host`` with its result gated, importable from this module by name."""
+    """Return ``host`` with its result gated, importable from :mod:`yolo_attn.inside` by name."""
     if issubclass(host, Gated):
         return host
     members = {name: _gating(getattr(host, name)) for name in _FORWARDS if hasattr(host, name)}
-    return derive(Gated, host, __name__, members)
+    return derive(Gated, host, STORED_AS, members)
 
 
 def _gating(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
@@ -62,9 +65,9 @@ def _gating(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]
     return gated
 
 
-def __getattr__(name: str) -> type:
+def class_named(name: str) -> type:
     """Make a gated class by name, as unpickling it in another process asks for it."""
-    return gated_class(host_of(name, __name__))
+    return gated_class(host_of(name, STORED_AS))
 
 
 def host_class(module: nn.Module) -> type:

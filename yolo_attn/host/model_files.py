@@ -12,8 +12,8 @@ _SCALED = re.compile(r"^(?P<family>yolo(?:e-)?v?\d+)(?P<scale>[nslmx])(?P<rest>[
 
 def cfg_dir() -> Path:
     """Return the folder of the shipped YAMLs: inside the installed package, or beside it in a checkout."""
-    inside = Path(__file__).resolve().parent / "cfg"
-    return inside if inside.is_dir() else inside.parent.parent / "cfg"
+    package = Path(__file__).resolve().parents[1]
+    return package / "cfg" if (package / "cfg").is_dir() else package.parent / "cfg"
 
 
 def shipped_models() -> dict[str, Path]:

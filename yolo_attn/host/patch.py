@@ -29,14 +29,14 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yolo_attn import registry, rows
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.explaining import explained, explaining
-from yolo_attn.model_files import find_model_yaml, shipped_models, unscaled
-from yolo_attn.restricted import allow, gated_classes, modules_beside
-from yolo_attn.rows import INSIDE_KEY, inside_class, is_row_class, prepare_rows, row_class, row_key
-from yolo_attn.schema import hyper_parameters
-from yolo_attn.versions.window import check_host
+from yolo_attn.host import registry, rows
+from yolo_attn.host.explain import explained, explaining
+from yolo_attn.host.hyper import hyper_parameters
+from yolo_attn.host.model_files import find_model_yaml, shipped_models, unscaled
+from yolo_attn.host.releases import check_host
+from yolo_attn.host.rows import INSIDE_KEY, inside_class, is_row_class, prepare_rows, row_class, row_key
+from yolo_attn.host.safe_load import allow, gated_classes, modules_beside
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -74,7 +74,7 @@ def register(
         ...     def forward(self, x):
         ...         return x * self.weight
         >>> yolo_attn.register(Scale)                       # then: - [-1, 1, Scale, [0.5]]
-        <class 'yolo_attn.registration.Scale'>
+        <class 'yolo_attn.host.patch.Scale'>
         >>> yolo_attn.unregister("Scale")
     """
     if cls is None:

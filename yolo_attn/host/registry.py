@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.schema import bind
+from yolo_attn.host.hyper import bind
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,6 +31,8 @@ CONTROLS = ("IdentityControl", "PlainControl")
 """What comparisons put in a block's place: classes of :mod:`yolo_attn.controls`, and names that a row may have."""
 
 _blocks: dict[str, type[nn.Module]] = {}
+_controls: dict[str, type[nn.Module]] = {}
+_when_loaded: list[Callable[[], object]] = []
 _aliases = {alias: name for name, aliases in SHIPPED_ALIASES.items() for alias in aliases}
 
 
@@ -46,9 +48,7 @@ def aliases_of(name: str) -> tuple[str, ...]:
 
 def row_blocks() -> dict[str, type[nn.Module]]:
     """Return everything that a row may name: the registered blocks, and the controls they are compared with."""
-    from yolo_attn import controls
-
-    return {**_loaded(), **{name: getattr(controls, name) for name in CONTROLS}}
+    return {**_loaded(), **_controls}
 
 
 def names() -> list[str]:
@@ -104,6 +104,16 @@ def add(name: str, cls: type[nn.Module], aliases: Iterable[str] = ()) -> None:
     _aliases.update(dict.fromkeys(aliases, name))
 
 
+def add_control(cls: type[nn.Module]) -> None:
+    """Enter a control under its class name, one of :data:`CONTROLS`."""
+    _controls[cls.__name__] = cls
+
+
+def when_loaded(load: Callable[[], object]) -> None:
+    """Call ``load`` once, when the shipped blocks are first needed: what it imports needs torch too."""
+    _when_loaded.append(load)
+
+
 def remove(name: str) -> None:
     """Forget a block and its aliases."""
     if name not in _loaded():
@@ -153,4 +163,6 @@ def _loaded() -> dict[str, type[nn.Module]]:
         from yolo_attn.blocks import ATTENTION_BLOCKS
 
         _blocks.update(ATTENTION_BLOCKS)
+        for load in _when_loaded:
+            load()
     return _blocks

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import YoloAttnError, one_of, shorten
-from yolo_attn.registry import build, is_known, resolve, unknown_block
-from yolo_attn.schema import bind
+from yolo_attn.host.hyper import bind
+from yolo_attn.host.registry import build, is_known, resolve, unknown_block
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -84,20 +84,20 @@ def inside_class() -> type:
     """Return the class the parser calls last, to put blocks inside the layers it has made."""
     from torch import nn
 
-    from yolo_attn import inside
+    from yolo_attn.host import gated
 
     def new(_, layers: list[nn.Module], widths: list[int], specs: Mapping[int, _RowSpec]) -> nn.Module:
         made = []
         for i, spec in specs.items():
             try:
-                made += inside.attach(layers[i], spec.place, widths[i], spec.build)
+                made += gated.attach(layers[i], spec.place, widths[i], spec.build)
             except Exception as error:  # e.g. a host built with arguments with which it cannot run
                 text = str(error)
                 raise YoloAttnError(text if text.startswith("row ") else f"{spec.label}: {text}") from error
             layers[i].np = sum(p.numel() for p in layers[i].parameters())  # the parser counted before
         return nn.ModuleList(made)
 
-    return type("Inside", (nn.Module,), {"__module__": "yolo_attn.rows", "__new__": new})
+    return type("Inside", (nn.Module,), {"__module__": "yolo_attn.host.rows", "__new__": new})
 
 
 def is_row_class(obj: object) -> bool:
@@ -183,23 +183,23 @@ def prepare_rows(model: Mapping[str, Any], host: ModuleType) -> tuple[dict[str, 
         raise YoloAttnError("not a model: a model YAML has the lists 'backbone' and 'head'")
     _check_settings(model)
     prepared, index = {**model}, 0
-    inside: dict[int, _RowSpec] = {}
+    gated: dict[int, _RowSpec] = {}
     names: list[str] = []
     for section in ("backbone", "head"):
         rows = []
         for row in _listed(model, section):
             _check_row(index, row)
             if parts := _split(index, row, host):
-                row, inside[index] = _host_row(index, row, parts)
+                row, gated[index] = _host_row(index, row, parts)
             if parts or is_known(row[2]):
                 _check_source(index, row, names, host)
             names.append(row[2])
             rows.append(_prepare_row(index, row, host))
             index += 1
         prepared[section] = rows
-    if inside:
-        prepared["head"].append([-1, 1, INSIDE_KEY, _InsideArguments(["layers", "ch", inside])])
-    return prepared, bool(inside)
+    if gated:
+        prepared["head"].append([-1, 1, INSIDE_KEY, _InsideArguments(["layers", "ch", gated])])
+    return prepared, bool(gated)
 
 
 def has_attention(prepared: Mapping[str, Any]) -> bool:

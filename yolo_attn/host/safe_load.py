@@ -59,7 +59,7 @@ def gated_classes() -> list[type]:
     """Return the gated form of every module class of the host that may hold a block."""
     from torch import nn
 
-    from yolo_attn.inside import gated_class
+    from yolo_attn.host.gated import gated_class
 
     found = []
     for name in ("block", "conv", "transformer"):

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from yolo_attn.block_table import CHANNELS, STORED
 from yolo_attn.blocks import ATTENTION_BLOCKS
-from yolo_attn.files import write_json
-from yolo_attn.schema import hyper_parameters
+from yolo_attn.host.hyper import hyper_parameters
+from yolo_attn.models.block_table import CHANNELS, STORED
+from yolo_attn.util.files import write_json
 
 
 def write_facts(path: Path = STORED) -> Path:

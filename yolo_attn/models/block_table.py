@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from yolo_attn import registry
 from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.host import registry
 
 CHANNELS = 256
 STORED = Path(__file__).with_name("block_facts.json")
@@ -80,7 +80,7 @@ def as_markdown() -> str:
 def _facts_of(name: str) -> dict[str, Any]:
     if stored := _stored(name):
         return stored
-    from yolo_attn.block_facts import describe
+    from yolo_attn.models.block_facts import describe
 
     return describe(name, registry.resolve(name)[1], CHANNELS)
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import YoloAttnError, one_of, shorten
-from yolo_attn.files import write_whole
-from yolo_attn.graph import IMAGE, Graph, Row, rows_of, sources_of
-from yolo_attn.model_text import flow, to_text
-from yolo_attn.registration import build_shapes, check_rows, host_scale, load_model_dict, split_name
-from yolo_attn.registry import is_known, resolve
-from yolo_attn.rows import PLACES
-from yolo_attn.schema import bind
-from yolo_attn.sites import Site, find_rows_inside, find_sites
+from yolo_attn.host.hyper import bind
+from yolo_attn.host.patch import build_shapes, check_rows, host_scale, load_model_dict, split_name
+from yolo_attn.host.registry import is_known, resolve
+from yolo_attn.host.rows import PLACES
+from yolo_attn.models.graph import IMAGE, Graph, Row, rows_of, sources_of
+from yolo_attn.models.sites import Site, find_rows_inside, find_sites
+from yolo_attn.models.yaml_text import flow, to_text
+from yolo_attn.util.files import write_whole
 
 DEFAULT_AT = "neck:P3,P4,P5"
 
@@ -110,7 +110,7 @@ def read_model(base: str | Path | Mapping[str, Any]) -> dict[str, Any]:
             f"{shorten(base)} is no model to insert into; give the path of a YAML or checkpoint, or a dict"
         )
     elif str(base).lower().endswith(".pt"):
-        from yolo_attn.checkpoints import open_source
+        from yolo_attn.host.checkpoints import open_source
 
         model = deepcopy(dict(open_source(base).yaml))
     elif Path(base).suffix in (".yaml", ".yml"):

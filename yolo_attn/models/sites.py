@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from yolo_attn.errors import YoloAttnError, one_of, shorten
-from yolo_attn.graph import IMAGE, Graph
+from yolo_attn.models.graph import IMAGE, Graph
 
 PLACES = ("neck", "backbone", "sppf", "pre-detect", "after", "before")
 _EXAMPLES = "as in neck:P3,P4,P5, sppf, pre-detect, after:4 or before:9"

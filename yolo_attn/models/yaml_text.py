@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from yolo_attn.graph import Graph
-from yolo_attn.registry import is_known
+from yolo_attn.host.registry import is_known
+from yolo_attn.models.graph import Graph
 
 _SIZE_WORDS = {2: "xsmall", 3: "small", 4: "medium", 5: "large", 6: "xlarge"}
 _NOT_IN_HEADER = {"backbone", "head", "scales", "scale", "yaml_file"}

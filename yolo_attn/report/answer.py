@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from yolo_attn.report.blocks import Line, Part, Strong, Verdict
-from yolo_attn.report.formatting import (
-    estimate,
-    listing,
-    number,
-    p_value,
-    slowdown_interval,
-    slower_or_faster,
-)
+from yolo_attn.report.formatting import estimate, listing, number, p_value, slowdown_interval, slower_or_faster
+from yolo_attn.report.parts import Line, Part, Strong, Verdict
 from yolo_attn.report.read import (
     Arm,
     Summary,

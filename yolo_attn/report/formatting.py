@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from yolo_attn.report.blocks import Muted, Part
+from yolo_attn.report.parts import Muted, Part
 from yolo_attn.report.read import Summary, look
 
 MISSING = "–"

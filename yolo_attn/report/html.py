@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from html import escape
 
 from yolo_attn.report import plots
-from yolo_attn.report.blocks import (
+from yolo_attn.report.document import document
+from yolo_attn.report.formatting import ARROWS
+from yolo_attn.report.parts import (
     Block,
     Bullets,
     Code,
@@ -24,8 +26,6 @@ from yolo_attn.report.blocks import (
     Verdict,
     parts,
 )
-from yolo_attn.report.document import document
-from yolo_attn.report.formatting import ARROWS
 from yolo_attn.report.read import Summary
 from yolo_attn.report.sections import build
 

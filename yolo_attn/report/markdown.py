@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from yolo_attn.report.blocks import (
+from yolo_attn.report.formatting import ARROWS
+from yolo_attn.report.parts import (
     Block,
     Bullets,
     Code,
@@ -20,7 +21,6 @@ from yolo_attn.report.blocks import (
     Verdict,
     parts,
 )
-from yolo_attn.report.formatting import ARROWS
 from yolo_attn.report.read import Summary
 from yolo_attn.report.sections import build
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from yolo_attn.report.blocks import Code, Line, Section, Table
 from yolo_attn.report.formatting import plural
+from yolo_attn.report.parts import Code, Line, Section, Table
 from yolo_attn.report.read import Summary, look
 
 

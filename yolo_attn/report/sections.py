@@ -6,21 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from yolo_attn.report import answer
-from yolo_attn.report.blocks import (
-    Block,
-    Bullets,
-    Fold,
-    Line,
-    Muted,
-    Paragraph,
-    Part,
-    Picture,
-    Report,
-    Section,
-    Strong,
-    Table,
-    Verdict,
-)
 from yolo_attn.report.formatting import (
     MISSING,
     apart,
@@ -34,6 +19,21 @@ from yolo_attn.report.formatting import (
     plural,
     significant,
     with_interval,
+)
+from yolo_attn.report.parts import (
+    Block,
+    Bullets,
+    Fold,
+    Line,
+    Muted,
+    Paragraph,
+    Part,
+    Picture,
+    Report,
+    Section,
+    Strong,
+    Table,
+    Verdict,
 )
 from yolo_attn.report.protocol import protocol_section
 from yolo_attn.report.read import (

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from yolo_attn.files import write_all
 from yolo_attn.report import plots
 from yolo_attn.report.csv_table import to_csv
 from yolo_attn.report.html import to_html
 from yolo_attn.report.markdown import to_markdown
 from yolo_attn.report.read import Summary
+from yolo_attn.util.files import write_all
 
 
 def render(summary: Summary, out: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.words import refuse, say
+from yolo_attn.util.words import refuse, say
 
 OUTPUT = "runs/show"
 IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -105,9 +105,9 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _as_text(found: dict[str, Any]) -> str:
-    from yolo_attn.bench.tables import table
     from yolo_attn.show.gallery import attention_in_words
     from yolo_attn.show.numbers import HEAD, overview
+    from yolo_attn.util.markdown import table
 
     parts = []
     for model in found["models"]:

@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.attention_maps import Looked, Watched, read_image
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.files import write_all
-from yolo_attn.gates import DEAD, SATURATED
+from yolo_attn.gates.gate import DEAD, SATURATED
 from yolo_attn.report.formatting import listing, plural
 from yolo_attn.show import numbers
 from yolo_attn.show.cam import layer_cam
 from yolo_attn.show.content import Chapter
 from yolo_attn.show.detections import detections
+from yolo_attn.show.look import Looked, Watched, read_image
 from yolo_attn.show.page import Overview, to_html
 from yolo_attn.show.pictures import MOST_OUTLINES, View, Wanted, chapter
+from yolo_attn.util.files import write_all
 
 PAGE, NUMBERS = "show.html", "show.json"
 

@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.attention_sites import Site, declared_tops, find_sites
 from yolo_attn.blocks import ATTENTION_BLOCKS
-from yolo_attn.checkpoints import open_source
-from yolo_attn.engine import YOLO
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.gates import Gate, read_gates
-from yolo_attn.graph import level_of
-from yolo_attn.placement import Placement, place
-from yolo_attn.registry import row_blocks
+from yolo_attn.gates.find import Site, declared_tops, find_sites
+from yolo_attn.gates.gate import Gate, read_gates
+from yolo_attn.host.checkpoints import open_source
+from yolo_attn.host.registry import row_blocks
+from yolo_attn.models.graph import level_of
+from yolo_attn.show.letterbox import Placement, place
+from yolo_attn.train.yolo import YOLO
 
 TASKS = ("detect", "segment", "pose", "obb", "classify")
 

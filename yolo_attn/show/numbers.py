@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from yolo_attn.attention_maps import BlockMaps
-from yolo_attn.gates import DEAD, SATURATED, Gate
-from yolo_attn.gates import statistics as statistics_of
+from yolo_attn.gates.gate import DEAD, SATURATED, Gate
+from yolo_attn.gates.gate import statistics as statistics_of
 from yolo_attn.report.formatting import MISSING, number, percent
+from yolo_attn.show.look import BlockMaps
 
 HEAD = ("block", "where", "map", "range", "min", "mean", "max", "std", "dead", "saturated", "uniformity", "from init")
 HOW_TO_READ = (

@@ -21,9 +21,9 @@ from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.axes_grid1 import ImageGrid, make_axes_locatable
 from PIL import Image
 
-from yolo_attn.gates import DEAD, SATURATED, Gate
-from yolo_attn.placement import Placement, onto_image, onto_line
+from yolo_attn.gates.gate import DEAD, SATURATED, Gate
 from yolo_attn.report.plots import styled
+from yolo_attn.show.letterbox import Placement, onto_image, onto_line
 
 LONG_SIDE = 640
 """Pixels of an image's longer side in a picture, at most."""

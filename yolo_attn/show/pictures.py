@@ -8,13 +8,13 @@ from functools import cached_property
 
 import numpy as np
 
-from yolo_attn.attention_maps import BlockMaps, Looked
-from yolo_attn.gates import Gate, statistics
-from yolo_attn.placement import position_of
+from yolo_attn.gates.gate import Gate, statistics
 from yolo_attn.report.formatting import number, percent, plural
 from yolo_attn.show import panels
 from yolo_attn.show.content import Card, Chapter, Panel
 from yolo_attn.show.detections import Detection, detections
+from yolo_attn.show.letterbox import position_of
+from yolo_attn.show.look import BlockMaps, Looked
 from yolo_attn.show.panels import Scale, Scene, Tile
 
 _TILES = {"product": 4, "full": 4, "groups": 8, "pairs": 4}  # how many maps of a block are drawn one by one, by kind

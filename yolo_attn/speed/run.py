@@ -1,8 +1,8 @@
-"""Time models against each other in a process of its own: ``python -m yolo_attn.speed_run FOLDER``.
+"""Time models against each other in a process of its own: ``python -m yolo_attn.speed.run FOLDER``.
 
 FOLDER holds ``speed_spec.json``, what to measure. ``speed.jsonl`` is written beside it as the measurement goes on: a
 header, per batch and precision one line ``measurement`` and one line per round, and a closing line, without which the
-file counts for nothing. :mod:`yolo_attn.speed_summary` says what the times mean.
+file counts for nothing. :mod:`yolo_attn.speed.summary` says what the times mean.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
-from yolo_attn import engine, speed, timing
-from yolo_attn.env import environment
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.processes import LOCK_SECONDS, stop_with_parent
-from yolo_attn.runs import LOCK
-from yolo_attn.speed_files import PRECISIONS, RAW, Record, SpeedSpec, closing_line, read_spec
+from yolo_attn.speed import interleaved, passes
+from yolo_attn.speed.spec import PRECISIONS, RAW, Record, SpeedSpec, closing_line, read_spec
+from yolo_attn.train import yolo
+from yolo_attn.util.env import environment
+from yolo_attn.util.processes import LOCK, LOCK_SECONDS, stop_with_parent
 
 AT_LEAST_ROUNDS, LASTING_MS, WARMUP_SECONDS = 20, 10.0, 1.0
 
@@ -40,14 +40,14 @@ def measure(folder: Path) -> None:
 
 
 def _records(spec: SpeedSpec, folder: Path) -> Iterator[Record]:
-    layout = str(speed.memory_format(spec.device)).removeprefix("torch.")
+    layout = str(passes.memory_format(spec.device)).removeprefix("torch.")
     yield {"kind": "header", "spec": asdict(spec), "memory_format": layout, "environment": environment(spec.device)}
     for precision in PRECISIONS if spec.precisions == "auto" else spec.precisions:
         if precision == "fp16" and not _is_cuda(spec):
             yield _left_out(precision, None, f"half precision is measured on CUDA only, this is {spec.device}")
             continue
         models = {
-            arm: speed.for_inference(engine.open_model(folder / path), spec.device, precision)
+            arm: passes.for_inference(yolo.open_model(folder / path), spec.device, precision)
             for arm, path in spec.models.items()
         }
         yield from _at_each_batch(models, spec, precision)
@@ -74,8 +74,8 @@ def _what_fits(
     """Return images, as many of ``batch`` as every model can take, halving, and each model's peak memory."""
     while batch:
         try:
-            images = speed.random_images(batch, spec.imgsz, spec.device, precision, spec.seed)
-            return images, {arm: speed.peak_memory_mb(model, images) for arm, model in models.items()}
+            images = passes.random_images(batch, spec.imgsz, spec.device, precision, spec.seed)
+            return images, {arm: passes.peak_memory_mb(model, images) for arm, model in models.items()}
         except torch.cuda.OutOfMemoryError:
             images = None
         torch.cuda.empty_cache()
@@ -88,14 +88,14 @@ def _timed(
 ) -> Iterator[Record]:
     which = {"batch": len(images), "precision": precision}
     yield {"kind": "measurement", **which, "peak_memory_mb": memory}
-    rounds = timing.interleaved(
-        {arm: speed.forward_pass(model, images) for arm, model in models.items()},
+    rounds = interleaved.interleaved(
+        {arm: passes.forward_pass(model, images) for arm, model in models.items()},
         rounds=spec.rounds,
         at_least=AT_LEAST_ROUNDS,
         seconds=spec.seconds,
         lasting_ms=LASTING_MS,
         warmup_seconds=WARMUP_SECONDS,
-        synchronize=speed.waiting_for(spec.device),
+        synchronize=passes.waiting_for(spec.device),
         seed=spec.seed,
     )
     for number, times in enumerate(rounds):

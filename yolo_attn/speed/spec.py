@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.files import write_whole
+from yolo_attn.util.files import write_whole
 
 SPEC, RAW = "speed_spec.json", "speed.jsonl"
 PRECISIONS = ("fp32", "fp16")

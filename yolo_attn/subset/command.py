@@ -7,7 +7,7 @@ from pathlib import Path
 
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.subset.choice import PRESETS, Choice, parse_amount, preset
-from yolo_attn.words import refuse, say
+from yolo_attn.util.words import refuse, say
 
 CHOICE_FLAGS = (
     "images", "val_images", "sampling", "seed", "min_boxes", "background", "classes", "keep_class_ids", "sizes",
@@ -61,7 +61,7 @@ def add_flags(subset: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     """Write a subset; return the data YAML's path, or the summary as JSON, and the exit code."""
     refuse(trailing)
-    from yolo_attn.coco_subset import convert_coco
+    from yolo_attn.subset.convert import convert_coco
     from yolo_attn.subset.download import download
     from yolo_attn.subset.id_lists import find_id_lists, read_ids
 

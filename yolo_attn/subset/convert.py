@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from yolo_attn.build_once import build_once
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.subset.choice import Choice, amount
 from yolo_attn.subset.id_lists import LABEL_OPTIONS, IdList, ids_text, label_options, verify_labels
@@ -26,6 +25,7 @@ from yolo_attn.subset.sampling import choose
 from yolo_attn.subset.sources import SPLITS, find_source, locate, without_overlap
 from yolo_attn.subset.summary import Chosen, as_markdown, missing_classes, summarize
 from yolo_attn.subset.writing import write_split
+from yolo_attn.util.build_once import build_once
 
 MARKER = "subset.json"
 VAL_SHARE = 0.1  # where validation has to be split off and nothing else is asked for

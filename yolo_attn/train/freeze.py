@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from torch import nn
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.inside import blocks_inside
-from yolo_attn.registry import is_attention
-from yolo_attn.transfer_report import TransferReport
+from yolo_attn.host.gated import blocks_inside
+from yolo_attn.host.registry import is_attention
+from yolo_attn.weights.report import TransferReport
 
 
 def attention_parameters(model: nn.Module) -> set[str]:

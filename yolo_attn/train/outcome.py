@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.files import write_json
+from yolo_attn.util.files import write_json
 
 OUTCOME = "training.json"
 _LOG = logging.getLogger("ultralytics")
@@ -52,7 +52,7 @@ def _free_mb(folder: Path) -> float:
 
 
 class SaysHowItEnded:
-    """Mixin for a :class:`yolo_attn.resuming.Resumable` trainer: a fault becomes one sentence that says how to go on.
+    """Turn a training's fault into one sentence that says how to resume; a mixin beside :class:`Resumable`.
 
     ``training.json`` in the training's folder holds its ``status``: ``begun`` (also if its process was killed),
     ``failed``, ``stopped`` or ``complete``, and what happened on the way.

@@ -32,15 +32,15 @@ from ultralytics.engine.results import Results
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, RANK, dist, torch_utils
 from ultralytics.utils.checks import check_yaml
 
-from yolo_attn.checkpoints import open_source, restricted_first
-from yolo_attn.derived import derive, host_of
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.faults import SaysHowItEnded
-from yolo_attn.freezing import base_layers, in_words
-from yolo_attn.gate_log import GateLog
-from yolo_attn.model_files import write_model
-from yolo_attn.resuming import Resumable
-from yolo_attn.weights import TransferReport, check_source, transfer_weights
+from yolo_attn.gates.log import GateLog
+from yolo_attn.host.checkpoints import open_source, restricted_first
+from yolo_attn.host.derived_class import derive, host_of
+from yolo_attn.host.model_files import write_model
+from yolo_attn.train.freeze import base_layers, in_words
+from yolo_attn.train.outcome import SaysHowItEnded
+from yolo_attn.train.resume import Resumable
+from yolo_attn.weights.transfer import TransferReport, check_source, transfer_weights
 
 _DETECTION_LIKE = ("detect", "segment", "pose", "obb")
 

@@ -48,10 +48,11 @@ def cores() -> int:
 
 def _commit() -> str:
     """Return the commit of this package's checkout, with a mark if files differ from it; empty where it is none."""
-    where = ["git", "-C", str(Path(__file__).parent)]
+    package = Path(__file__).resolve().parents[1]
+    where = ["git", "-C", str(package)]
     try:
         top = subprocess.run([*where, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
-        if Path(top.stdout.strip(), "yolo_attn").resolve() != Path(__file__).resolve().parent:
+        if Path(top.stdout.strip(), "yolo_attn").resolve() != package:
             return ""
         found = subprocess.run([*where, "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

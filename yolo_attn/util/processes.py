@@ -6,7 +6,7 @@ import os
 import threading
 import time
 
-LOCK_SECONDS = 60.0
+LOCK, LOCK_SECONDS = "run.lock", 60.0
 """How long a process waits for one that is at work in its folder, and about to end."""
 
 PARENT = "YOLO_ATTN_PARENT"

@@ -11,7 +11,7 @@ from yolo_attn.errors import YoloAttnError
 
 def key_values(words: Sequence[str]) -> dict[str, Any]:
     """Return what ``key=value`` words set, each value as Python reads it, or else as text."""
-    from yolo_attn.schema import literal
+    from yolo_attn.host.hyper import literal
 
     values: dict[str, Any] = {}
     for word in words:

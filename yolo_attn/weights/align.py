@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.graph import Graph
-from yolo_attn.inside import blocks_inside, host_class
-from yolo_attn.registry import is_attention
+from yolo_attn.host.gated import blocks_inside, host_class
+from yolo_attn.host.registry import is_attention
+from yolo_attn.models.graph import Graph
 
 State = dict[str, torch.Tensor]
 _ROW_OF_KEY = re.compile(r"^(?:[A-Za-z_]\w*\.)*?(\d+)\.(.+)$")  # model.4.cv1.conv.weight -> 4, cv1.conv.weight

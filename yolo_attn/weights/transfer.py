@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from yolo_attn.alignment import Layer, align, layers_of, layers_of_state
-from yolo_attn.checkpoints import open_weights, yolo_model
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.transfer_report import RowReport, TransferReport
+from yolo_attn.host.checkpoints import open_weights, yolo_model
+from yolo_attn.weights.align import Layer, align, layers_of, layers_of_state
+from yolo_attn.weights.report import RowReport, TransferReport
 
 MIN_BACKBONE_SHARE = 0.5
 """Below this share of the backbone's parameters a source is taken for another architecture."""

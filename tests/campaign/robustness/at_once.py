@@ -10,14 +10,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from support.paths import ROOT, TESTS
+
 SECONDS = 120
-TESTS = Path(__file__).resolve().parents[1]
+CAMPAIGN = Path(__file__).resolve().parents[1]
 
 
 def run_at_once(commands: Sequence[Sequence[str]], folder: Path, **more: str) -> list[subprocess.CompletedProcess]:
     """Run command lines of this package at the same moment, each in a process of its own, and return how they ended."""
     folder.mkdir()
-    paths = [str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
+    paths = [str(CAMPAIGN), *map(str, (TESTS, ROOT)), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p), **more}
     started = [
         subprocess.Popen(
@@ -49,7 +51,7 @@ if __name__ == "__main__":
     from yolo_attn import cli
 
     if words[0] in ("train", "compare", "bench"):
-        import yolo_attn.engine_runs  # noqa: F401  (seconds, which would decide who is first)
+        import yolo_attn.compare.host  # noqa: F401  (seconds, which would decide who is first)
     (here / f"ready-{os.getpid()}").touch()
     wait_for((here / "go").exists)
     sys.exit(cli.main(words))

@@ -37,8 +37,8 @@ def check() -> int:
     asked = parser.parse_args()
     os.environ["YOLO_ATTN_EVERY_MOMENT"] = "1"
     from robustness import page
-    from yolo_attn.env import environment
-    from yolo_attn.files import write_whole
+    from yolo_attn.util.env import environment
+    from yolo_attn.util.files import write_whole
 
     raw = asked.raw.resolve()
     if not (raw / "fuzz.jsonl").is_file():

@@ -149,8 +149,8 @@ def _slip(words: list[str], at: int, how: int, other: str) -> list[str]:
 
 def write_files(folder: Path) -> None:
     """Write what the command lines name, right and wrong, into an empty folder."""
-    from yolo_attn.coco_subset import convert_coco
-    from yolo_attn.demo_scenes import make_scenes
+    from yolo_attn.demo.scenes import make_scenes
+    from yolo_attn.subset.convert import convert_coco
 
     convert_coco(make_scenes(folder / "coco", train=8, val=4, size=64, seed=1), folder / "yolo")
     (folder / "data.yaml").write_text((folder / "yolo" / "data.yaml").read_text())

@@ -24,9 +24,9 @@ import yaml
 from robustness.inserts import Call
 from yolo_attn import YOLO, cli, insert
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.inside import Gated
-from yolo_attn.model_yaml import Insertion
-from yolo_attn.registry import is_attention
+from yolo_attn.host.gated import Gated
+from yolo_attn.host.registry import is_attention
+from yolo_attn.models.insert import Insertion
 
 WORKED, REFUSED, THEIRS = "worked", "refused", "Ultralytics' own"
 IMAGE = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -155,18 +155,18 @@ def try_command(words: list[str]) -> tuple[str, str]:
 @contextlib.contextmanager
 def without_work(folder: Path) -> Iterator[None]:
     """Work in ``folder`` with no network, and let nothing train, time, export or draw: the rest is what is tried."""
-    from fake_runs import FakeExecutor
+    from support.fake_runs import FakeExecutor
     from ultralytics.engine.model import Model
 
     here = os.getcwd()
     with contextlib.ExitStack() as stack:
         for name in ("train", "val", "predict", "export", "track", "benchmark"):
             stack.enter_context(mock.patch.object(Model, name, return_value=None))
-        stack.enter_context(mock.patch("yolo_attn.executors.LocalPool.carry_out", FakeExecutor().carry_out))
-        stack.enter_context(mock.patch("yolo_attn.compare._measure_speed"))
+        stack.enter_context(mock.patch("yolo_attn.compare.executors.LocalPool.carry_out", FakeExecutor().carry_out))
+        stack.enter_context(mock.patch("yolo_attn.compare.driver._measure_speed"))
         stack.enter_context(mock.patch("yolo_attn.report.plots.draw", return_value={}))
         stack.enter_context(mock.patch("yolo_attn.bench.run.records", return_value=()))
-        stack.enter_context(mock.patch("yolo_attn.demo.run_demo", return_value=""))
+        stack.enter_context(mock.patch("yolo_attn.demo.run.run_demo", return_value=""))
         stack.enter_context(mock.patch.object(socket.socket, "connect", _no_network))
         os.chdir(folder)
         try:

@@ -8,8 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from yolo_attn.registry import CONTROLS, SHIPPED_ALIASES, resolve
-from yolo_attn.schema import hyper_parameters
+from yolo_attn.host.hyper import hyper_parameters
+from yolo_attn.host.registry import CONTROLS, SHIPPED_ALIASES, resolve
 
 BLOCKS = [*SHIPPED_ALIASES, *(alias for aliases in SHIPPED_ALIASES.values() for alias in aliases), *CONTROLS]
 PARSER_WORDS = ["nc", "ch", "f", "n", "m", "i", "d", "args", "layers", "scale", "None", "True", "1e3", "[1, 2]"]

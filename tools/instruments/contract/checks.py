@@ -1,6 +1,6 @@
 """What this package promises, as checks: each does what a user does and compares with what has to come out.
 
-A check returns what it found, in a few words. It raises :class:`yolo_attn.versions.workbench.NotHere` where there is
+A check returns what it found, in a few words. It raises :class:`instruments.contract.workbench.NotHere` where there is
 nothing to check in the installed releases, and any other error where they break the promise.
 """
 
@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from instruments.contract.workbench import TINY, NotHere, Workbench
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.versions.workbench import TINY, NotHere, Workbench
 
 Check = Callable[[Workbench], str]
 
@@ -33,8 +33,8 @@ def host_alone(bench: Workbench) -> str:
 def ready_models(bench: Workbench) -> str:
     """Every ready YAML whose family the host knows builds; the others are refused by name."""
     import yolo_attn as ya
-    from yolo_attn.ready_models import ready_models as ready
-    from yolo_attn.registration import host_model_names
+    from instruments.ready_models import ready_models as ready
+    from yolo_attn.host.patch import host_model_names
 
     families = {Path(name).stem for name in host_model_names()}
     built, refused = [], []
@@ -63,8 +63,8 @@ def _few(models: Sequence[Any]) -> list[Any]:
 
 def insertion_is_invisible(bench: Workbench) -> str:
     """Identity blocks, in rows and inside host blocks, change no output; all weights come over, strictly."""
-    from yolo_attn.insertion_check import check
-    from yolo_attn.registration import host_model_names
+    from instruments.insertion import check
+    from yolo_attn.host.patch import host_model_names
 
     stock = [n for n in ("yolov8.yaml", "yolo11.yaml", "yolo26.yaml") if n in host_model_names()]
     cases = check(stock[1:2] if bench.quick else stock, scales="n", blocks=("CA",))
@@ -126,7 +126,7 @@ def _assert_transferred(bench: Workbench, name: str, state: dict[str, Any], roun
     import torch
 
     import yolo_attn as ya
-    from yolo_attn.freezing import attention_parameters
+    from yolo_attn.train.freeze import attention_parameters
 
     single = ya.YOLO(name).load(str(bench.weights)).model
     own = attention_parameters(single)
@@ -143,7 +143,7 @@ def freezes_the_base(bench: Workbench) -> str:
     import torch
 
     import yolo_attn as ya
-    from yolo_attn.freezing import attention_parameters
+    from yolo_attn.train.freeze import attention_parameters
 
     seen: dict[str, Any] = {}
     model = ya.YOLO("yolo11n-ca-inside.yaml")
@@ -163,14 +163,14 @@ def worker_rebuilds(bench: Workbench) -> str:
     import torch
 
     import yolo_attn as ya
-    from yolo_attn import engine
+    from yolo_attn.train import yolo
 
     name = "yolo11n-ela.yaml"
     model = ya.YOLO(name).load(str(bench.weights))
     still = bench.settings("worker", lr0=0.0, warmup_bias_lr=0.0)
     trainer = model.task_map["detect"]["trainer"](overrides={**model.overrides, **still})
     trainer.model = trainer.get_model(cfg=model.model.yaml, weights=model.model)  # as YOLO.train() does
-    program = engine.worker_program(trainer)
+    program = yolo.worker_program(trainer)
     try:
         bench.python(str(program))
     finally:
@@ -260,7 +260,7 @@ def exports(bench: Workbench) -> str:
 
 def packs(bench: Workbench) -> str:
     """A trained checkpoint is packed, and opens with torch alone where this package cannot be imported."""
-    from yolo_attn.pack import SCRIPT, pack
+    from yolo_attn.export.pack import SCRIPT, pack
 
     folder = pack(bench.trained, bench.folder / "packed", imgsz=64)
     code = (
@@ -273,8 +273,8 @@ def packs(bench: Workbench) -> str:
 
 def shows(bench: Workbench) -> str:
     """What a trained checkpoint attends to is drawn, and the log of its gates has every epoch."""
-    from yolo_attn.gate_log import read_gates
-    from yolo_attn.runs import GATES
+    from yolo_attn.compare.run_folder import GATES
+    from yolo_attn.gates.log import read_gates
     from yolo_attn.show.gallery import show
 
     found = show([str(bench.trained)], [bench.image], bench.folder / "show", imgsz=64)
@@ -304,9 +304,9 @@ def commands(bench: Workbench) -> str:
 
 def compares(bench: Workbench) -> str:
     """A comparison runs to its report, or is refused before anything is trained."""
-    from yolo_attn.compare import compare
-    from yolo_attn.matrix import Plan
-    from yolo_attn.summary import read
+    from yolo_attn.compare.driver import compare
+    from yolo_attn.compare.plan import Plan
+    from yolo_attn.compare.results import read
 
     recipe = {k: v for k, v in TINY.items() if k not in ("device", "plots")}
     arms, recipe = ("yolo11n-ela.yaml",), {**recipe, "epochs": 1}

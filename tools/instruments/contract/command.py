@@ -6,20 +6,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from instruments.contract import table
+from instruments.contract.releases import newest_release, requirements, try_release
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.files import write_whole
-from yolo_attn.versions import table
-from yolo_attn.versions.releases import newest_release, requirements, try_release
-from yolo_attn.words import say
+from yolo_attn.util.files import write_whole
+from yolo_attn.util.words import say
 
-RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "versions.jsonl"
+RESULTS = Path(__file__).resolve().parents[3] / "docs" / "results" / "versions.jsonl"
 
 
 def try_releases(words: Sequence[str], results: Path = RESULTS) -> int:
     """Try releases one after the other, store a row of each, and write the table beside the rows.
 
     Args:
-        words: Releases, see :func:`yolo_attn.versions.releases.requirements`.
+        words: Releases, see :func:`instruments.contract.releases.requirements`.
         results: Where rows are appended.
 
     Returns:

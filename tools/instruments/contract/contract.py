@@ -1,4 +1,4 @@
-"""Try on the installed releases what this package promises: ``python -m yolo_attn.versions.contract FOLDER``.
+"""Try on the installed releases what this package promises: ``python -m instruments.contract.contract FOLDER``.
 
 Everything is made in the folder. ``contract.jsonl`` there gets the environment in its first line and an outcome in each
 line after it, as they come.
@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from yolo_attn.env import environment
-from yolo_attn.versions.checks import CHECKS, Check
-from yolo_attn.versions.workbench import NotHere, Workbench
+from instruments.contract.checks import CHECKS, Check
+from instruments.contract.workbench import NotHere, Workbench
+from yolo_attn.util.env import environment
 
 OK, FAILED, NOT_HERE = "ok", "failed", "not here"
 OUTCOMES = "contract.jsonl"

@@ -19,15 +19,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from instruments.contract.contract import FAILED, OK, OUTCOMES, TOLD
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.versions.contract import FAILED, OK, OUTCOMES, TOLD
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "yolo-attn" / "releases"
 BLOCK_TESTS = (
     "test_blocks_equations.py", "test_recalibrate.py", "test_blocks_contract.py", "test_blocks_interface.py",
 )  # fmt: skip
 CONTRACT_SECONDS = 3600
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[3]
 
 Say = Callable[[str], None]
 
@@ -132,7 +132,7 @@ def _variables(scratch: Path) -> dict[str, str]:
 
 def _contract(python: Path, folder: Path, variables: dict[str, str], say: Say) -> dict[str, Any]:
     folder.mkdir()
-    words = [str(python), "-m", "yolo_attn.versions.contract", str(folder)]
+    words = [str(python), "-m", "instruments.contract.contract", str(folder)]
     piped = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
     process = subprocess.Popen(words, env=variables, cwd=folder, **piped)
     limit = threading.Timer(CONTRACT_SECONDS, process.kill)

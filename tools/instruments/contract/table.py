@@ -9,8 +9,8 @@ from typing import Any
 
 from packaging.version import Version
 
-from yolo_attn.versions.checks import CHECKS
-from yolo_attn.versions.contract import FAILED, NOT_HERE, OK, name_of
+from instruments.contract.checks import CHECKS
+from instruments.contract.contract import FAILED, NOT_HERE, OK, name_of
 
 Row = Mapping[str, Any]
 

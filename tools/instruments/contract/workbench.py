@@ -35,8 +35,8 @@ class Workbench:
     """
 
     def __init__(self, folder: Path, quick: bool = False):
-        from yolo_attn.coco_subset import convert_coco
-        from yolo_attn.demo_scenes import make_scenes
+        from yolo_attn.demo.scenes import make_scenes
+        from yolo_attn.subset.convert import convert_coco
 
         self.folder, self.quick = folder.resolve(), quick
         self.data = convert_coco(make_scenes(folder / "coco", train=16, val=8, size=64, seed=1), folder / "yolo")

@@ -1,0 +1,1 @@
+"""Scripts' bodies that prove and measure for the docs; run from a checkout, not installed."""

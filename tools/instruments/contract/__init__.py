@@ -1,0 +1,1 @@
+"""Try what this package promises on other releases of Ultralytics."""

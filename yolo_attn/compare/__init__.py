@@ -1,0 +1,1 @@
+"""Plan a comparison, carry out its runs, and summarise the results."""

@@ -1,0 +1,1 @@
+"""Draw a small data set and run one comparison on it."""

@@ -1,0 +1,1 @@
+"""Average precision from stored matches, with bootstrap intervals and paired differences."""

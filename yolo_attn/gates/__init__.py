@@ -1,0 +1,1 @@
+"""Find attention blocks in a model, record their gates and summarise them."""

@@ -1,0 +1,1 @@
+"""Everything that touches Ultralytics' insides: rows, registration, gated modules, loading, releases."""

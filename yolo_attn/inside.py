@@ -1,0 +1,10 @@
+"""Keep the import path under which checkpoints store gated host modules; the code is :mod:`yolo_attn.host.gated`."""
+
+from __future__ import annotations
+
+from yolo_attn.host import gated
+
+
+def __getattr__(name: str) -> type:
+    """Return a gated class by the name that :func:`yolo_attn.host.gated.gated_class` gives it."""
+    return gated.class_named(name)

@@ -1,0 +1,1 @@
+"""Insert blocks into model YAMLs, and describe blocks and models."""

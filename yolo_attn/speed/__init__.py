@@ -1,0 +1,1 @@
+"""Count GFLOPs and time models side by side."""

@@ -1,0 +1,1 @@
+"""Train with pretrained weights kept, gates logged, and exact resume."""

@@ -1,0 +1,1 @@
+"""Files, processes, environment and command-line words: helpers without a subject of their own."""

@@ -1,0 +1,1 @@
+"""Transfer pretrained weights to the layers they belong to, and report what was transferred."""
