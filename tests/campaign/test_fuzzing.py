@@ -7,9 +7,9 @@ from robustness.judge import kind_of
 
 import yolo_attn as ya
 from yolo_attn import cli
-from yolo_attn.host.hyper import literal
 from yolo_attn.host.registry import create_attention
 from yolo_attn.host.rows import MOST_REPEATS
+from yolo_attn.util.words import literal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

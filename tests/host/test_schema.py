@@ -5,7 +5,8 @@ from typing import Any, Literal
 import pytest
 
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.host.hyper import bind, hyper_parameters, literal
+from yolo_attn.host.hyper import bind, hyper_parameters
+from yolo_attn.util.words import literal
 
 
 class Block:

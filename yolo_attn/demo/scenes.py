@@ -15,9 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .build_once import build_once
-from .demo_shapes import SHAPES, Part, clutter
-from .errors import YoloAttnError
+from yolo_attn.demo.shapes import SHAPES, Part, clutter
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.util.build_once import build_once
 
 SIDES = (0.06, 0.60)  # object size, as a fraction of the image side
 MIN_VISIBLE = 0.35  # an object less visible than this is part of the picture but has no annotation

@@ -6,7 +6,6 @@ it, for the shipped blocks and for a user's own alike.
 
 from __future__ import annotations
 
-import ast
 import inspect
 import types
 import typing
@@ -14,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.util.words import literal
 
 
 def hyper_parameters(cls: type) -> dict[str, inspect.Parameter]:
@@ -71,16 +71,6 @@ def bind(cls: type, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None =
         if name in hints and not _fits(value, hints[name]):
             raise YoloAttnError(f"{cls.__name__}: {name}={value!r} is not {_describe(hints[name])}")
     return bound
-
-
-def literal(value: Any) -> Any:
-    """Read a string such as ``"None"`` or ``"0.5"`` as the Python literal it spells; leave any other value as it is."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return ast.literal_eval(value)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # "{[]: 1}"; "((((..."
-        return value
 
 
 def _type_hints(cls: type) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,8 +12,6 @@ from yolo_attn.errors import YoloAttnError
 
 def key_values(words: Sequence[str]) -> dict[str, Any]:
     """Return what ``key=value`` words set, each value as Python reads it, or else as text."""
-    from yolo_attn.host.hyper import literal
-
     values: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -20,6 +19,16 @@ def key_values(words: Sequence[str]) -> dict[str, Any]:
             raise YoloAttnError(f"'{word}' is not understood here; settings are written key=value, e.g. epochs=30")
         values[key] = literal({"true": "True", "false": "False", "none": "None"}.get(value.lower(), value))
     return values
+
+
+def literal(value: Any) -> Any:
+    """Read a string such as ``"None"`` or ``"0.5"`` as the Python literal it spells; leave any other value as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # "{[]: 1}"; "((((..."
+        return value
 
 
 def integers(text: str) -> list[int]:
