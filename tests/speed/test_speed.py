@@ -16,6 +16,7 @@ from yolo_attn.speed import run as speed_run
 from yolo_attn.speed.spec import SpeedSpec, read_raw, read_spec, write_spec
 from yolo_attn.speed.summary import effective_number, median_interval, summarize
 from yolo_attn.train import yolo
+from yolo_attn.util import jsonl
 
 
 # --- what the times mean ----------------------------------------------------------------------------------------------
@@ -163,7 +164,7 @@ def test_a_real_measurement(checkpoints, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "speed: batch 2, fp32, 2 models" in done.stderr
     records = read_raw(tmp_path, "k1")
-    assert [r["kind"] for r in records] == ["header", *(["measurement"] + ["round"] * 3) * 2, "left out", "complete"]
+    assert [r["kind"] for r in records] == ["header", *(["measurement"] + ["round"] * 3) * 2, "left out"]
     assert records[0]["environment"]["torch"] == torch.__version__.split("+")[0]
     found = summarize(records)
     assert found["left_out"][0]["why"] == "half precision is measured on CUDA only, this is cpu"
@@ -177,14 +178,14 @@ def test_a_real_measurement(checkpoints, tmp_path):
 
 def test_anything_but_a_whole_measurement_of_this_key_counts_for_nothing(tmp_path):
     lines = [json.dumps(r) for r in records_of({"base": [10, 11]})]
-    whole = [*lines, json.dumps(spec.closing_line(len(lines)))]
+    whole = [*lines, json.dumps(jsonl.closing_line(len(lines)))]
 
     def read(some):
         (tmp_path / spec.RAW).write_text("\n".join(some) + "\n")
         return read_raw(tmp_path, "k")
 
     assert read_raw(tmp_path, "k") is None
-    assert len(read(whole)) == len(whole)
+    assert read(whole) == [json.loads(line) for line in lines]
     assert read_raw(tmp_path, "another") is None
     assert read(lines) is None
     assert read([*lines, whole[-1][:12]]) is None

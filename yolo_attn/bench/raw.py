@@ -1,45 +1,34 @@
-"""The raw lines of a bench: written as they come, and read only where they are complete. Needs no torch."""
+"""Raw lines of a bench: written as they are measured, read only if complete. Needs no torch."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.speed.spec import closing_line
+from yolo_attn.util import jsonl
+from yolo_attn.util.jsonl import Record
 
 RAW = "bench.jsonl"
 
-Record = dict[str, Any]
-
 
 def write_raw(folder: Path, records: Iterable[Record]) -> Path:
-    """Write records as they come, and a closing line once all are there; what was there before is dropped."""
+    """Write records to a folder as they are measured, replacing an earlier bench, and return the file."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = 0
-    with (folder / RAW).open("w", encoding="utf-8") as file:
-        for record in records:
-            print(json.dumps(record), file=file, flush=True)
-            lines += 1
-        print(json.dumps(closing_line(lines)), file=file)
+    jsonl.write_complete(folder / RAW, records)
     return folder / RAW
 
 
 def read_raw(folder: Path) -> list[Record]:
-    """Return the records of a bench, the closing line left out.
+    """Return the records of a bench.
 
     Raises:
-        YoloAttnError: If there are none, or they were cut short.
+        YoloAttnError: If there are none, or the measurement was stopped before its end.
     """
     file = folder / RAW
     if not file.is_file():
         raise YoloAttnError(f"'{folder}' holds no bench: there is no {RAW} in it")
-    try:
-        *records, last = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    except ValueError:
-        records, last = [], None
-    if not records or last != closing_line(len(records)):
+    records = jsonl.read_complete(file)
+    if records is None:
         raise YoloAttnError(f"'{file}' is incomplete: the measurement was stopped before its end; run it again")
     return records

@@ -15,10 +15,10 @@ from yolo_attn.bench import arms, compiling, models, timm_blocks
 from yolo_attn.bench.budget import Budget
 from yolo_attn.bench.cases import Case, ModelCase, Request, as_dict, cases_of
 from yolo_attn.bench.floor import copy_rates, floor_ms
-from yolo_attn.bench.raw import Record
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.speed import interleaved, passes
 from yolo_attn.util.env import cores, environment
+from yolo_attn.util.jsonl import Record
 
 NO_TIME = "no time"
 WARMUP_ROUNDS, AT_LEAST_ROUNDS, MOST_ROUNDS = 2, 7, 200

@@ -7,7 +7,6 @@ file counts for nothing. :mod:`yolo_attn.speed.summary` says what the times mean
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -19,8 +18,9 @@ from torch import Tensor, nn
 
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.speed import interleaved, passes
-from yolo_attn.speed.spec import PRECISIONS, RAW, Record, SpeedSpec, closing_line, read_spec
+from yolo_attn.speed.spec import PRECISIONS, RAW, Record, SpeedSpec, read_spec
 from yolo_attn.train import yolo
+from yolo_attn.util import jsonl
 from yolo_attn.util.env import environment
 from yolo_attn.util.processes import LOCK, LOCK_SECONDS, stop_with_parent
 
@@ -31,12 +31,7 @@ def measure(folder: Path) -> None:
     """Measure what a folder's spec says and write the raw times there; what was measured before is dropped."""
     spec = read_spec(folder)
     _check_device(spec.device)
-    with (folder / RAW).open("w", encoding="utf-8") as file:
-        lines = 0
-        for record in _records(spec, folder):
-            print(json.dumps(record), file=file, flush=True)
-            lines += 1
-        print(json.dumps(closing_line(lines)), file=file)
+    jsonl.write_complete(folder / RAW, _records(spec, folder))
 
 
 def _records(spec: SpeedSpec, folder: Path) -> Iterator[Record]:

@@ -6,15 +6,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.util import jsonl
 from yolo_attn.util.files import write_whole
+from yolo_attn.util.jsonl import Record
 
 SPEC, RAW = "speed_spec.json", "speed.jsonl"
 PRECISIONS = ("fp32", "fp16")
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -75,24 +75,14 @@ def read_spec(folder: Path) -> SpeedSpec:
 
 
 def read_raw(folder: Path, key: str) -> list[Record] | None:
-    """Return all lines of a complete measurement, or ``None`` where it is missing, cut short or another's.
+    """Return the records of a complete measurement, or ``None`` if it is missing, incomplete or of another spec.
 
     Args:
-        folder: Where it was measured.
-        key: The key its spec had.
+        folder: Folder of the measurement.
+        key: Key of its spec.
     """
-    try:
-        lines = (folder / RAW).read_text(encoding="utf-8").splitlines()
-        records = [json.loads(line) for line in lines]
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-    whole = bool(records) and records[-1] == closing_line(len(records) - 1) and records[0]["spec"]["key"] == key
-    return records if whole else None
-
-
-def closing_line(lines: int) -> Record:
-    """Return the record that says that all lines before it, and how many, are a complete measurement."""
-    return {"kind": "complete", "lines": lines}
+    records = jsonl.read_complete(folder / RAW)
+    return records if records and records[0]["spec"]["key"] == key else None
 
 
 def _check(spec: SpeedSpec, folder: Path) -> None:
