@@ -1,4 +1,4 @@
-"""Shared by all tests: nobody's Ultralytics settings are touched, nothing looks for a network, two threads."""
+"""Fixtures of all tests; temporary Ultralytics settings, no network, one thread per process."""
 
 import os
 import tempfile
@@ -6,7 +6,7 @@ from pathlib import Path
 
 os.environ["YOLO_CONFIG_DIR"] = tempfile.mkdtemp(prefix="yolo-attn-tests-")
 os.environ["YOLO_OFFLINE"] = "true"
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from support.paths import SHARED

@@ -29,6 +29,7 @@ def refusal(done):
     return line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("_again", range(2))
 def test_two_subsets(_again, scenes, tmp_path):
     source, out = scenes.parents[1] / "coco", tmp_path / "out"
@@ -39,6 +40,7 @@ def test_two_subsets(_again, scenes, tmp_path):
     assert not list(tmp_path.glob(".out.partial*"))
 
 
+@pytest.mark.slow
 def test_two_different_subsets(scenes, tmp_path):
     commands = [["subset", "--coco", scenes.parents[1] / "coco", "-o", tmp_path / "out", "--images", n] for n in "89"]
     done = run_at_once(commands, tmp_path / "both")
@@ -47,6 +49,7 @@ def test_two_different_subsets(scenes, tmp_path):
     assert len(list((tmp_path / "out" / "labels" / "train").iterdir())) in (8, 9)
 
 
+@pytest.mark.slow
 def test_two_benches(tmp_path):
     words = ["bench", "--blocks", "SE", "--shape", "1x8x4x4", "--pass", "forward", "--against", "floor"]
     words += ["--device", "cpu", "--seconds", "1", "-o"]

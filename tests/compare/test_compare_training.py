@@ -17,6 +17,8 @@ from yolo_attn.compare import driver as compare
 from yolo_attn.compare import results as summary
 from yolo_attn.compare import run_folder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def finished(scenes, tiny_models, tmp_path_factory):

@@ -18,6 +18,7 @@ from yolo_attn.subset.choice import Choice
 from yolo_attn.subset.convert import convert_coco
 
 pytestmark = [
+    pytest.mark.campaign,
     pytest.mark.usefixtures("one_thread"),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="stops forked processes; this system has no fork"),
     pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),

@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import cv2
+import pytest
 
 from yolo_attn import cli
 from yolo_attn.demo import run
 
 
+@pytest.mark.slow
 def test_the_fast_demo_and_again(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     out = Path("a demo")  # a relative folder, as the default is

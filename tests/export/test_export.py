@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from support import tiny_model
+from support.tiers import sampled
 from support.users_blocks import known
 from torch import nn
 
@@ -49,7 +50,7 @@ def frozen(tmp_path):
 
 
 # --- every block, in every runtime that is here -----------------------------------------------------------------------
-@pytest.mark.parametrize("format", ["torchscript", "onnx", "openvino", "ncnn"])
+@pytest.mark.parametrize("format", sampled(["torchscript", "onnx", "openvino", "ncnn"], ["torchscript"], "slow"))
 def test_a_model_with_every_block_is_the_same_in_the_runtime(format, best, tmp_path):
     for module in {"onnx": ["onnx", "onnxruntime"], "ncnn": ["ncnn", "pnnx"], "openvino": ["openvino"]}.get(format, []):
         pytest.importorskip(module, reason=f"{module} is not installed; pip install 'yolo-attn[export]'")

@@ -67,16 +67,19 @@ def without_us(code, folder):
     return subprocess.run([sys.executable, "-c", WITHOUT_US + code], cwd=folder, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [TORCH_ALONE, ULTRALYTICS], ids=["torch alone", "ultralytics"])
 def test_it_gives_the_same_where_yolo_attn_cannot_be_imported(code, packed):
     done = without_us(code, packed)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_process_of_that_test_really_cannot_import_it(packed):
     assert "yolo_attn is blocked" in without_us(NEEDS_US, packed).stderr
 
 
+@pytest.mark.slow
 def test_weights_and_yaml_make_the_model_again(packed):
     tensors = torch.load(packed / "packed" / "weights.pt", weights_only=True)
     assert all(isinstance(tensor, torch.Tensor) for tensor in tensors.values())
@@ -86,6 +89,7 @@ def test_weights_and_yaml_make_the_model_again(packed):
     torch.testing.assert_close(found, torch.load(packed / "expected.pt"), rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_what_was_checked_is_written_down(packed):
     facts = json.loads((packed / "packed" / "model.json").read_text())
     assert [c["shape"][0] for c in facts["check"]] == [1, 2]
@@ -94,6 +98,7 @@ def test_what_was_checked_is_written_down(packed):
     assert 'task="detect"' in (packed / "packed" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tiny_model.checkpoint(tmp_path)
@@ -110,6 +115,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert "yolo-attn: no weights at 'bst.pt'. Did you mean 'best.pt'?" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_model_whose_script_differs_is_refused(tmp_path, monkeypatch):
     best = tiny_model.checkpoint(tmp_path)
     monkeypatch.setitem(check.TOLERANCES, "fp32", -1.0)

@@ -141,6 +141,7 @@ def test_plain_ultralytics_opens_it_without_an_import_of_ours(packed_off):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_restricted_load_needs_the_import_and_says_nothing_else_is_known(packed_off):
     if not able_to_restrict():
         pytest.skip("this Ultralytics or torch has no restricted loading")
@@ -150,6 +151,7 @@ def test_a_restricted_load_needs_the_import_and_says_nothing_else_is_known(packe
     assert "outside the supported Ultralytics checkpoint format" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_opens_it_in_a_restricted_load(packed_off):
     code = f"import sys; from yolo_attn.cli import main; sys.exit(main({['insert', 'best.pt', '--block', 'SE', '--at', 'after:2']}))"  # noqa: E501
     done = python(code, packed_off, SAFE)

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from support.tiers import sampled
 from support.users_blocks import known
 from torch import nn
 from ultralytics.nn import tasks
@@ -160,12 +161,23 @@ def test_with_residual_branches_inner_is_the_place():
 
 
 # --- what stays -------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("host", HOSTS)
-def test_identity_changes_nothing_for_any_block_and_place(host):
+THREE = ("SE", "CBAM", "NL")  # a gate per channel, two gates one after the other, a sum
+OTHERS = tuple(name for name in ya.ATTENTION_BLOCKS if name not in THREE)
+
+
+@pytest.mark.parametrize(
+    ("host", "blocks"),
+    sampled(
+        [(host, blocks) for host in HOSTS for blocks in (THREE, OTHERS)],
+        lambda case: case[1] == THREE or case[0] in ("C3k2", "Conv"),
+    ),
+    ids=lambda given: given if isinstance(given, str) else f"{len(given)} blocks",
+)
+def test_identity_changes_nothing_for_any_block_and_place(host, blocks):
     """Bit for bit: evaluation, batch statistics, half precision, after fusing and in the host's export path."""
     repeats, args = HOSTS[host]
     for place in ("inner", "outer") if host in WITH_BRANCHES else ("outer",):
-        for block in ya.ATTENTION_BLOCKS:
+        for block in blocks:
             what = f"{host}_{block}@{place}"
             plain = row(host, repeats, args)
             gated = with_weights_of(plain, row(what, repeats, [*args, IDENTITY]))
@@ -244,6 +256,7 @@ def test_a_gated_class_is_found_by_its_name_in_another_process():
         ya.inside.no_such_class  # noqa: B018
 
 
+@pytest.mark.slow
 def test_a_checkpoint_opens_in_a_fresh_process_and_in_a_restricted_load(tmp_path):
     model = ya.YOLO(ya.insert("yolo11n.yaml", "ELA", inside="C3k2").save(tmp_path / "yolo11n-inside.yaml")).model.eval()
     torch.save({"model": model, "train_args": {}}, tmp_path / "best.pt")

@@ -38,6 +38,7 @@ def outcomes(tmp_path_factory):
     return {outcome.check: outcome for outcome in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", [name_of(check) for check in QUICK])
 def test_the_installed_releases_keep_the_contract(outcomes, check):
     assert outcomes[check].result == OK, outcomes[check].detail
@@ -130,6 +131,7 @@ def test_what_it_says_to_install_is_in_the_window():
         assert not wanted.specifier.contains("99.0")
 
 
+@pytest.mark.slow
 def test_importing_beside_another_release_warns_once():
     """Whatever is imported, and how often, in one process."""
     code = (
@@ -224,6 +226,7 @@ def test_trying_releases_stores_rows_and_writes_the_table(tmp_path, monkeypatch,
     assert command.try_releases(["newest"], results) == 2
 
 
+@pytest.mark.slow
 def test_an_environment_sees_what_is_installed_here(tmp_path, monkeypatch):
     """Without pip, which would ask for the network: the environment itself, and what it puts first."""
     asked = []

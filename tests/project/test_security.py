@@ -30,7 +30,7 @@ FORBIDDEN = {
     "yaml.load_all", "yaml.unsafe_load", "yaml.full_load", "tempfile.mktemp", "torch.hub.load", "shutil.unpack_archive",
 }  # fmt: skip
 UNPICKLES = {
-    "resuming.py": "torch.load",  # the state of a training that this package wrote, in the run's own folder
+    "resume.py": "torch.load",  # the state of a training that this package wrote, in the run's own folder
     "checks.py": "torch.load",  # the checkpoint of a training that the check itself has just run
 }
 EXTRACTS = {"download.py"}  # zip files: zipfile itself keeps members inside, see below
@@ -72,9 +72,10 @@ def wrongs(source, file):
             yield f"{where} with a command in one text"
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_nothing_in_the_sources_runs_what_it_reads(file):
-    assert list(wrongs(file.read_text(encoding="utf-8"), file)) == []
+def test_nothing_in_the_sources_runs_what_it_reads():
+    assert len(SOURCES) > 100
+    found = [wrong for file in SOURCES for wrong in wrongs(file.read_text(encoding="utf-8"), file.relative_to(ROOT))]
+    assert found == []
 
 
 @pytest.mark.parametrize(

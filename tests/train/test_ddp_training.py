@@ -14,6 +14,7 @@ from support.ddp_on_cpu import RANKS
 import yolo_attn as ya
 from yolo_attn.train.freeze import attention_parameters
 
+pytestmark = pytest.mark.slow
 TINY = {"epochs": 1, "imgsz": 64, "batch": 8, "nbs": 8, "plots": False, "workers": 0, "optimizer": "SGD", "lr0": 0.01}
 EVENTS = ("on_train_start", "on_train_epoch_end")
 

@@ -37,12 +37,14 @@ def trained(scenes, base_weights, tmp_path_factory):
     return again
 
 
+@pytest.mark.slow
 def test_resuming_finishes_the_run(trained):
     results = (Path(trained.trainer.save_dir) / "results.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in results[1:]] == ["1", "2"]
     assert sum(isinstance(m, ya.ATTENTION_BLOCKS["ELA"]) for m in trained.model.modules()) == 3
 
 
+@pytest.mark.slow
 def test_a_checkpoint_opens_in_a_process_that_never_heard_of_us(trained, tmp_path):
     """In another folder, with plain Ultralytics: predict, and train on."""
     best = Path(trained.trainer.best)
@@ -61,6 +63,7 @@ def test_a_checkpoint_opens_in_a_process_that_never_heard_of_us(trained, tmp_pat
     )
 
 
+@pytest.mark.slow
 def test_a_restricted_load_takes_our_blocks(trained, monkeypatch):
     from ultralytics.nn import tasks
 
@@ -93,6 +96,7 @@ def _state(model):
     return {k: v.clone() for k, v in model.state_dict().items() if not k.startswith("model.26.")}
 
 
+@pytest.mark.slow
 def test_loading_then_training_starts_from_what_was_loaded(scenes, base_weights, tmp_path):
     found = {}
     model = ya.YOLO("yolo11n-ca-backbone.yaml").load(base_weights)
@@ -154,6 +158,7 @@ def test_what_is_frozen_is_stored_for_resuming(frozen):
     assert not any(layer.startswith("17") for layer in stored)
 
 
+@pytest.mark.slow
 def test_workers_of_a_multi_gpu_training_freeze_the_same(base_weights, scenes, tmp_path):
     """They get the arguments of the parent's trainer, and a model: what is frozen has to stand in the arguments."""
     model = ya.YOLO("yolo11n-ela.yaml")
@@ -194,6 +199,7 @@ def test_a_freeze_that_makes_no_sense(model, settings, says, scenes, base_weight
         ya.YOLO(model).train(data=str(scenes), project=str(tmp_path), **settings)
 
 
+@pytest.mark.slow
 def test_blocks_inside_survive_training_and_resuming(frozen, scenes, tmp_path):
     """Train on from the checkpoint with everything free: attention and base start from what was trained."""
     found = {}

@@ -22,7 +22,7 @@ def kill(trainer):
 train(sys.argv[2], Path(sys.argv[3]), workers=int(sys.argv[4]), callbacks=[(sys.argv[5], kill)])
 """
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,7 @@ def half_a_state(content, file, *rest, original=torch.save, **named):
     return original(content, file, *rest, **named)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "name", "broken"), [(Path, "write_bytes", half_a_checkpoint), (torch, "save", half_a_state)]
 )
@@ -85,6 +86,7 @@ def test_a_state_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 # --- a worker process that dies ---------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_killed_worker_of_the_loader_is_named(scenes, tmp_path):
     def kill(trainer):
         if trainer.epoch == 1:
@@ -115,6 +117,7 @@ def once_in_the_second_epoch(trainer):
     return trainer.epoch == 1 and trainer.nan_recovery_attempts == 0
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_once_is_said_and_kept_in_mind(scenes, undisturbed, tmp_path, spoiled):
     trainer = train(scenes, tmp_path, callbacks=spoiled(once_in_the_second_epoch))
     assert outcome_of(tmp_path)["status"] == "complete"
@@ -124,6 +127,7 @@ def test_a_loss_that_is_not_finite_once_is_said_and_kept_in_mind(scenes, undistu
     assert not same(trainer, undisturbed)
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_seen_before_they_are_saved(scenes, tmp_path):
     """The loss was computed before the last step, so Ultralytics would notice an epoch later, and save these."""
 
@@ -136,6 +140,7 @@ def test_weights_that_are_not_finite_are_seen_before_they_are_saved(scenes, tmp_
     assert all(v.isfinite().all() for v in trainer.weights.values())
 
 
+@pytest.mark.slow
 def test_stopped_while_an_epoch_is_done_again(scenes, tmp_path, spoiled):
     """Resumed, the epoch fails and recovers as it did, and the training ends as it would have."""
 
@@ -156,6 +161,7 @@ def test_stopped_while_an_epoch_is_done_again(scenes, tmp_path, spoiled):
     assert outcome_of(tmp_path / "stopped")["epochs_done_again"] == [2]
 
 
+@pytest.mark.slow
 def test_a_first_epoch_that_ruins_the_weights_is_a_failure(scenes, tmp_path, spoiled):
     """Ultralytics would go on, and write a checkpoint with zeros for what is not finite."""
     with pytest.raises(ya.YoloAttnError, match="the loss is not finite: after epoch 1"):
@@ -164,6 +170,7 @@ def test_a_first_epoch_that_ruins_the_weights_is_a_failure(scenes, tmp_path, spo
     assert not (tmp_path / "run" / "weights" / "last.pt").exists()
 
 
+@pytest.mark.slow
 def test_a_loss_that_stays_not_finite_is_a_failure(scenes, tmp_path, spoiled):
     with pytest.raises(ya.YoloAttnError, match=r"the loss stays not finite.*1 epochs are saved"):
         train(scenes, tmp_path, callbacks=spoiled(lambda t: t.epoch == 1))
@@ -172,6 +179,7 @@ def test_a_loss_that_stays_not_finite_is_a_failure(scenes, tmp_path, spoiled):
 
 
 # --- too little memory ------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_half_the_batch_is_said_and_trained_right(scenes, tmp_path, monkeypatch):
     """Half the batch is Ultralytics' way out; the steps and the weight decay are then those of half the batch."""
     original = DetectionModel.loss
@@ -192,6 +200,7 @@ def test_half_the_batch_is_said_and_trained_right(scenes, tmp_path, monkeypatch)
     assert halved.ema.updates == half.ema.updates
 
 
+@pytest.mark.slow
 def test_no_memory_for_a_later_epoch_is_named(scenes, tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
@@ -201,6 +210,7 @@ def test_no_memory_for_a_later_epoch_is_named(scenes, tmp_path, monkeypatch):
         train(scenes, tmp_path, callbacks=[start])
 
 
+@pytest.mark.slow
 def test_other_errors_keep_their_type(scenes, tmp_path):
     def fail(trainer):
         raise ZeroDivisionError("mine")

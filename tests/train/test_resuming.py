@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from support.tiers import sampled
 
 from yolo_attn.compare import host
 from yolo_attn.train import resume
@@ -77,10 +78,20 @@ def stop_at(monkeypatch, hook, epoch, before):
     monkeypatch.setattr(resume.Resumable, hook, dying)
 
 
-@pytest.mark.parametrize("end2end", [False, True])
+@pytest.mark.parametrize("end2end", sampled([False, True], [False], "slow"))
 @pytest.mark.parametrize(
     ("hook", "epoch", "before"),
-    [("_store", 0, False), ("_store", 1, False), ("_store", 2, False), ("_store", 3, True), ("_end_batch", 1, False)],
+    sampled(
+        [
+            ("_store", 0, False),
+            ("_store", 1, False),
+            ("_store", 2, False),
+            ("_store", 3, True),
+            ("_end_batch", 1, False),
+        ],
+        [("_end_batch", 1, False)],
+        "slow",
+    ),
 )
 def test_a_stopped_training_ends_as_an_undisturbed_one(
     end2end, hook, epoch, before, scenes, undisturbed, tmp_path, monkeypatch
@@ -105,6 +116,7 @@ def test_a_complete_training_is_not_trained_again(scenes, undisturbed, monkeypat
     assert again.last.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_steps_are_those_of_the_host(scenes, tmp_path, monkeypatch):
     """Weights step when the host alone would step: as often, and after the same batches."""
     from ultralytics.models.yolo.detect import DetectionTrainer
@@ -125,6 +137,7 @@ def test_the_steps_are_those_of_the_host(scenes, tmp_path, monkeypatch):
     assert 2 < len(steps) < 10  # neither at every batch nor never
 
 
+@pytest.mark.slow
 def test_seeds_change_what_is_seen_and_arms_do_not(scenes, undisturbed, tmp_path):
     base = undisturbed().history["first_batches"]
     assert len(base) == 64
@@ -158,6 +171,7 @@ def test_seed_and_epoch_reach_the_workers_of_the_loader(scenes):
     trainer.train_loader.close()
 
 
+@pytest.mark.slow
 def test_half_the_batch_for_want_of_memory_is_no_result(scenes, tmp_path, monkeypatch):
     """Ultralytics halves the batch and goes on; here that fails, and what is started again begins anew."""
     from ultralytics.nn.tasks import DetectionModel
@@ -172,6 +186,7 @@ def test_half_the_batch_for_want_of_memory_is_no_result(scenes, tmp_path, monkey
     assert len(train(scenes, tmp_path / "run").epochs) == 4
 
 
+@pytest.mark.slow
 def test_an_early_stop_is_an_end(scenes, tmp_path, monkeypatch):
     from ultralytics.utils.torch_utils import EarlyStopping
 
