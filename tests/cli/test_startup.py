@@ -7,13 +7,14 @@ import sys
 
 import pytest
 import torch
+from instruments import block_facts
 from support.tiers import sampled
 from torch import nn
 
 import yolo_attn as ya
 from yolo_attn import cli
 from yolo_attn.host import registry
-from yolo_attn.models import block_facts, block_table
+from yolo_attn.models import block_table
 
 SHOWN = ["--help", "--version", "", "blocks", "blocks --json", "blocks --markdown", "insert --help"]
 MISTAKES = [

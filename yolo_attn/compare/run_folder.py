@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.gates.log import GATES
+from yolo_attn.gates import GATES
 from yolo_attn.util.files import write_json
 
 SPEC, RESULT, FAILURE, LOG = "spec.json", "result.json", "failure.json", "log.txt"

@@ -24,13 +24,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
+from yolo_attn.gates import GATES
 from yolo_attn.gates.find import Site, find_sites
 from yolo_attn.gates.statistics import GateStatistics, distance, maps_of, ranges_of, statistics_of, thinned
 from yolo_attn.host.registry import registered
 from yolo_attn.models.graph import level_of
 from yolo_attn.util.files import write_whole
-
-GATES = "gates.csv"
 
 COLUMNS = (
     "epoch", "row", "place", "block", "path", "map", "mean", "std", "min", "max", "dead", "saturated", "distance",

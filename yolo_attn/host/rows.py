@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 INSIDE_KEY = "yolo_attn.Inside"
 """The global of the host under which the row stands that puts blocks inside others."""
 
-PLACES = ("inner", "outer")
+POSITIONS = ("inner", "outer")
 NOT_ONE_MAP = ("CBLinear", "ImagePoolingAttn", "TorchVision", "Index")  # hosts whose result no block could gate
 MOST_REPEATS = 100
 _ACTIVATION = re.compile(r"(torch\.)?nn\.[A-Za-z]\w*")
@@ -154,8 +154,8 @@ def split_name(name: str, host: ModuleType) -> tuple[str, str, str | None] | Non
     if block is None:
         raise YoloAttnError(f"'{name}': {unknown_block(found[0][1])}")
     outer = next(h for h, b in found if b == block)
-    if at and place not in PLACES:
-        raise YoloAttnError(f"'{name}': {one_of('place', place, PLACES)}")
+    if at and place not in POSITIONS:
+        raise YoloAttnError(f"'{name}': {one_of('place', place, POSITIONS)}")
     if _gives_no_map(outer, host):
         raise YoloAttnError(f"'{name}': {outer} does not return one feature map that a block could gate")
     return outer, resolve(block)[0], place or None
@@ -292,8 +292,8 @@ def _host_row(index: int, row: list[Any], parts: tuple[str, str, str | None]) ->
     if args and isinstance(args[-1], Mapping):
         hyper = dict(args.pop())
     stated = hyper.pop("place", None)
-    if stated not in (None, *PLACES):
-        raise YoloAttnError(f"{_label(index, row)}: {one_of('place', stated, PLACES)}")
+    if stated not in (None, *POSITIONS):
+        raise YoloAttnError(f"{_label(index, row)}: {one_of('place', stated, POSITIONS)}")
     if stated and place and stated != place:
         raise YoloAttnError(f"{_label(index, row)}: @{place} in the name, place: {stated} in the arguments")
     name, cls = resolve(name)

@@ -1,43 +1,74 @@
-"""The table of blocks: name, paper, map, hyper-parameters, parameters, other names.
+"""Table of the attention blocks: name, paper, map shapes, parameters, hyper-parameters, aliases.
 
-What it says of the shipped blocks is stored in a file, so that nobody waits for torch to read it; a user's registered
-blocks are described when asked for.
+The facts of the shipped blocks are stored in a JSON file, because importing torch takes seconds. Blocks that a user
+registered are described from their class.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 import json
+import re
+import typing
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.host import registry
+from yolo_attn.host.hyper import hyper_parameters
+
+if TYPE_CHECKING:
+    from torch import nn
 
 CHANNELS = 256
+"""Width at which the parameters are counted."""
 STORED = Path(__file__).with_name("block_facts.json")
-"""What the shipped blocks say of themselves; written by ``python tools/make_block_table.py``."""
+"""Facts of the shipped blocks; written by ``python tools/make_block_table.py``."""
+
+Facts = dict[str, Any]
 
 
-def describe_blocks() -> list[dict[str, Any]]:
-    """Describe every registered block: name, paper, link, map, parameters, hyper-parameters, aliases."""
-    table = []
+def describe_blocks() -> list[Facts]:
+    """Return name, paper, link, map, parameters, hyper-parameters and aliases of every registered block."""
+    blocks = []
     for name in registry.names():
-        facts = _facts_of(name)
+        facts = _stored(name) or describe_class(name, registry.resolve(name)[1])
         hyper = ", ".join(f"{word}={default}" for word, default in facts["hyper_parameters"].items())
-        table.append({**facts, "hyper_parameters": hyper, "aliases": registry.aliases_of(name)})
-    return table
+        blocks.append({**facts, "hyper_parameters": hyper, "aliases": registry.aliases_of(name)})
+    return blocks
+
+
+def describe_class(name: str, cls: type[nn.Module], channels: int = CHANNELS) -> Facts:
+    """Return the facts of one block, read from its class.
+
+    Args:
+        name: YAML name.
+        cls: The class.
+        channels: Width at which the parameters are counted.
+    """
+    block = cls(channels)
+    title, link = _paper(name, cls)
+    return {
+        "name": name,
+        "paper": title,
+        "link": link,
+        "map": _map_shapes(block, channels),
+        "parameters": sum(p.numel() for p in block.parameters()),
+        "hyper_parameters": {p.name: _default(p) for p in hyper_parameters(cls).values()},
+    }
 
 
 def check_spelling(blocks: Iterable[str], hyper: Collection[str]) -> None:
-    """Refuse an unknown block, or a hyper-parameter that a shipped block does not have, without importing torch.
+    """Check block names, and hyper-parameter names of shipped blocks, without importing torch.
 
     Raises:
-        YoloAttnError: If there is one; the message names the nearest.
+        YoloAttnError: If a name is unknown; the message names the nearest.
     """
     for name in map(registry.canonical, blocks):
-        allowed = _stored(name)["hyper_parameters"] if _stored(name) else hyper
+        facts = _stored(name)
+        allowed = facts["hyper_parameters"] if facts else hyper
         for word in hyper:
             if word not in allowed:
                 raise YoloAttnError(f"{name}: {one_of('hyper-parameter', word, allowed)}")
@@ -65,30 +96,51 @@ def as_markdown() -> str:
     head = ["block", "paper", "map", f"parameters, C={CHANNELS}", "hyper-parameters"]
     rows = [head, ["---"] * len(head)]
     for b in describe_blocks():
-        rows.append(
-            [
-                f"`{b['name']}`",
-                f"[{b['paper']}]({b['link']})",
-                b["map"],
-                f"{b['parameters']:,}",
-                f"`{b['hyper_parameters']}`",
-            ]
-        )
+        paper = f"[{b['paper']}]({b['link']})"
+        rows.append([f"`{b['name']}`", paper, b["map"], f"{b['parameters']:,}", f"`{b['hyper_parameters']}`"])
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
 
-def _facts_of(name: str) -> dict[str, Any]:
-    if stored := _stored(name):
-        return stored
-    from yolo_attn.models.block_facts import describe
+# --- facts of a class -------------------------------------------------------------------------------------------------
+def _paper(name: str, cls: type) -> tuple[str, str]:
+    """Return title and link: those that the class declares, else those in its module's docstring.
 
-    return describe(name, registry.resolve(name)[1], CHANNELS)
+    Of several entries in a docstring the one that begins with the block's name counts, else the first.
+    """
+    if (paper := getattr(cls, "paper", None)) is not None:
+        return paper.title, paper.link
+    text = " ".join((inspect.getdoc(inspect.getmodule(cls)) or "").split())
+    entries = re.findall(r'(\w*): [^":]*"([^"]+)", [^"]*?(https://\S+)', text)
+    entries.sort(key=lambda entry: entry[0] != name)
+    return entries[0][1:] if entries else ("", "")
 
 
-def _stored(name: str) -> dict[str, Any] | None:
+def _map_shapes(block: nn.Module, channels: int) -> str:
+    """Return the shapes of the maps that a block computes, with letters for their sizes."""
+    import torch
+
+    if not hasattr(block, "attention"):
+        return ""
+    letters = {1: "1", channels: "C", 6: "H", 5: "W", 30: "HW", 8: "G", 2: "N"}
+    with torch.no_grad():
+        maps = cast(Any, block.eval()).attention(torch.rand(2, channels, 6, 5))
+    maps = maps if isinstance(maps, tuple) else (maps,)
+    return ", ".join("(" + ", ".join(letters.get(n, str(n)) for n in m.shape) + ")" for m in maps)
+
+
+def _default(parameter: inspect.Parameter) -> str:
+    """Return a parameter's default as text, or the words it may be."""
+    if parameter.default is inspect.Parameter.empty:
+        return "?"
+    choices = typing.get_args(parameter.annotation) if not isinstance(parameter.annotation, str) else ()
+    return "|".join(map(str, choices)) if choices else str(parameter.default)
+
+
+# --- stored facts -----------------------------------------------------------------------------------------------------
+def _stored(name: str) -> Facts | None:
     return _read_stored().get(name) if registry.holds_shipped(name) else None
 
 
 @functools.cache
-def _read_stored() -> dict[str, dict[str, Any]]:
+def _read_stored() -> dict[str, Facts]:
     return {facts["name"]: facts for facts in json.loads(STORED.read_text(encoding="utf-8"))}

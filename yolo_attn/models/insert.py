@@ -6,19 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from yolo_attn.errors import YoloAttnError, one_of, shorten
 from yolo_attn.host.hyper import bind
 from yolo_attn.host.patch import build_shapes, check_rows, host_scale, load_model_dict, split_name
 from yolo_attn.host.registry import is_known, resolve
-from yolo_attn.host.rows import PLACES
+from yolo_attn.host.rows import POSITIONS
 from yolo_attn.models.graph import IMAGE, Graph, Row, rows_of, sources_of
 from yolo_attn.models.sites import Site, find_rows_inside, find_sites
 from yolo_attn.models.yaml_text import flow, to_text
 from yolo_attn.util.files import write_whole
 
 DEFAULT_AT = "neck:P3,P4,P5"
+
+Where = str | Iterable[str] | None
+Placed = tuple[str, Where] | tuple[str, Where, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Insertion:
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = rows_of(self.yaml)
-        names = {rows[i][2] for i in self.new_rows} | {split_name(rows[i][2])[1] for i in self.inside}
+        names = {rows[i][2] for i in self.new_rows} | {_split(rows[i][2])[1] for i in self.inside}
         return write_whole(path, to_text(self.yaml, title=f"{_base_name(self.base)} with {', '.join(sorted(names))}"))
 
     def as_dict(self) -> dict[str, Any]:
@@ -112,7 +115,7 @@ def read_model(base: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     elif str(base).lower().endswith(".pt"):
         from yolo_attn.host.checkpoints import open_source
 
-        model = deepcopy(dict(open_source(base).yaml))
+        model = deepcopy(dict(cast(Any, open_source(base)).yaml))
     elif Path(base).suffix in (".yaml", ".yml"):
         model = load_model_dict(base)
     else:
@@ -123,7 +126,7 @@ def read_model(base: str | Path | Mapping[str, Any]) -> dict[str, Any]:
 
 def insert(
     base: str | Path | Mapping[str, Any],
-    block: str | Sequence[tuple],
+    block: str | Sequence[Placed],
     at: str | Iterable[str] | None = None,
     inside: str | None = None,
     **hyper: Any,
@@ -163,7 +166,7 @@ def insert(
     return changed
 
 
-def _read_blocks(block: str | Sequence[tuple], at: str | Iterable[str] | None, hyper: dict[str, Any]) -> list[_Block]:
+def _read_blocks(block: str | Sequence[Placed], at: str | Iterable[str] | None, hyper: dict[str, Any]) -> list[_Block]:
     blocks = []
     if not isinstance(block, (str, list, tuple)) or not block:
         raise YoloAttnError(f"{shorten(block)} is no block; give its name, or a list of (name, at)")
@@ -171,7 +174,7 @@ def _read_blocks(block: str | Sequence[tuple], at: str | Iterable[str] | None, h
         if not _is_block_and_place(given):
             raise YoloAttnError(f"{given!r} is not a block and its place; give (name, at) or (name, at, hyper)")
         name, cls = resolve(given[0])
-        own = bind(cls, kwargs={**hyper, **(given[2] if len(given) == 3 else {})})
+        own = bind(cls, kwargs={**hyper, **(cast(Any, given)[2] if len(given) == 3 else {})})
         blocks.append(_Block(name, [own] if own else [], given[1]))
     return blocks
 
@@ -241,8 +244,8 @@ class _Weaver:
 # --- inside host blocks -----------------------------------------------------------------------------------------------
 def _insert_inside(graph: Graph, blocks: Sequence[_Block], inside: str) -> Insertion:
     hosts, _, place = inside.partition("@")
-    if place and place not in PLACES:
-        raise YoloAttnError(f"inside='{inside}': {one_of('place', place, PLACES)}")
+    if place and place not in POSITIONS:
+        raise YoloAttnError(f"inside='{inside}': {one_of('place', place, POSITIONS)}")
     rows = deepcopy(graph.rows)
     changed: dict[int, str] = {}
     for block in blocks:
@@ -283,7 +286,15 @@ def check_roles(changed: Insertion) -> None:
 def _same_module(old: Row, new: Row, inside: bool) -> bool:
     if not inside:
         return old[1:] == new[1:]
-    return (old[1], old[2]) == (new[1], split_name(new[2])[0]) and new[3][: len(old[3])] == old[3]
+    return (old[1], old[2]) == (new[1], _split(new[2])[0]) and new[3][: len(old[3])] == old[3]
+
+
+def _split(name: str) -> tuple[str, str, str | None]:
+    """Return host block, attention block and position of a layer that is known to hold a block inside."""
+    parts = split_name(name)
+    if parts is None:
+        raise YoloAttnError(f"'{name}' holds no attention block")
+    return parts
 
 
 def _base_name(model: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from yolo_attn.errors import YoloAttnError, one_of, shorten
 from yolo_attn.models.graph import IMAGE, Graph
 
-PLACES = ("neck", "backbone", "sppf", "pre-detect", "after", "before")
+SITES = ("neck", "backbone", "sppf", "pre-detect", "after", "before")
 _EXAMPLES = "as in neck:P3,P4,P5, sppf, pre-detect, after:4 or before:9"
 
 
@@ -96,8 +96,8 @@ def _sites_of(graph: Graph, part: str) -> list[Site]:
     names = [w.strip() for w in wanted.split(",") if w.strip()]
     if place in ("sppf", "pre-detect") and not wanted:
         return _after_pooling(graph) if place == "sppf" else _before(graph, graph.last)
-    if place not in PLACES:
-        raise YoloAttnError(f"cannot insert at '{part}': {one_of('place', place, PLACES)} ({_EXAMPLES})")
+    if place not in SITES:
+        raise YoloAttnError(f"cannot insert at '{part}': {one_of('place', place, SITES)} ({_EXAMPLES})")
     if not names or place in ("sppf", "pre-detect"):
         wrong = "stands alone" if wanted else "needs levels or rows"
         raise YoloAttnError(f"cannot insert at '{part}': '{place}' {wrong} ({_EXAMPLES})")

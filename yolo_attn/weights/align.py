@@ -19,6 +19,7 @@ from torch import nn
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.host.gated import blocks_inside, host_class
 from yolo_attn.host.registry import is_attention
+from yolo_attn.models.built import model_layers, model_yaml, repeats
 from yolo_attn.models.graph import Graph
 
 State = dict[str, torch.Tensor]
@@ -72,10 +73,10 @@ class Layers:
     @cached_property
     def roles(self) -> list[tuple[str, str | None]] | None:
         """Section and level of each row; ``None`` where they cannot be found."""
-        if self.model is None or not getattr(self.model, "yaml", None):
+        if self.model is None or (given := model_yaml(self.model)) is None:
             return None
         try:
-            graph = Graph(self.model.yaml)
+            graph = Graph(given)
             return [(graph.section(i), graph.level(i)) for i in range(len(self.rows))]
         except YoloAttnError:  # a module class of its own that this Ultralytics does not have
             return None
@@ -101,7 +102,7 @@ class Layers:
 
 def layers_of(model: nn.Module) -> Layers:
     """Return the rows of a built model."""
-    return Layers(tuple(_layer(i, row) for i, row in enumerate(model.model)), model)
+    return Layers(tuple(_layer(i, row) for i, row in enumerate(model_layers(model))), model)
 
 
 def layers_of_state(state: Mapping[str, Any]) -> Layers:
@@ -199,8 +200,9 @@ def _match_attention_by_order(
     found: dict[int, int] = {}
     for t in wanted:
         before = {**match, **found, -1: -1}.get(t - 1)
-        follower = source.rows[before + 1 : before + 2] if before is not None else ()
-        if follower and follower[0].signature == target.rows[t].signature:
+        if before is None or before + 1 >= len(source.rows):
+            continue
+        if source.rows[before + 1].signature == target.rows[t].signature:
             found[t] = before + 1
     return found
 
@@ -211,13 +213,13 @@ def _layer(index: int, row: nn.Module) -> Layer:
     inside = {k: v for k, v in state.items() if any(k.startswith(f"{path}.") for path in inner)}
     source = getattr(row, "f", -1)
     given = source if isinstance(source, (list, tuple)) else [source]
-    repeated = type(row) is nn.Sequential and len(row)
-    host = host_class(row[0] if repeated else row)
+    units = repeats(row)
+    host = host_class(units[0])
     return Layer(
         state={k: v for k, v in state.items() if k not in inside},
         inside=inside,
         blocks={path: type(block).__name__ for path, block in inner.items()},
-        kind=f"{len(row)}x{host.__name__}" if repeated else host.__name__,
+        kind=host.__name__ if units[0] is row else f"{len(units)}x{host.__name__}",
         classes=tuple(c.__name__ for c in host.__mro__),
         attention=is_attention(row),
         sources=tuple(f if f >= 0 else index + f for f in given),

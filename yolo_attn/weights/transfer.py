@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.host.checkpoints import open_weights, yolo_model
-from yolo_attn.weights.align import Layer, align, layers_of, layers_of_state
+from yolo_attn.models.built import model_layers
+from yolo_attn.weights.align import Layer, State, align, layers_of, layers_of_state
 from yolo_attn.weights.report import RowReport, TransferReport
 
 MIN_BACKBONE_SHARE = 0.5
@@ -58,7 +59,7 @@ def transfer_weights(model: nn.Module, source: Source, strict: bool = False) -> 
     model = yolo_model(model)
     plan = _Plan(model, source)
     plan.check(strict)
-    model.load(_Renamed(plan), verbose=False)
+    cast(Any, model).load(_Renamed(plan), verbose=False)
     return plan.report()
 
 
@@ -80,7 +81,8 @@ class _Plan:
 
     def given(self, row: int) -> Layer | None:
         """Return the source's row for a row of the target."""
-        return None if self.pairs[row] is None else self.source.rows[self.pairs[row]]
+        source = self.pairs[row]
+        return None if source is None else self.source.rows[source]
 
     def check(self, strict: bool) -> None:
         self._refuse_fused()
@@ -103,7 +105,7 @@ class _Plan:
 
     def _refuse_other_architecture(self) -> None:
         wanted = fitting = 0
-        for i in range(len(self.model.yaml["backbone"])):
+        for i in range(len(cast(Any, self.model).yaml["backbone"])):
             taken, given = self.target.rows[i], self.given(i)
             if not taken.attention:
                 size = sum(t.numel() for t in taken.state.values())
@@ -119,7 +121,7 @@ class _Plan:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the source's tensors under the names they have in the target."""
-        named = {}
+        named: State = {}
         for i in range(len(self.target.rows)):
             if given := self.given(i):
                 inside = _same_blocks(given, self.target.rows[i])
@@ -155,7 +157,7 @@ class _Renamed:
     def __init__(self, plan: _Plan):
         given = plan.source.model
         self.tensors = plan.tensors()
-        self.model = [None] if given is None else [given.model[-1]]
+        self.model = [None] if given is None else [model_layers(given)[-1]]
         self.names = getattr(given, "names", {})
         self.pt_path = getattr(given, "pt_path", None)
         self.is_fused = lambda: _is_fused(given)
@@ -168,7 +170,8 @@ class _Renamed:
 
 
 def _is_fused(model: nn.Module | None) -> bool:
-    return hasattr(model, "is_fused") and model.is_fused()
+    is_fused = getattr(model, "is_fused", None)
+    return is_fused is not None and bool(is_fused())
 
 
 def _same_blocks(given: Layer, taken: Layer) -> dict[str, torch.Tensor]:
