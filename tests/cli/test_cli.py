@@ -208,9 +208,19 @@ def test_the_tools_are_the_commands():
         assert "Traceback" not in done.stderr, tool
 
 
-def test_the_readmes_table_is_what_the_command_prints(capsys):
+def test_the_table_of_the_documentation_is_what_the_command_prints(capsys):
     assert cli.main(["blocks", "--markdown"]) == 0
-    assert capsys.readouterr().out.strip() in (ROOT / "README.md").read_text()
+    assert capsys.readouterr().out.strip() in (ROOT / "docs" / "blocks.md").read_text()
+
+
+def test_the_readmes_table_agrees_with_the_command(capsys):
+    assert cli.main(["blocks", "--json"]) == 0
+    blocks = json.loads(capsys.readouterr().out)
+    lines = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `")]
+    assert [line.split("`")[1] for line in lines] == [block["name"] for block in blocks]
+    for line, block in zip(lines, blocks, strict=True):
+        assert f"({block['link']})" in line, line
+        assert line.endswith(f"| {block['parameters']:,} |"), line
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
