@@ -76,8 +76,9 @@ def comparing(scenes, monkeypatch):
     """Carries out a comparison whose runs are made up, in a folder; models and data are not checked again."""
     from support.fake_runs import FakeExecutor
 
-    from yolo_attn.compare import driver, host, results
+    from yolo_attn.compare import driver, results
     from yolo_attn.compare.plan import Plan, arms_of, specs_of
+    from yolo_attn.host import data
     from yolo_attn.train import yolo
 
     plan = Plan(arms=("yolo11n.yaml", "yolo11n-ela.yaml"), data=str(scenes), seeds=(0,), overrides={"epochs": 1})
@@ -89,7 +90,7 @@ def comparing(scenes, monkeypatch):
     monkeypatch.setattr(driver, "_plan_record", lambda *_: record)
     monkeypatch.setattr(driver, "_executor", lambda *_: FakeExecutor())
     monkeypatch.setattr(yolo, "check_model_dict", lambda *_: "detect")
-    monkeypatch.setattr(host, "prepare_data", lambda *_: None)
+    monkeypatch.setattr(data, "prepare_data", lambda *_: None)
     monkeypatch.setattr("yolo_attn.report.plots.draw", lambda _: {})
     write = results.write
     monkeypatch.setattr(

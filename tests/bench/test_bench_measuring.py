@@ -15,6 +15,7 @@ from yolo_attn.bench.budget import Budget
 from yolo_attn.bench.cases import PASSES, SHAPES, Case, ModelCase, Request, cases_of, parse_shape
 from yolo_attn.bench.tutorial import TutorialNL
 from yolo_attn.blocks import ATTENTION_BLOCKS
+from yolo_attn.host.devices import torch_device
 from yolo_attn.speed import interleaved
 
 pytestmark = [
@@ -277,9 +278,9 @@ def test_devices_by_the_names_people_use(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     named = {None: "cuda:0", "cuda": "cuda:0", "0": "cuda:0", "1": "cuda:1", "cuda:1": "cuda:1", "cpu": "cpu"}
-    assert {text: run.find_device(text) for text in named} == named
+    assert {text: torch_device(text) for text in named} == named
     with pytest.raises(ValueError, match="unknown device '2'"):
-        run.find_device("2")
+        torch_device("2")
 
 
 # --- the time ---------------------------------------------------------------------------------------------------------

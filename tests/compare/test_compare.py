@@ -11,6 +11,7 @@ from yolo_attn import cli
 from yolo_attn.compare import driver, run_folder
 from yolo_attn.compare import results as summary
 from yolo_attn.evaluate.ap import average_precision, mean_average_precision
+from yolo_attn.host.data import check_data
 
 
 def test_differences_intervals_and_power_are_reported(scenes, faked, tmp_path):
@@ -26,7 +27,7 @@ def test_differences_intervals_and_power_are_reported(scenes, faked, tmp_path):
     assert identity["difference"]["mAP50-95"]["verdict"] == "not significant"
     assert identity["difference"]["mAP50-95"]["low"] == identity["difference"]["mAP50-95"]["high"] == 0
     assert found["metrics"] == ["mAP50-95", "AP50", "AP75", "APs", "APm", "APl"]
-    assert found["data"]["classes_without_targets"] == list(ya.engine.check_data(scenes)["names"].values())[3:]
+    assert found["data"]["classes_without_targets"] == list(check_data(scenes)["names"].values())[3:]
     assert "3 seeds" in found["power"]
     assert (ela["curve"]["quantity"], ela["curve"]["epochs"]) == ("mAP50-95", [1, 2, 3])
     np.testing.assert_allclose(ela["curve"]["by_seed"], [[0.1, 0.2, 0.3], [0.11, 0.21, 0.31], [0.12, 0.22, 0.32]])

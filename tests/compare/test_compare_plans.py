@@ -146,7 +146,7 @@ def test_shipped_comparison_files_are_right(scenes):
         ({"controls": ("identiti",)}, "Did you mean 'identity'"),
         ({"weights": "none.pt"}, "no weights at 'none.pt'"),
         ({"data": "coco8"}, "not a data YAML"),
-        ({"device": "gpu"}, "device=gpu is not understood"),
+        ({"device": "gpu"}, "unknown device 'gpu'"),
         ({"device": "7"}, "there is no GPU 7"),
         ({"overrides": {"device": "cpu"}}, "sets 'device' itself"),
         ({"overrides": {"split": "test"}}, "sets 'split' itself"),

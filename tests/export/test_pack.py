@@ -11,7 +11,7 @@ from support import tiny_model
 import yolo_attn as ya
 from yolo_attn import cli
 from yolo_attn.export import check, pack
-from yolo_attn.export.host import any_size
+from yolo_attn.host.compat import dynamic_torchscript
 
 WITHOUT_US = """
 import sys
@@ -129,7 +129,7 @@ def test_free_sizes_are_allowed_where_a_release_does_not_list_them(monkeypatch):
 
     asked = []
     monkeypatch.setattr(exporter, "validate_args", lambda format, given, allowed: asked.append(allowed))
-    with any_size():
+    with dynamic_torchscript():
         exporter.validate_args("torchscript", None, ["batch"])
     exporter.validate_args("torchscript", None, ["batch"])
     assert asked == [["batch", "dynamic"], ["batch"]]

@@ -14,7 +14,7 @@ from ultralytics.nn import tasks
 
 import yolo_attn as ya
 from yolo_attn.host.gated import RESIDUAL_BRANCHES, Gated, blocks_inside, host_class, residual_branches
-from yolo_attn.host.patch import load_model_dict
+from yolo_attn.host.model import load_model_dict
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

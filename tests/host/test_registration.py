@@ -12,7 +12,7 @@ from ultralytics import YOLO
 from ultralytics.nn import tasks
 
 import yolo_attn as ya
-from yolo_attn.host.patch import host_model_names, load_model_dict
+from yolo_attn.host.model import host_model_names, load_model_dict
 from yolo_attn.host.registry import SHIPPED_ALIASES, aliases_of
 from yolo_attn.host.rows import prepare_rows
 

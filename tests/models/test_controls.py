@@ -5,7 +5,7 @@ import torch
 
 import yolo_attn as ya
 from yolo_attn.controls import IdentityControl, PlainControl
-from yolo_attn.host.patch import load_model_dict
+from yolo_attn.host.model import load_model_dict
 from yolo_attn.models.controls import KINDS, control_of
 
 

@@ -16,8 +16,8 @@ from ultralytics.nn import tasks
 
 import yolo_attn as ya
 from yolo_attn.host.gated import blocks_inside, host_class
+from yolo_attn.host.model import host_model_names, load_model_dict
 from yolo_attn.host.model_files import shipped_models
-from yolo_attn.host.patch import host_model_names, load_model_dict
 from yolo_attn.host.registry import SHIPPED_ALIASES, is_attention
 from yolo_attn.models.graph import Graph, rows_of
 from yolo_attn.models.insert import check_roles

@@ -19,7 +19,7 @@ from yolo_attn.compare.plan import Plan, arms_of
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.subset.convert import convert_coco
 from yolo_attn.subset.download import Archive, unpack
-from yolo_attn.util.file_names import plain_name, stays_inside
+from yolo_attn.util.files import plain_name, stays_inside
 
 SOURCES = sorted(p for folder in ("yolo_attn", "tools", ".ci") for p in (ROOT / folder).rglob("*.py"))
 

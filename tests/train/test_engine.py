@@ -10,6 +10,7 @@ import torch
 import ultralytics
 
 import yolo_attn as ya
+from yolo_attn.host.data import check_data
 from yolo_attn.train import yolo
 from yolo_attn.weights.transfer import transfer_weights
 
@@ -272,7 +273,7 @@ def test_a_data_yaml_whose_images_are_missing(tmp_path):
     data = tmp_path / "data.yaml"
     data.write_text(f"path: {tmp_path}\ntrain: images/train\nval: images/val\nnames: {{0: car}}\n")
     with pytest.raises(ya.YoloAttnError, match="images/val"):
-        yolo.check_data(data)
+        check_data(data)
 
 
 @pytest.mark.gpu

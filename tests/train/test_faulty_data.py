@@ -11,8 +11,8 @@ from robustness.judge import refusal_of
 from support.tiers import sampled
 
 from yolo_attn import cli
-from yolo_attn.compare import host
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.host.data import prepare_data
 from yolo_attn.subset.convert import convert_coco
 
 
@@ -75,7 +75,7 @@ def _tries(data, image, tmp_path):
     said = {}
     for name, work in (
         ("subset", lambda: convert_coco(data, tmp_path / "out")),
-        ("compare", lambda: host.prepare_data(str(data), {})),
+        ("compare", lambda: prepare_data(str(data), {})),
     ):
         if text := refusal_of(work):
             said[name] = text

@@ -7,6 +7,7 @@ import yaml
 from support.tiers import sampled
 
 from yolo_attn.compare import host
+from yolo_attn.host.data import check_data
 from yolo_attn.train import resume
 
 # four epochs with all that an epoch can hand to the next: gradients that wait for their step (nbs is three batches,
@@ -150,7 +151,7 @@ def test_seed_and_epoch_reach_the_workers_of_the_loader(scenes):
     from ultralytics.cfg import get_cfg
     from ultralytics.data.build import build_dataloader, build_yolo_dataset
 
-    data = host.check_data(str(scenes))
+    data = check_data(str(scenes))
     dataset = build_yolo_dataset(get_cfg(), data["train"], 4, data, mode="train", stride=32)
     trainer = type("Trainer", (resume.Resumable,), {})()
     trainer.args = type("Args", (), {"seed": 0, "mosaic": 1.0, "close_mosaic": 1})

@@ -9,8 +9,8 @@ from support.tiers import sampled
 from ultralytics import YOLO
 
 import yolo_attn as ya
+from yolo_attn.host.model import load_model_dict
 from yolo_attn.host.model_files import shipped_models
-from yolo_attn.host.patch import load_model_dict
 from yolo_attn.models.graph import rows_of
 from yolo_attn.weights.transfer import check_source
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.host.patch import host_model_names, load_model_dict
+from yolo_attn.host.model import host_model_names, load_model_dict
 from yolo_attn.host.registry import registered
 from yolo_attn.models.graph import Graph
 from yolo_attn.models.insert import insert

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.host.patch import load_model_dict
+from yolo_attn.host.model import load_model_dict
 from yolo_attn.models.graph import Graph
 from yolo_attn.models.insert import insert
 

@@ -87,8 +87,8 @@ def request_of(given: dict[str, Any]) -> Request:
     Raises:
         YoloAttnError: For a value that is not allowed, or one that a suite settles itself.
     """
-    from yolo_attn.bench.run import find_device
     from yolo_attn.blocks import ATTENTION_BLOCKS
+    from yolo_attn.host.devices import torch_device
     from yolo_attn.host.registry import resolve
 
     suite = given.get("suite", False)
@@ -99,7 +99,7 @@ def request_of(given: dict[str, Any]) -> Request:
             raise YoloAttnError(f"--{name} {given[name]}: give a number above 0")
     lists = {name: parse_choices(_flag(name)[2:], given[name], all_) for name, all_ in _LISTS.items() if name in given}
     blocks = given.get("blocks", "all")
-    device = find_device(given.get("device"))
+    device = torch_device(given.get("device"))
     on_cuda = device != "cpu"
     if given.get("cuda_graphs") and not on_cuda:
         raise YoloAttnError(f"--cuda-graphs needs a GPU; the device is {device}")

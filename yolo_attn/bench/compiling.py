@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
-from unittest import mock
 
 import torch
 
 from yolo_attn.bench.arms import Arms, add_compiled, make_inputs, make_module, why_too_large
 from yolo_attn.bench.cases import Case
+from yolo_attn.util.env import variables
 
 NOT_IN_TIME = "compiling did not end in the time for it"
 _FOLDER = "TORCHINDUCTOR_CACHE_DIR"
@@ -44,7 +44,7 @@ def fresh_cache() -> Iterator[None]:
     """Let torch.compile keep its results in a folder of this measurement, and compile without helpers of its own."""
     with tempfile.TemporaryDirectory(prefix="yolo-attn-bench-", ignore_cleanup_errors=True) as folder:
         settings = {_FOLDER: folder, "TORCHINDUCTOR_FX_GRAPH_CACHE": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-        with mock.patch.dict(os.environ, settings):
+        with variables(settings):
             yield
 
 

@@ -15,7 +15,6 @@ from yolo_attn.bench import arms, compiling, models, timm_blocks
 from yolo_attn.bench.budget import Budget
 from yolo_attn.bench.cases import Case, ModelCase, Request, as_dict, cases_of
 from yolo_attn.bench.floor import copy_rates, floor_ms
-from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.speed import interleaved, passes
 from yolo_attn.util.env import cores, environment
 from yolo_attn.util.jsonl import Record
@@ -47,21 +46,6 @@ def records(request: Request, say: Say = lambda line: None, budget: Budget | Non
     yield _header(request)
     with compiling.fresh_cache(), tempfile.TemporaryDirectory() as scratch:
         yield from _Bench(request, budget, Path(scratch), say).run()
-
-
-def find_device(text: str | None) -> str:
-    """Return the torch device that ``cpu``, ``cuda`` or a GPU's number stands for; by default a GPU if there is one.
-
-    Raises:
-        YoloAttnError: If there is no such device.
-    """
-    there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0))]
-    if text is None:
-        return there[min(1, len(there) - 1)]
-    device = "cuda:0" if text == "cuda" else f"cuda:{text}" if text.isdigit() else text
-    if device not in there:
-        raise YoloAttnError(one_of("device", text, there))
-    return device
 
 
 class _Bench:

@@ -51,6 +51,7 @@ def compare(
         YoloAttnError: If the plan is not right, or another comparison is at work in ``out``.
     """
     from yolo_attn.compare import host, results
+    from yolo_attn.host.data import prepare_data
     from yolo_attn.train import yolo
 
     out = Path(out).resolve()
@@ -59,7 +60,7 @@ def compare(
     specs = specs_of(plan, arms, kind=workers.kind)
     task = yolo.check_model_dict(arms[0].name, arms[0].model, None)
     host.check_records(task)
-    host.prepare_data(specs[0].data, specs[0].overrides, task)
+    prepare_data(specs[0].data, specs[0].overrides, task)
     out.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / "compare.lock", timeout=0):
@@ -74,13 +75,14 @@ def compare(
 
 
 def _executor(name: str, plan: Plan, per_device: int) -> Executor:
+    from yolo_attn.host.devices import training_devices
     from yolo_attn.train import yolo
 
     if name not in EXECUTORS:
         raise YoloAttnError(one_of("executor", name, EXECUTORS))
     if name == "ray":
         return RayCluster(plan.device, per_device, plan.threads or yolo.default_threads())
-    devices = yolo.device_names(plan.device)
+    devices = training_devices(plan.device)
     if name == "serial" and per_device > 1:
         name = "pool"
     if name == "serial" and len(devices) > 1:
@@ -89,7 +91,7 @@ def _executor(name: str, plan: Plan, per_device: int) -> Executor:
 
 
 def _plan_record(specs: Sequence[run_folder.RunSpec], arms: Sequence[Arm]) -> dict[str, Any]:
-    from yolo_attn.train.yolo import check_data
+    from yolo_attn.host.data import check_data
 
     names = {str(k): v for k, v in check_data(specs[0].data, present=True)["names"].items()}
     return {

@@ -5,23 +5,17 @@ from __future__ import annotations
 import contextlib
 import csv
 import functools
-import glob
-import hashlib
 import inspect
 import io
-import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest import mock
 
 import torch
 import ultralytics
 from ultralytics.cfg import get_cfg
-from ultralytics.data.build import build_yolo_dataset
-from ultralytics.data.utils import IMG_FORMATS, img2label_paths
 from ultralytics.utils import metrics as host_metrics
 from ultralytics.utils import ops, torch_utils
 
@@ -31,67 +25,15 @@ from yolo_attn.evaluate.ap import average_precision, mean_average_precision
 from yolo_attn.evaluate.coco_ap import Boxes
 from yolo_attn.evaluate.matches import Matches
 from yolo_attn.evaluate.recorder import Recording
+from yolo_attn.host.compat import grad_scaler, patched
 from yolo_attn.train.resume import read_state
-from yolo_attn.train.yolo import YOLO, check_data
+from yolo_attn.train.yolo import YOLO
 from yolo_attn.util.files import replace_whole
 
-SPLITS = ("train", "val")
 _SHARED = ("batch", "workers", "split", "single_cls", "classes", "conf", "iou", "max_det", "rect")
 """Training arguments that validation takes as well."""
 _PER_IMAGE = {"_process_batch": ["self", "preds", "batch"], "_prepare_pred": ["self", "pred"]}
 """Methods of a validator that matches image by image, in pixels of the network's input, and knows the image's file."""
-
-
-# --- data -------------------------------------------------------------------------------------------------------------
-def resolve_data(data: str) -> tuple[Path, str]:
-    """Return a data YAML's path and a checksum of what it names: images by name and size, labels by content.
-
-    Raises:
-        YoloAttnError: If it, or images it names, are missing.
-    """
-    found = check_data(data, present=True)
-    if not found:
-        raise YoloAttnError(f"data '{data}' is not a data YAML with its images in place")
-    digest = hashlib.sha256(repr(sorted(found["names"].items())).encode())
-    for split in SPLITS:
-        for image in _images(found[split]):
-            label = Path(img2label_paths([str(image)])[0])
-            digest.update(f"{split}/{image.name} {image.stat().st_size}\n".encode())
-            digest.update(label.read_bytes() if label.is_file() else b"no label\n")
-    return Path(found["yaml_file"]).resolve(), digest.hexdigest()
-
-
-def prepare_data(data: str, overrides: Mapping[str, Any], task: str = "detect") -> None:
-    """Do once what every run would do first: read all labels and, where asked for, cache the images on disk.
-
-    Raises:
-        YoloAttnError: If images cannot be read, or there is nothing to find in a split.
-    """
-    found = check_data(data, present=True)
-    cfg = get_cfg(overrides={**overrides, "data": data, "task": task, "fraction": 1.0})
-    cfg.cache = cfg.cache if cfg.cache == "disk" else False
-    for split in SPLITS:
-        dataset = build_yolo_dataset(cfg, found[split], 16, found, mode=split, stride=32)
-        listed, read = (set(map(os.path.abspath, images)) for images in (_images(found[split]), dataset.im_files))
-        if unread := sorted(listed - read):
-            raise YoloAttnError(
-                f"data '{data}': {len(unread)} {split} images cannot be read or have wrong labels, the first being "
-                f"{unread[0]}; remove them, so that every run sees the same set"
-            )
-        if not any(len(label["cls"]) for label in dataset.labels):
-            raise YoloAttnError(f"data '{data}': there is not one object in its {split} labels")
-
-
-def _images(places: str | Sequence[str]) -> list[Path]:
-    """List images as Ultralytics does: of folders without hidden ones, of list files with ``./`` for their folder."""
-    found: list[str] = []
-    for place in map(Path, [places] if isinstance(places, str) else places):
-        if place.is_dir():
-            found += glob.glob(str(Path(glob.escape(str(place))) / "**" / "*.*"), recursive=True)
-        else:
-            lines = place.read_text(encoding="utf-8-sig").split("\n")
-            found += [str(place.parent / line) if line.startswith("./") else line for line in lines if line.strip()]
-    return [Path(image) for image in sorted(found) if image.rpartition(".")[-1].lower() in IMG_FORMATS]
 
 
 # --- one training -----------------------------------------------------------------------------------------------------
@@ -173,8 +115,7 @@ def training_step(model: torch.nn.Module, imgsz: int, batch: int, device: str, a
         parameter.requires_grad_(".dfl" not in name)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=1e-6, momentum=0.9, nesterov=True)
-    scalers = torch.amp if hasattr(torch.amp, "GradScaler") else torch.cuda.amp  # the second before torch 2.3
-    scaler = scalers.GradScaler(init_scale=128.0, enabled=amp)  # so small that no step is left out for an overflow
+    scaler = grad_scaler(amp, initial_scale=128.0)  # so small that no step is left out for an overflow
     images = _images_with_boxes(imgsz, batch, device)
 
     def step() -> None:
@@ -212,7 +153,7 @@ def cpu_threads(threads: int | None) -> Iterator[None]:
     if threads is None:
         yield
         return
-    with mock.patch.object(torch_utils, "NUM_THREADS", threads):
+    with patched(torch_utils, NUM_THREADS=threads):
         yield
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from yolo_attn.compare import run_folder
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.util.file_names import plain_name
+from yolo_attn.util.files import plain_name
 
 RECIPE: dict[str, Any] = {"optimizer": "SGD", "lr0": 0.01, "patience": 0, "plots": False}
 """What every arm is trained with unless said otherwise; the optimizer is fixed, the last epoch is the one judged."""
@@ -147,7 +147,7 @@ def _read_arm(arm: str | Mapping[str, Any]) -> Arm:
 
 
 def _plain_model(name: str) -> Arm:
-    from yolo_attn.host.patch import load_model_dict
+    from yolo_attn.host.model import load_model_dict
 
     model = load_model_dict(name)
     return Arm(Path(name).stem, ATTENTION if _has_attention(model) else MODEL, model)
@@ -177,7 +177,7 @@ def _control(arm: Arm, kind: str) -> Arm:
 
 
 def _has_attention(model: Mapping[str, Any]) -> bool:
-    from yolo_attn.host.patch import split_name
+    from yolo_attn.host.model import split_name
     from yolo_attn.host.registry import is_known
 
     names = [row[2] for row in _rows(model)]
@@ -200,20 +200,21 @@ def specs_of(plan: Plan, arms: Sequence[Arm] | None = None, kind: str | None = N
     Raises:
         YoloAttnError: If a model, the data, the weights or an override is not right; nothing is written then.
     """
-    from yolo_attn.compare import host
+    from yolo_attn.host.data import resolve_data
+    from yolo_attn.host.devices import device_kind
     from yolo_attn.train import yolo
 
     _check_overrides(plan.overrides)
     if not plan.seeds or len(set(plan.seeds)) < len(plan.seeds):
         raise YoloAttnError(f"seeds {list(plan.seeds)}: give each seed once, e.g. --seeds 0,1,2")
     arms = arms_of(plan) if arms is None else arms
-    data, data_checksum = host.resolve_data(plan.data)
+    data, data_checksum = resolve_data(plan.data)
     tasks = {yolo.check_model_dict(arm.name, arm.model, plan.weights): arm.name for arm in arms}
     if len(tasks) > 1:
         different = ", ".join(f"{name} for '{task}'" for task, name in tasks.items())
         raise YoloAttnError(f"models for different tasks cannot be compared: {different}")
     weights = yolo.resolve_weights(plan.weights) if plan.weights else None
-    kind = kind or yolo.device_kind(plan.device)
+    kind = kind or device_kind(plan.device)
     shared = {
         "data": str(data),
         "data_checksum": data_checksum,

@@ -20,8 +20,7 @@ from yolo_attn.evaluate import differences
 from yolo_attn.evaluate.matches import Matches
 from yolo_attn.speed import spec as speed_files
 from yolo_attn.speed import summary as speed_summary
-from yolo_attn.util.file_names import plain_name
-from yolo_attn.util.files import write_json
+from yolo_attn.util.files import plain_name, write_json
 
 PLAN, RUNS, SPEED, RESULTS = "plan.json", "runs", "speed", "results.json"
 REPLICATES = 1000

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest import mock
 
 import torch
 from torch import nn
-from ultralytics.engine import exporter as host_exporter
 from ultralytics.nn.autobackend import AutoBackend
 
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.host.compat import exported_bits, patched
 from yolo_attn.train.yolo import YOLO, KeepsWeights, run_host_command
 
 
@@ -81,21 +79,6 @@ def export_model(model: YOLO, /, **settings: Any) -> Exported:
     )
 
 
-@contextlib.contextmanager
-def any_size() -> Iterator[None]:
-    """Let TorchScript be exported with ``dynamic=True``, which some releases before 8.3.200 refuse and can do."""
-    validate = getattr(host_exporter, "validate_args", None)
-    if validate is None:  # the first releases of 8.3 refuse nothing
-        yield
-        return
-
-    def with_dynamic(format: str, given: Any, allowed: Sequence[str]) -> None:
-        validate(format, given, [*allowed, "dynamic"])
-
-    with mock.patch.object(host_exporter, "validate_args", with_dynamic):
-        yield
-
-
 def run_export_command(words: Sequence[str]) -> Exported | None:
     """Run ``yolo export ...`` as the engine runs any command, and return what was exported, if anything."""
     made: list[Exported] = []
@@ -104,7 +87,7 @@ def run_export_command(words: Sequence[str]) -> Exported | None:
         made.append(export_model(model, **settings))
         return str(made[-1].file)
 
-    with mock.patch.object(KeepsWeights, "export", export, create=True):
+    with patched(KeepsWeights, export=export):
         run_host_command(words)
     return made[0] if made else None
 
@@ -134,7 +117,5 @@ def _head(model: nn.Module) -> nn.Module:
 
 
 def _precision(arguments: Any) -> str:
-    quantize = getattr(arguments, "quantize", None)
-    if quantize is None:  # before 8.4 the arguments were these two
-        quantize = 8 if getattr(arguments, "int8", False) else 16 if getattr(arguments, "half", False) else 32
-    return {32: "fp32", 16: "fp16", 8: "int8"}.get(quantize, str(quantize))
+    bits = exported_bits(arguments)
+    return {32: "fp32", 16: "fp16", 8: "int8"}.get(bits, str(bits))

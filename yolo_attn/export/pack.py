@@ -18,8 +18,8 @@ from torch import nn
 
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.export.check import export
-from yolo_attn.export.host import any_size
 from yolo_attn.host.checkpoints import open_source
+from yolo_attn.host.compat import dynamic_torchscript
 from yolo_attn.host.model_files import write_model
 from yolo_attn.train.yolo import YOLO
 from yolo_attn.util.files import write_all, write_json, write_whole
@@ -76,7 +76,7 @@ def _make_script(checkpoint: str, scratch: Path, imgsz: int | None) -> tuple[Pat
     """Export to TorchScript with free sizes, and return the file and how it compares with the model."""
     copy = shutil.copy(checkpoint, scratch / "model.pt")  # Ultralytics writes beside what it exports
     size = {} if imgsz is None else {"imgsz": imgsz}
-    with any_size():
+    with dynamic_torchscript():
         made = export(YOLO(str(copy)), format="torchscript", dynamic=True, device="cpu", **size)
     if made.failures:
         raise YoloAttnError(f"'{checkpoint}' cannot be packed, its TorchScript differs from it: {made.failures[0]}")

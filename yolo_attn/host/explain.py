@@ -13,8 +13,7 @@ from typing import Any
 
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.host import registry
-
-_TASKS = "ultralytics.nn.tasks"
+from yolo_attn.host.compat import TASKS
 
 
 @contextlib.contextmanager
@@ -67,7 +66,7 @@ def _in_words(error: Exception, model: Mapping[str, Any]) -> str:
 def _row_at(error: Exception) -> int | None:
     """Return the number of the row Ultralytics was at, by the loop variables of its parser and forward pass."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    for frame in reversed([f for f in frames if f.f_globals.get("__name__") == _TASKS]):
+    for frame in reversed([f for f in frames if f.f_globals.get("__name__") == TASKS]):
         found = frame.f_locals.get("i") if frame.f_code.co_name == "parse_model" else frame.f_locals.get("m")
         index = found if isinstance(found, int) else getattr(found, "i", None)
         if isinstance(index, int):

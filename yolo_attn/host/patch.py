@@ -25,14 +25,15 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.host import registry, rows
+from yolo_attn.host.compat import TASKS
 from yolo_attn.host.explain import explained, explaining
 from yolo_attn.host.hyper import hyper_parameters
+from yolo_attn.host.model import host_model_names
 from yolo_attn.host.model_files import find_model_yaml, shipped_models, unscaled
 from yolo_attn.host.releases import check_host
 from yolo_attn.host.rows import INSIDE_KEY, inside_class, is_row_class, prepare_rows, row_class, row_key
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from torch import nn
-
-_TASKS = "ultralytics.nn.tasks"
 
 
 def register(
@@ -80,7 +79,7 @@ def register(
     if cls is None:
         return functools.partial(register, name=name, aliases=aliases, force=force)
     _check_class(cls)
-    tasks = importlib.import_module(_TASKS)  # so that a clash with one of Ultralytics' own classes is found now
+    tasks = importlib.import_module(TASKS)  # so that a clash with one of Ultralytics' own classes is found now
     name, aliases = name or cls.__name__, tuple(aliases)
     if not force:
         _refuse_clash((name, *aliases), cls)
@@ -97,7 +96,7 @@ def unregister(name: str) -> None:
     """
     name, _ = registry.resolve(name)
     registry.remove(name)
-    if tasks := sys.modules.get(_TASKS):
+    if tasks := sys.modules.get(TASKS):
         delattr(tasks, row_key(tasks, name))
 
 
@@ -125,130 +124,15 @@ def _refuse_clash(names: Iterable[str], cls: type) -> None:
 
 def _owner(name: str, cls: type) -> str | None:
     """Say who holds a name, other than this very class."""
-    held = registry.resolve(name)[1] if registry.is_known(name) else getattr(sys.modules.get(_TASKS), name, None)
+    held = registry.resolve(name)[1] if registry.is_known(name) else getattr(sys.modules.get(TASKS), name, None)
     if held is None or held is cls or is_row_class(held):
         return None
-    return f"{held.__module__}.{held.__qualname__}" if isinstance(held, type) else f"{_TASKS}.{name}"
-
-
-def load_model_dict(path: str | Path) -> dict[str, Any]:
-    """Read a model YAML, shipped, stock or the user's own, with the scale that its name states.
-
-    Args:
-        path: A path or a bare name, e.g. ``yolo11n-ela.yaml``.
-
-    Returns:
-        The content, with ``scale`` and ``yaml_file`` set as Ultralytics sets them.
-
-    Raises:
-        YoloAttnError: If there is no such file, or it holds no model.
-    """
-    return importlib.import_module(_TASKS).yaml_model_load(path)
-
-
-def check_rows(model: Mapping[str, Any]) -> None:
-    """Make sure that a model dict has rows, and that their modules, sources and hyper-parameters exist.
-
-    Raises:
-        YoloAttnError: If not; the message names the row.
-    """
-    rows.prepare_rows(model, importlib.import_module(_TASKS))
-    if not model["head"]:
-        raise YoloAttnError("not a model: 'head' has no rows")
-
-
-def row_strides(model: Mapping[str, Any], size: int = 256) -> list[float]:
-    """Return the stride of each row's result but the head's, found by running the model's shapes.
-
-    Args:
-        model: A model dict; where it states no scale, its first is taken.
-        size: Side of the image, in pixels; a multiple of the largest stride.
-
-    Returns:
-        Image pixels per pixel of the row's map; 0 where a row's result is no feature map.
-
-    Raises:
-        YoloAttnError: If the model cannot be built.
-    """
-    import torch
-
-    tasks = importlib.import_module(_TASKS)
-    strides: list[float] = []
-    results: list[Any] = []
-    layers = build_shapes(model)
-    for norm in [m for m in layers.modules() if isinstance(m, torch.nn.BatchNorm2d)]:
-        norm.forward = lambda x: x  # keeps the shape, and is slow on a device without values
-    with torch.no_grad(), torch.device("meta"):
-        x = torch.zeros(1, model.get("channels", 3), size, size)
-        text = torch.zeros(1, 1, 512)
-        for layer in list(layers.eval())[:-1]:
-            if layer.f != -1:
-                x = results[layer.f] if isinstance(layer.f, int) else [x if f == -1 else results[f] for f in layer.f]
-            x = _result_of(layer, x, text, tasks)
-            results.append(x)
-            strides.append(size / x.shape[2] if isinstance(x, torch.Tensor) and x.ndim == 4 else 0.0)
-    return strides
-
-
-def _result_of(layer: nn.Module, x: Any, text: Any, tasks: ModuleType) -> Any:
-    if isinstance(layer, tasks.ImagePoolingAttn):  # changes the text that goes along, not the map
-        return None
-    if registry.is_attention(layer):  # a block keeps its input's shape
-        return x
-    try:
-        return layer(x, text) if isinstance(layer, tasks.C2fAttn) else layer(x)
-    except Exception as error:
-        raise YoloAttnError(f"row {layer.i} ({layer.type}) cannot run on what row {layer.f} gives: {error}") from error
-
-
-def build_shapes(model: Mapping[str, Any], scale: str | None = None) -> nn.Sequential:
-    """Return a model's rows built without values, on torch's ``meta`` device: nothing is computed or stored.
-
-    Args:
-        model: A model dict.
-        scale: Scale to build it at; that of the model dict by default, or its first where it states none.
-
-    Raises:
-        YoloAttnError: If the model cannot be built.
-    """
-    import torch
-
-    scale = scale or model.get("scale") or next(iter(model.get("scales") or [""]))
-    with torch.device("meta"):
-        try:
-            sized = deepcopy({**model, "scale": scale})
-            return importlib.import_module(_TASKS).parse_model(sized, ch=model.get("channels", 3), verbose=False)[0]
-        except YoloAttnError:
-            raise
-        except OSError as error:
-            raise YoloAttnError(f"this model cannot be built here, it needs a download: {error}") from error
-        except Exception as error:
-            raise YoloAttnError(f"this model cannot be built: {type(error).__name__}: {error}") from error
-
-
-def split_name(name: str) -> tuple[str, str, str | None] | None:
-    """Take a row's module such as ``C3k2_ELA@inner`` apart: host block, attention block, place; ``None`` if it is none.
-
-    Raises:
-        YoloAttnError: If it is of this form, but one of its parts is unknown.
-    """
-    return rows.split_name(name, importlib.import_module(_TASKS))
-
-
-def host_scale(path: str | Path) -> str:
-    """Return the scale that Ultralytics reads from a file's name, or an empty string."""
-    return importlib.import_module(_TASKS).guess_model_scale(path)
-
-
-def host_model_names() -> list[str]:
-    """Return the file names of the installed Ultralytics' own model YAMLs."""
-    root = importlib.util.find_spec("ultralytics").submodule_search_locations[0]
-    return sorted({p.name for p in Path(root, "cfg", "models").rglob("*.yaml")})
+    return f"{held.__module__}.{held.__qualname__}" if isinstance(held, type) else f"{TASKS}.{name}"
 
 
 def install() -> None:
     """Register the shipped blocks with Ultralytics: now if it is imported, else as soon as it is."""
-    tasks = sys.modules.get(_TASKS)
+    tasks = sys.modules.get(TASKS)
     if tasks is not None:
         _patch(tasks)
     elif not any(isinstance(f, _AfterImport) for f in sys.meta_path):
@@ -262,7 +146,7 @@ class _AfterImport:
     """
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
-        if fullname != _TASKS:
+        if fullname != TASKS:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(fullname)
@@ -380,9 +264,9 @@ def _yaml_model_load(host: Callable[..., dict[str, Any]], path: str | Path) -> d
         raise YoloAttnError(f"'{path}' is not a model YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(model, dict) or not {"backbone", "head"} <= set(model):
         raise YoloAttnError(f"'{path}' is not a model YAML: it has no 'backbone' and 'head'")
-    rows.refuse_without_head(model, sys.modules[_TASKS], path)
+    rows.refuse_without_head(model, sys.modules[TASKS], path)
     model["yaml_file"] = str(path)
-    model["scale"] = sys.modules[_TASKS].guess_model_scale(path)
+    model["scale"] = sys.modules[TASKS].guess_model_scale(path)
     return model
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from yolo_attn.host.compat import tasks
+
 if TYPE_CHECKING:
     from torch import nn
-
-_TASKS = "ultralytics.nn.tasks"
 
 
 @contextlib.contextmanager
@@ -21,21 +20,21 @@ def restricted_loads() -> Iterator[bool]:
     Yields:
         Whether the installed Ultralytics and torch can do that; if not, loading is as ever.
     """
-    tasks = importlib.import_module(_TASKS)
-    able = bool(getattr(getattr(tasks, "_SafeLoad", None), "SUPPORTED", False))
+    host = tasks()
+    able = bool(getattr(getattr(host, "_SafeLoad", None), "SUPPORTED", False))
     before = loads_are_restricted()
     if able:
-        tasks.SAFE_LOAD = True
+        host.SAFE_LOAD = True
     try:
         yield able
     finally:
         if able:
-            tasks.SAFE_LOAD = before
+            host.SAFE_LOAD = before
 
 
 def loads_are_restricted() -> bool:
     """Tell whether Ultralytics was asked to load nothing but known classes, by ``ULTRALYTICS_SAFE_LOAD=1``."""
-    return bool(getattr(importlib.import_module(_TASKS), "SAFE_LOAD", False))
+    return bool(getattr(tasks(), "SAFE_LOAD", False))
 
 
 def allow(*classes: type) -> None:

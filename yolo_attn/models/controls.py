@@ -10,7 +10,7 @@ from yolo_attn.controls import IdentityControl, PlainControl
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.host import registry
 from yolo_attn.host.hyper import bind
-from yolo_attn.host.patch import split_name
+from yolo_attn.host.model import split_name
 
 KINDS = ("identity", "plain")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from yolo_attn.host.patch import row_strides, split_name
+from yolo_attn.host.model import row_strides, split_name
 
 Row = list[Any]
 IMAGE = -1

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from yolo_attn.errors import YoloAttnError, one_of, shorten
 from yolo_attn.host.hyper import bind
-from yolo_attn.host.patch import build_shapes, check_rows, host_scale, load_model_dict, split_name
+from yolo_attn.host.model import build_shapes, check_rows, host_scale, load_model_dict, split_name
 from yolo_attn.host.registry import is_known, resolve
 from yolo_attn.host.rows import POSITIONS
 from yolo_attn.models.graph import IMAGE, Graph, Row, rows_of, sources_of

@@ -16,7 +16,8 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
-from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.host.devices import torch_device
 from yolo_attn.speed import interleaved, passes
 from yolo_attn.speed.spec import PRECISIONS, RAW, Record, SpeedSpec, read_spec
 from yolo_attn.train import yolo
@@ -30,7 +31,7 @@ AT_LEAST_ROUNDS, LASTING_MS, WARMUP_SECONDS = 20, 10.0, 1.0
 def measure(folder: Path) -> None:
     """Measure what a folder's spec says and write the raw times there; what was measured before is dropped."""
     spec = read_spec(folder)
-    _check_device(spec.device)
+    torch_device(spec.device)
     jsonl.write_complete(folder / RAW, _records(spec, folder))
 
 
@@ -103,15 +104,6 @@ def _is_cuda(spec: SpeedSpec) -> bool:
 
 def _left_out(precision: str, batch: int | None, why: str) -> Record:
     return {"kind": "left out", "precision": precision, "batch": batch, "why": why}
-
-
-def _check_device(device: str) -> None:
-    if device == "cpu":
-        return
-    there = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-    there += ["mps"] if torch.backends.mps.is_available() else []
-    if device not in there:
-        raise YoloAttnError(one_of("device", device, ["cpu", *there]))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 
 from yolo_attn.errors import YoloAttnError, shorten
 from yolo_attn.subset.labelled_images import CROWD, DUPLICATE, LabelledImages, corners_to_labels, find_duplicates
-from yolo_attn.util.file_names import stays_inside
+from yolo_attn.util.files import stays_inside
 
 LISTS = ("images", "annotations", "categories")
 _scan = json.JSONDecoder().scan_once

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.host.compat import unwrapped
 from yolo_attn.util.files import write_torch
 
 STATE = "state.pt"
@@ -215,8 +216,6 @@ class Resumable:
         return not self.stop  # what is complete is not resumed
 
     def _state(self) -> dict[str, Any]:
-        from yolo_attn.train.yolo import unwrapped
-
         model = unwrapped(self.model)
         return {
             "run": self._run(),
@@ -272,8 +271,6 @@ class Resumable:
         return None
 
     def _restore(self, state: Mapping[str, Any]) -> None:
-        from yolo_attn.train.yolo import unwrapped
-
         model = unwrapped(self.model)
         model.load_state_dict(state["model"])
         self.ema.ema.load_state_dict(state["ema"])
@@ -296,8 +293,6 @@ class Resumable:
 
     def _give_gradients_back(self) -> None:
         """Restore gradients that were waiting for their step; the host clears them once, before the first epoch."""
-        from yolo_attn.train.yolo import unwrapped
-
         for name, parameter in unwrapped(self.model).named_parameters():
             if name in self._gradients:
                 parameter.grad = self._gradients[name].to(parameter.device)

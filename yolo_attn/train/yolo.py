@@ -10,31 +10,27 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import cv2
 import numpy as np
-import torch
 import ultralytics
 import ultralytics.cfg
-import yaml
 from torch import nn
 from ultralytics.cfg import get_save_dir
-from ultralytics.data.utils import check_det_dataset
 from ultralytics.engine import trainer as host_trainer
 from ultralytics.engine.results import Results
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, RANK, dist, torch_utils
-from ultralytics.utils.checks import check_yaml
 
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.gates.log import GateLog
 from yolo_attn.host.checkpoints import open_source, restricted_first
+from yolo_attn.host.compat import patched, unwrapped, workers_get_the_model
+from yolo_attn.host.data import check_data
 from yolo_attn.host.derived_class import derive, host_of
 from yolo_attn.host.model_files import write_model
 from yolo_attn.train.freeze import base_layers, in_words
@@ -45,38 +41,12 @@ from yolo_attn.weights.transfer import TransferReport, check_source, transfer_we
 _DETECTION_LIKE = ("detect", "segment", "pose", "obb")
 
 
-# --- data -------------------------------------------------------------------------------------------------------------
-def check_data(data: str | Path, present: bool = False) -> dict[str, Any]:
-    """Resolve a data YAML as Ultralytics does, downloading nothing.
-
-    Args:
-        data: The YAML.
-        present: Whether its images have to be there even if Ultralytics could download them.
-
-    Returns:
-        Its content with absolute paths, as Ultralytics uses it; empty for a set that Ultralytics is yet to download.
-
-    Raises:
-        YoloAttnError: If the file, or a folder of images it names, is missing.
-    """
-    if "://" in str(data) or Path(data).suffix not in (".yaml", ".yml"):
-        return {}
-    try:
-        file = check_yaml(str(data))
-        if yaml.safe_load(Path(file).read_text(encoding="utf-8")).get("download") and not present:
-            return {}
-        return check_det_dataset(file, autodownload=False)
-    except (FileNotFoundError, SyntaxError, yaml.YAMLError, AttributeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise YoloAttnError(f"data '{data}' cannot be used: {reason}") from error
-
-
 # --- trainers ---------------------------------------------------------------------------------------------------------
 class RowTransfer:
     """Mixin for an Ultralytics trainer: ``pretrained=`` weights follow their rows, and ``freeze=base`` is known."""
 
     def __init__(self, *args: Any, **kwargs: Any):
-        with mock.patch.object(host_trainer, "get_save_dir", _own_folder):
+        with patched(host_trainer, get_save_dir=_own_folder):
             super().__init__(*args, **kwargs)
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
@@ -164,18 +134,6 @@ def _layers_to_freeze(wanted: str, model: nn.Module, report: TransferReport | No
     layers = base_layers(model, report)
     LOGGER.info(in_words(model, report))
     return layers
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Return a model without what torch.compile or a multi-GPU training put around it."""
-    unwrap = getattr(torch_utils, "unwrap_model", None) or torch_utils.de_parallel  # the name before 8.3.200
-    return unwrap(model)
-
-
-@functools.cache
-def workers_get_the_model() -> bool:
-    """Tell whether the host hands the model to the processes of a multi-GPU training, or has them build it anew."""
-    return "trainer.model" in inspect.getsource(dist.generate_ddp_file)
 
 
 def worker_program(trainer: Any) -> Path:
@@ -282,14 +240,14 @@ def run_host_command(words: Sequence[str]) -> None:
     Args:
         words: What follows ``yolo``, e.g. ``["train", "model=yolo11n-ela.yaml", "data=coco8.yaml"]``.
     """
-    with _models_of_this_module(), mock.patch.object(ultralytics.cfg, "ARGV", ["yolo", *words]):
+    with _models_of_this_module(), patched(ultralytics.cfg, ARGV=["yolo", *words]):
         ultralytics.cfg.entrypoint()
 
 
 @contextlib.contextmanager
 def _models_of_this_module() -> Iterator[None]:
     ours = {"YOLO": YOLO, "RTDETR": _keeping(ultralytics.RTDETR)}
-    with mock.patch.multiple(ultralytics, create=True, **ours):
+    with patched(ultralytics, **ours):
         yield
 
 
@@ -341,34 +299,6 @@ def resolve_weights(name: str) -> Path:
 def training_arguments() -> list[str]:
     """Return the names of the arguments that Ultralytics' training takes."""
     return list(DEFAULT_CFG_DICT)
-
-
-# --- devices ----------------------------------------------------------------------------------------------------------
-def device_names(device: str | int | None) -> list[str]:
-    """Return the devices that an argument of Ultralytics' form names: ``["cpu"]``, or numbers of GPUs.
-
-    Args:
-        device: ``cpu``, ``0``, ``0,1``, or ``None`` for the first GPU if there is one.
-
-    Raises:
-        YoloAttnError: If there is no such device.
-    """
-    found = torch.cuda.device_count()
-    if device is None or device == "":
-        return ["0"] if found else ["cpu"]
-    names = [part.strip() for part in str(device).strip("[]() ").split(",")]
-    if names == ["cpu"]:
-        return names
-    if not all(name.isdigit() for name in names):
-        raise YoloAttnError(f"device={device} is not understood here; give cpu, or GPUs by number, e.g. 0 or 0,1")
-    if missing := [name for name in names if int(name) >= found]:
-        raise YoloAttnError(f"device={device}: there is no GPU {missing[0]}; torch sees {found} of them")
-    return names
-
-
-def device_kind(device: str | int | None) -> str:
-    """Return ``cpu`` or ``cuda``."""
-    return "cpu" if device_names(device) == ["cpu"] else "cuda"
 
 
 def default_threads() -> int:

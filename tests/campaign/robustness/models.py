@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from robustness.values import BLOCKS, block_names, junk, misspelled, mostly, row_arguments, words
-from yolo_attn.host.patch import load_model_dict
+from yolo_attn.host.model import load_model_dict
 
 Row = list[Any]
 

@@ -34,7 +34,7 @@ def ready_models(bench: Workbench) -> str:
     """Every ready YAML whose family the host knows builds; the others are refused by name."""
     import yolo_attn as ya
     from instruments.ready_models import ready_models as ready
-    from yolo_attn.host.patch import host_model_names
+    from yolo_attn.host.model import host_model_names
 
     families = {Path(name).stem for name in host_model_names()}
     built, refused = [], []
@@ -64,7 +64,7 @@ def _few(models: Sequence[Any]) -> list[Any]:
 def insertion_is_invisible(bench: Workbench) -> str:
     """Identity blocks, in rows and inside host blocks, change no output; all weights come over, strictly."""
     from instruments.insertion import check
-    from yolo_attn.host.patch import host_model_names
+    from yolo_attn.host.model import host_model_names
 
     stock = [n for n in ("yolov8.yaml", "yolo11.yaml", "yolo26.yaml") if n in host_model_names()]
     cases = check(stock[1:2] if bench.quick else stock, scales="n", blocks=("CA",))

@@ -1,0 +1,120 @@
+"""Differences between releases of Ultralytics and torch, one function each, and the one way to replace their globals.
+
+Each function states the first release that no longer needs it: the line may go once that is the oldest one supported.
+Importing this module imports neither torch nor Ultralytics.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from torch import nn
+
+TASKS = "ultralytics.nn.tasks"
+"""The module of Ultralytics that parses model YAMLs."""
+
+_ABSENT = object()
+_LOCK = threading.RLock()
+_replaced: dict[tuple[int, str], list[tuple[object, Any]]] = {}
+
+
+@contextlib.contextmanager
+def patched(owner: Any, **values: Any) -> Iterator[None]:
+    """Replace attributes of a module, class or object of Ultralytics for the time of a ``with`` block.
+
+    Ultralytics reads some choices from module globals and offers no argument for them: the class behind
+    ``ultralytics.YOLO`` on its command line, the folder of a run, the number of threads. Blocks may overlap, in one
+    thread or several: the value that was replaced last holds, and the original comes back when the last block ends.
+    Other threads see the replaced value too.
+
+    Args:
+        owner: Whose attributes to replace.
+        **values: New values by name; a name that the owner does not have is removed again.
+    """
+    mine = object()
+    with _LOCK:
+        for name, value in values.items():
+            layers = _replaced.setdefault((id(owner), name), [(None, vars(owner).get(name, _ABSENT))])
+            layers.append((mine, value))
+            setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        with _LOCK:
+            for name in values:
+                _take_off(owner, name, mine)
+
+
+def _take_off(owner: Any, name: str, mine: object) -> None:
+    layers = _replaced[id(owner), name]
+    was_on_top = layers[-1][0] is mine
+    layers[:] = [layer for layer in layers if layer[0] is not mine]
+    if was_on_top and layers[-1][1] is _ABSENT:
+        delattr(owner, name)
+    elif was_on_top:
+        setattr(owner, name, layers[-1][1])
+    if len(layers) == 1:
+        del _replaced[id(owner), name]
+
+
+def tasks() -> ModuleType:
+    """Return ``ultralytics.nn.tasks``, imported if it was not."""
+    return importlib.import_module(TASKS)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return a model without the wrappers of torch.compile and multi-GPU training."""
+    from ultralytics.utils import torch_utils
+
+    unwrap = getattr(torch_utils, "unwrap_model", None) or torch_utils.de_parallel  # until 8.3.200
+    return unwrap(model)
+
+
+@functools.cache
+def workers_get_the_model() -> bool:
+    """Tell whether Ultralytics hands the model to the processes of a multi-GPU training, or has them build it anew."""
+    from ultralytics.utils import dist
+
+    return "trainer.model" in inspect.getsource(dist.generate_ddp_file)  # until 8.4.140
+
+
+def grad_scaler(enabled: bool, initial_scale: float) -> Any:
+    """Return torch's gradient scaler for float16 on CUDA."""
+    import torch
+
+    scalers = torch.amp if hasattr(torch.amp, "GradScaler") else torch.cuda.amp  # until torch 2.3
+    return scalers.GradScaler(init_scale=initial_scale, enabled=enabled)
+
+
+@contextlib.contextmanager
+def dynamic_torchscript() -> Iterator[None]:
+    """Allow TorchScript exports with ``dynamic=True``, which some releases refuse although they can do it."""
+    from ultralytics.engine import exporter
+
+    validate: Callable[..., None] | None = getattr(exporter, "validate_args", None)  # until 8.3.200
+    if validate is None:  # the first releases of 8.3 refuse nothing
+        yield
+        return
+
+    def with_dynamic(format: str, given: Any, allowed: Sequence[str]) -> None:
+        validate(format, given, [*allowed, "dynamic"])
+
+    with patched(exporter, validate_args=with_dynamic):
+        yield
+
+
+def exported_bits(arguments: Any) -> Any:
+    """Return the bits per weight that an export was asked for, or Ultralytics' name of another precision."""
+    quantize = getattr(arguments, "quantize", None)
+    if quantize is None:  # until 8.4 the arguments were these two
+        return 8 if getattr(arguments, "int8", False) else 16 if getattr(arguments, "half", False) else 32
+    return quantize

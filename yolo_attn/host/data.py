@@ -1,0 +1,96 @@
+"""Read data YAMLs and datasets as Ultralytics does: check them, list their images, prepare their caches."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ultralytics.cfg import get_cfg
+from ultralytics.data.build import build_yolo_dataset
+from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
+from ultralytics.utils.checks import check_yaml
+
+from yolo_attn.errors import YoloAttnError
+
+SPLITS = ("train", "val")
+
+
+def check_data(data: str | Path, present: bool = False) -> dict[str, Any]:
+    """Resolve a data YAML as Ultralytics does, downloading nothing.
+
+    Args:
+        data: The YAML.
+        present: Whether its images have to be there even if Ultralytics could download them.
+
+    Returns:
+        Its content with absolute paths, as Ultralytics uses it; empty for a set that Ultralytics is yet to download.
+
+    Raises:
+        YoloAttnError: If the file, or a folder of images it names, is missing.
+    """
+    if "://" in str(data) or Path(data).suffix not in (".yaml", ".yml"):
+        return {}
+    try:
+        file = check_yaml(str(data))
+        if yaml.safe_load(Path(file).read_text(encoding="utf-8")).get("download") and not present:
+            return {}
+        return check_det_dataset(file, autodownload=False)
+    except (FileNotFoundError, SyntaxError, yaml.YAMLError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise YoloAttnError(f"data '{data}' cannot be used: {reason}") from error
+
+
+def resolve_data(data: str) -> tuple[Path, str]:
+    """Return a data YAML's path and a checksum of what it names: images by name and size, labels by content.
+
+    Raises:
+        YoloAttnError: If it, or images it names, are missing.
+    """
+    found = check_data(data, present=True)
+    if not found:
+        raise YoloAttnError(f"data '{data}' is not a data YAML with its images in place")
+    digest = hashlib.sha256(repr(sorted(found["names"].items())).encode())
+    for split in SPLITS:
+        for image in _images(found[split]):
+            label = Path(img2label_paths([str(image)])[0])
+            digest.update(f"{split}/{image.name} {image.stat().st_size}\n".encode())
+            digest.update(label.read_bytes() if label.is_file() else b"no label\n")
+    return Path(found["yaml_file"]).resolve(), digest.hexdigest()
+
+
+def prepare_data(data: str, overrides: Mapping[str, Any], task: str = "detect") -> None:
+    """Do once what every run would do first: read all labels and, where asked for, cache the images on disk.
+
+    Raises:
+        YoloAttnError: If images cannot be read, or there is nothing to find in a split.
+    """
+    found = check_data(data, present=True)
+    cfg = get_cfg(overrides={**overrides, "data": data, "task": task, "fraction": 1.0})
+    cfg.cache = cfg.cache if cfg.cache == "disk" else False
+    for split in SPLITS:
+        dataset = build_yolo_dataset(cfg, found[split], 16, found, mode=split, stride=32)
+        listed, read = (set(map(os.path.abspath, images)) for images in (_images(found[split]), dataset.im_files))
+        if unread := sorted(listed - read):
+            raise YoloAttnError(
+                f"data '{data}': {len(unread)} {split} images cannot be read or have wrong labels, the first being "
+                f"{unread[0]}; remove them, so that every run sees the same set"
+            )
+        if not any(len(label["cls"]) for label in dataset.labels):
+            raise YoloAttnError(f"data '{data}': there is not one object in its {split} labels")
+
+
+def _images(places: str | Sequence[str]) -> list[Path]:
+    """List images as Ultralytics does: of folders without hidden ones, of list files with ``./`` for their folder."""
+    found: list[str] = []
+    for place in map(Path, [places] if isinstance(places, str) else places):
+        if place.is_dir():
+            found += glob.glob(str(Path(glob.escape(str(place))) / "**" / "*.*"), recursive=True)
+        else:
+            lines = place.read_text(encoding="utf-8-sig").split("\n")
+            found += [str(place.parent / line) if line.startswith("./") else line for line in lines if line.strip()]
+    return [Path(image) for image in sorted(found) if image.rpartition(".")[-1].lower() in IMG_FORMATS]

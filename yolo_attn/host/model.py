@@ -1,0 +1,133 @@
+"""Read, check and build the rows of a model dict with Ultralytics' own parser, without values where none are needed."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.host import registry, rows
+from yolo_attn.host.compat import tasks
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from torch import nn
+
+
+def load_model_dict(path: str | Path) -> dict[str, Any]:
+    """Read a model YAML, shipped, stock or the user's own, with the scale that its name states.
+
+    Args:
+        path: A path or a bare name, e.g. ``yolo11n-ela.yaml``.
+
+    Returns:
+        The content, with ``scale`` and ``yaml_file`` set as Ultralytics sets them.
+
+    Raises:
+        YoloAttnError: If there is no such file, or it holds no model.
+    """
+    return tasks().yaml_model_load(path)
+
+
+def check_rows(model: Mapping[str, Any]) -> None:
+    """Make sure that a model dict has rows, and that their modules, sources and hyper-parameters exist.
+
+    Raises:
+        YoloAttnError: If not; the message names the row.
+    """
+    rows.prepare_rows(model, tasks())
+    if not model["head"]:
+        raise YoloAttnError("not a model: 'head' has no rows")
+
+
+def row_strides(model: Mapping[str, Any], size: int = 256) -> list[float]:
+    """Return the stride of each row's result but the head's, found by running the model's shapes.
+
+    Args:
+        model: A model dict; where it states no scale, its first is taken.
+        size: Side of the image, in pixels; a multiple of the largest stride.
+
+    Returns:
+        Image pixels per pixel of the row's map; 0 where a row's result is no feature map.
+
+    Raises:
+        YoloAttnError: If the model cannot be built.
+    """
+    import torch
+
+    host = tasks()
+    strides: list[float] = []
+    results: list[Any] = []
+    layers = build_shapes(model)
+    for norm in [m for m in layers.modules() if isinstance(m, torch.nn.BatchNorm2d)]:
+        norm.forward = lambda x: x  # keeps the shape, and is slow on a device without values
+    with torch.no_grad(), torch.device("meta"):
+        x = torch.zeros(1, model.get("channels", 3), size, size)
+        text = torch.zeros(1, 1, 512)
+        for layer in list(layers.eval())[:-1]:
+            if layer.f != -1:
+                x = results[layer.f] if isinstance(layer.f, int) else [x if f == -1 else results[f] for f in layer.f]
+            x = _result_of(layer, x, text, host)
+            results.append(x)
+            strides.append(size / x.shape[2] if isinstance(x, torch.Tensor) and x.ndim == 4 else 0.0)
+    return strides
+
+
+def _result_of(layer: nn.Module, x: Any, text: Any, host: ModuleType) -> Any:
+    if isinstance(layer, host.ImagePoolingAttn):  # changes the text that goes along, not the map
+        return None
+    if registry.is_attention(layer):  # a block keeps its input's shape
+        return x
+    try:
+        return layer(x, text) if isinstance(layer, host.C2fAttn) else layer(x)
+    except Exception as error:
+        raise YoloAttnError(f"row {layer.i} ({layer.type}) cannot run on what row {layer.f} gives: {error}") from error
+
+
+def build_shapes(model: Mapping[str, Any], scale: str | None = None) -> nn.Sequential:
+    """Return a model's rows built without values, on torch's ``meta`` device: nothing is computed or stored.
+
+    Args:
+        model: A model dict.
+        scale: Scale to build it at; that of the model dict by default, or its first where it states none.
+
+    Raises:
+        YoloAttnError: If the model cannot be built.
+    """
+    import torch
+
+    scale = scale or model.get("scale") or next(iter(model.get("scales") or [""]))
+    with torch.device("meta"):
+        try:
+            sized = deepcopy({**model, "scale": scale})
+            return tasks().parse_model(sized, ch=model.get("channels", 3), verbose=False)[0]
+        except YoloAttnError:
+            raise
+        except OSError as error:
+            raise YoloAttnError(f"this model cannot be built here, it needs a download: {error}") from error
+        except Exception as error:
+            raise YoloAttnError(f"this model cannot be built: {type(error).__name__}: {error}") from error
+
+
+def split_name(name: str) -> tuple[str, str, str | None] | None:
+    """Take a row's module such as ``C3k2_ELA@inner`` apart: host block, attention block, place; ``None`` if it is none.
+
+    Raises:
+        YoloAttnError: If it is of this form, but one of its parts is unknown.
+    """
+    return rows.split_name(name, tasks())
+
+
+def host_scale(path: str | Path) -> str:
+    """Return the scale that Ultralytics reads from a file's name, or an empty string."""
+    return tasks().guess_model_scale(path)
+
+
+def host_model_names() -> list[str]:
+    """Return the file names of the installed Ultralytics' own model YAMLs."""
+    root = importlib.util.find_spec("ultralytics").submodule_search_locations[0]
+    return sorted({p.name for p in Path(root, "cfg", "models").rglob("*.yaml")})
