@@ -7,7 +7,7 @@ import shutil
 import pytest
 from robustness.faults import FULL, KILLED, moments, stopped, tree
 from robustness.judge import refusal_of
-from test_bench_summary import EXAMPLE
+from support.bench_example import EXAMPLE
 
 from yolo_attn import insert
 from yolo_attn.bench import raw

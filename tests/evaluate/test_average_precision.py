@@ -2,47 +2,19 @@
 
 import numpy as np
 import pytest
-from ultralytics.utils.metrics import ap_per_class, compute_ap
+from support.random_matches import evaluated_again, random_matches
+from ultralytics.utils.metrics import compute_ap
 
 from yolo_attn.evaluate.ap import Matches, average_precision, mean_average_precision
-
-
-def drawn(seed, images, classes, detections, targets, thresholds=4):
-    """Random matches: a target is found once at most at each threshold; confident detections are right more often."""
-    rng = np.random.default_rng(seed)
-    image, cls = rng.integers(0, images, detections), rng.integers(0, classes, detections)
-    target_image, target_cls = rng.integers(0, images, targets), rng.integers(0, classes, targets)
-    confidence = rng.integers(0, 200, detections) / 200 if seed % 2 else rng.random(detections)  # with and without ties
-    quality = rng.random(detections) * confidence**0.3
-    correct = np.zeros((detections, thresholds), bool)
-    for t in range(thresholds):
-        left = {}
-        for key in zip(target_image, target_cls, strict=True):
-            left[key] = left.get(key, 0) + 1
-        for d in np.argsort(-confidence, kind="stable"):
-            if quality[d] > 0.1 + 0.15 * t and left.get((image[d], cls[d]), 0):
-                left[image[d], cls[d]] -= 1
-                correct[d, t] = True
-    return Matches(images, image, cls, confidence, correct, target_image, target_cls)
-
-
-def evaluated_again(matches, weights):
-    """Ultralytics' own evaluation of the drawn images, each repeated as often as it was drawn."""
-    order = np.argsort(-matches.confidence, kind="stable")
-    kept = np.repeat(order, weights[matches.image[order]])
-    falling = -np.arange(len(kept), dtype=float)  # the order of ties is settled, as it decides which is counted first
-    targets = np.repeat(matches.target_cls, weights[matches.target_image])
-    found = np.full((len(matches.classes), matches.correct.shape[1]), np.nan)
-    ap, classes = ap_per_class(matches.correct[kept].astype(float), falling, matches.cls[kept], targets)[5:7]
-    found[np.searchsorted(matches.classes, classes)] = ap
-    return found
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_equals_ultralytics_on_resampled_images(seed):
     rng = np.random.default_rng(1000 + seed)
     images = int(rng.integers(1, 40))
-    matches = drawn(seed, images, int(rng.integers(1, 6)), int(rng.integers(0, 400)), int(rng.integers(1, 220)))
+    matches = random_matches(
+        seed, images, int(rng.integers(1, 6)), int(rng.integers(0, 400)), int(rng.integers(1, 220))
+    )
     weights = rng.multinomial(images, [1 / images] * images, size=6)
     weights[0] = 1
     ours = average_precision(matches, weights)
@@ -51,7 +23,7 @@ def test_equals_ultralytics_on_resampled_images(seed):
 
 
 def test_the_set_itself_is_the_replicate_of_ones():
-    matches = drawn(3, 50, 4, 800, 300)
+    matches = random_matches(3, 50, 4, 800, 300)
     again = evaluated_again(matches, np.ones(50, int))
     np.testing.assert_allclose(average_precision(matches)[0], again, rtol=0, atol=1e-14)  # summed in another order
     assert 0.05 < mean_average_precision(average_precision(matches))[0] < 0.95
@@ -59,7 +31,7 @@ def test_the_set_itself_is_the_replicate_of_ones():
 
 def test_multiplicity_counts():
     """Two images that are drawn twice each are the same set; one that is drawn twice is another."""
-    matches = drawn(5, 2, 1, 60, 30)
+    matches = random_matches(5, 2, 1, 60, 30)
     once, twice, uneven = average_precision(matches, np.array([[1, 1], [2, 2], [2, 1]]))
     assert not np.allclose(once, uneven)
     np.testing.assert_allclose(once, twice, atol=0.02)  # the curve bends in finer steps, no more
@@ -85,7 +57,7 @@ def test_a_class_that_was_not_drawn_is_no_class():
 def test_the_tail_of_earlier_versions():
     """Before 8.4 a line led from the last point to precision 0 at recall 1."""
     for seed in range(20):
-        matches = drawn(seed, 12, 1, 120, 60, thresholds=1)
+        matches = random_matches(seed, 12, 1, 120, 60, thresholds=1)
         order = np.argsort(-matches.confidence, kind="stable")
         hits = matches.correct[order, 0].cumsum()
         recall, precision = hits / len(matches.target_cls), hits / np.arange(1, len(hits) + 1)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from instruments.simulation import detect, make_scene
-from test_average_precision import drawn, evaluated_again
+from support.random_matches import evaluated_again, random_matches
 
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.evaluate.ap import average_precision
@@ -28,7 +28,7 @@ def assert_same(a, b):
 
 @pytest.mark.parametrize("cls", [Matches, Record])
 def test_what_is_stored_comes_back(tmp_path, cls):
-    plain = drawn(1, 9, 3, 70, 30)
+    plain = random_matches(1, 9, 3, 70, 30)
     whole = sized(2, images=3)
     by_threshold = np.where(whole.correct, whole.target[:, None], -1)
     named = Matches(**{**vars(whole), "target": by_threshold, "names": ("a.jpg", "b ü.jpg", "c.png")})
@@ -124,9 +124,9 @@ def test_a_target_on_the_border_counts_on_both_sides():
 
 
 def test_without_sizes_there_are_none():
-    assert set(drawn(0, 5, 2, 20, 10).by_size()) == {"all"}
+    assert set(random_matches(0, 5, 2, 20, 10).by_size()) == {"all"}
     with pytest.raises(YoloAttnError, match="'target_area'"):
-        drawn(0, 5, 2, 20, 10).restricted(0, 100)
+        random_matches(0, 5, 2, 20, 10).restricted(0, 100)
     with pytest.raises(YoloAttnError, match="is correct, but its 'target' is -1"):
         Matches(1, [0], [0], [0.9], [[True]], [0], [0], [10.0], [-1], [10.0]).restricted(0, 100)
 
