@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 import yolo_attn as ya
+from support.lively import calibrate_norms, randomize
 
 SITE = "neck:P4"
 
@@ -55,10 +56,5 @@ def with_every_block(folder: Path) -> Path:
     torch.manual_seed(1)
     model = ya.YOLO(made.save(folder / "yolo11n-all.yaml")).model
     for block in (m for m in model.modules() if type(m) in ya.ATTENTION_BLOCKS.values()):
-        for parameter in block.parameters():
-            nn.init.normal_(parameter, std=0.05)
-    with torch.no_grad():  # batch statistics under which the features are neither tiny nor huge
-        for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
-            norm.momentum = None
-        model.train()(torch.rand(4, 3, 96, 96))
-    return save(model.eval(), folder / "all.pt")
+        randomize(block)
+    return save(calibrate_norms(model, torch.rand(4, 3, 96, 96)), folder / "all.pt")

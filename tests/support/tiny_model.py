@@ -1,7 +1,7 @@
 """A detector of a few thousand weights that holds every block, in rows and inside a host block.
 
-``python tests/tiny_model.py FOLDER`` writes the checkpoints that ``tests/test_checkpoints.py`` opens. Those of a
-release stay as they are: they stand for the files that users have. A new release may add a folder.
+``python -m support.tiny_model FOLDER``, run in ``tests``, writes the checkpoints that ``test_checkpoints.py`` opens.
+Those of a release stay as they are: they stand for the files that users have. A new release may add a folder.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import yaml
 from torch import Tensor, nn
 
 import yolo_attn as ya
+from support.lively import calibrate_norms, randomize
 from yolo_attn.export.check import photographs
 
 VARIANTS = {
@@ -27,21 +28,15 @@ VARIANTS = {
 """Blocks by a name of their own: every class, and hyper-parameters that change what it holds."""
 
 CHANNELS = 16
-
-
-def stir(module: nn.Module) -> nn.Module:
-    """Give every parameter a value that matters; identity starts would hide what a block does."""
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.3)
-    return module
+NOISE = 0.3
 
 
 def blocks() -> dict[str, nn.Module]:
     """Return every block and variant, small and with random values, ready for inference."""
     torch.manual_seed(1)
     return {
-        name: stir(ya.create_attention(block, CHANNELS, **hyper)).eval() for name, (block, hyper) in VARIANTS.items()
+        name: randomize(ya.create_attention(block, CHANNELS, **hyper), NOISE).eval()
+        for name, (block, hyper) in VARIANTS.items()
     }
 
 
@@ -75,14 +70,11 @@ def model(folder: Path, content: dict[str, object] | None = None) -> nn.Module:
     torch.manual_seed(2)
     built = ya.YOLO(str(file)).model
     for block in [m for m in built.modules() if type(m) in ya.ATTENTION_BLOCKS.values()]:
-        stir(block)
-    for norm in [m for m in built.modules() if isinstance(m, nn.BatchNorm2d)]:
-        norm.momentum = None  # the average of all that passes
+        randomize(block, NOISE)
     with torch.no_grad():
         for scores in built.model[-1].cv3:
             scores[-1].bias.zero_()
-        built.train()(photographs((4, 3, 64, 64)))
-    return built.eval()
+    return calibrate_norms(built, photographs((4, 3, 64, 64)))
 
 
 def checkpoint(folder: Path, name: str = "best.pt", content: dict[str, object] | None = None) -> Path:

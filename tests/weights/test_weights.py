@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 from instruments.ready_models import FAMILIES
+from support.lively import randomize
 from support.tiers import sampled
 from ultralytics import YOLO
 
@@ -104,9 +105,7 @@ def test_class_rows_follow_their_names(bases):
 
 def test_attention_rows_are_transferred_too(bases):
     trained = ya.YOLO("yolo11n-ca.yaml").model
-    with torch.no_grad():
-        for p in trained.parameters():
-            p.normal_(0, 0.05)
+    randomize(trained)
     again = ya.YOLO("yolo11n-ca.yaml").model
     report = ya.transfer_weights(again, trained)
     assert not report.new
@@ -185,15 +184,6 @@ def built(made, tmp_path, name="yolo11n-made.yaml"):
     return ya.YOLO(made.save(tmp_path / name)).model
 
 
-def shaken(model):
-    """Give a model weights that are not its initial ones."""
-    torch.manual_seed(5)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(torch.randn_like(p) * 0.05)
-    return model
-
-
 @pytest.mark.parametrize("inside", ["C3k2@inner", "C3k2@outer", "SPPF,C2PSA"])
 def test_blocks_inside_start_as_the_base_and_leave_it_again(inside, bases, tmp_path):
     base = bases["yolo11"]
@@ -215,7 +205,7 @@ def test_blocks_inside_start_as_the_base_and_leave_it_again(inside, bases, tmp_p
 
 def test_blocks_inside_are_transferred_to_the_same_places(bases, tmp_path):
     made = ya.insert("yolo11n.yaml", "CA", inside="C3k2")
-    trained, again = shaken(built(made, tmp_path)), built(made, tmp_path)
+    trained, again = randomize(built(made, tmp_path)), built(made, tmp_path)
     report = ya.transfer_weights(again, trained, strict=True)
     assert torch.equal(outputs(again), outputs(trained))
     assert all(r.inside_loaded == r.inside for r in report.rows)
@@ -226,7 +216,7 @@ def test_blocks_inside_are_transferred_to_the_same_places(bases, tmp_path):
 
 def test_another_block_inside_takes_nothing_from_the_one_before(bases, tmp_path):
     """SE and cSE have layers of the same names; of equal shapes with these settings."""
-    trained = shaken(built(ya.insert("yolo11n.yaml", "SE", inside="C3k2", reduction=2), tmp_path))
+    trained = randomize(built(ya.insert("yolo11n.yaml", "SE", inside="C3k2", reduction=2), tmp_path))
     other = built(ya.insert("yolo11n.yaml", "cSE", inside="C3k2", reduction=2), tmp_path)
     before = {k: v.clone() for k, v in other.state_dict().items() if "attention" in k}
     assert {k: v.shape for k, v in before.items()} == {
@@ -245,7 +235,7 @@ def sources(report):
 
 def test_attention_finds_its_own_place_among_others_of_its_kind(tmp_path):
     """A block for the head's P4 alone goes to that of P4 where every level has one, and not to the first."""
-    only = shaken(built(ya.insert("yolo11n.yaml", "SE", at="pre-detect"), tmp_path))
+    only = randomize(built(ya.insert("yolo11n.yaml", "SE", at="pre-detect"), tmp_path))
     some = ya.insert("yolo11n.yaml", [("SE", "pre-detect"), ("SE", "neck:P4"), ("ECA", "neck:P4")])
     model = built(some, tmp_path)
     report = ya.transfer_weights(model, only)
@@ -323,7 +313,7 @@ def test_a_state_dict_is_enough(prefix, bases, tmp_path):
 
 
 def test_a_state_dict_with_attention(tmp_path):
-    trained = shaken(ya.YOLO("yolo11n-ca.yaml").model)
+    trained = randomize(ya.YOLO("yolo11n-ca.yaml").model)
     again = ya.YOLO("yolo11n-ca.yaml").model
     ya.transfer_weights(again, trained.state_dict(), strict=True)
     assert torch.equal(outputs(again), outputs(trained))

@@ -1,0 +1,27 @@
+"""Models that are not as they were initialised: weights that matter, batch statistics of real features."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def randomize(module: Module, std: float = 0.05) -> Module:
+    """Add normal noise to every parameter, in place; zeros of an identity start would hide what a block does."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn_like(parameter) * std)
+    return module
+
+
+def calibrate_norms(model: Module, images: Tensor) -> Module:
+    """Give every batch normalisation the statistics of a batch of images, in place; leaves the model in ``eval``."""
+    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.momentum = None  # the average of all batches
+    with torch.no_grad():
+        model.train()(images)
+    return model.eval()
