@@ -1,7 +1,7 @@
-"""Try every fault of the tests of robustness, and write docs/results/robustness.md from that and the last fuzzing.
+"""Run every test of faults, and write docs/results/robustness.md from their outcomes and the last fuzzing.
 
 ``python tools/check_robustness.py [--raw runs/robustness] [--page-only]``; needs the extra ``dev`` and the lines that
-tools/fuzz.py left. About a quarter of an hour on two cores. Exit 1 where something failed.
+tools/fuzz.py wrote. About a quarter of an hour on two cores. Exit 1 where something failed.
 """
 
 import sys

@@ -3,9 +3,7 @@
 ``python tools/check_statistics.py [EXPERIMENTS [EXPERIMENTS_WITH_MAP]]``; about half an hour with 4000 and 400.
 """
 
-import sys
-
-from instruments.statistics import to_markdown
+from instruments.statistics import main
 
 if __name__ == "__main__":
-    print(to_markdown(lambda line: print(line, file=sys.stderr), *map(int, sys.argv[1:])))
+    main()

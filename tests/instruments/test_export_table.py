@@ -1,6 +1,7 @@
 """The tables of exports say what was measured, what was not, and what is wrong; from raw lines alone."""
 
 from instruments.export_table import to_markdown
+from support.markdown import table_rows
 
 CELL = {"format": "onnx", "precision": "fp32", "dynamic": False}
 
@@ -12,9 +13,9 @@ def cell(block, worst, typical=None, **more):
 
 def row(text, name, column):
     """Return a block's entry in the first table that has the column."""
-    table = next(part for part in text.split("\n\n") if f"| {column} |" in part)
-    lines = [[c.strip() for c in line.strip("|").split("|")] for line in table.splitlines()]
-    return next(line for line in lines if line[0] == name)[lines[0].index(column)]
+    tables = [rows for part in text.split("\n\n") if (rows := table_rows(part))]
+    head, *rows = next(rows for rows in tables if column in rows[0])
+    return next(line for line in rows if line[0] == name)[head.index(column)]
 
 
 def test_what_is_right_wrong_failing_and_not_measured():

@@ -1,1 +1,1 @@
-"""Scripts' bodies that prove and measure for the docs; run from a checkout, not installed."""
+"""Measurements and proofs behind the documentation; run from a checkout by the scripts in ``tools/``, not installed."""

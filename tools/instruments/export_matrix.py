@@ -1,18 +1,17 @@
 """Measure which block exports to which format: by value, with its time and, on labelled images, its mAP.
 
-The models are yolo11n with a block in three rows of the neck and random weights, arranged so that every part matters:
-normalisations have seen photographs, no layer is zero, scores are spread around one half. Each block is measured in a
-process of its own, since a converter may take its process down. Raw lines are written as they come, and
-what is there is not measured again.
+The models are those of :mod:`instruments.lively`: yolo11n with a block at three levels of the neck. Each block is
+measured in a process of its own, since a converter may crash its process. Raw lines are appended to ``cells.jsonl``,
+and what has a line is not measured again.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
+import contextlib
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
@@ -26,90 +25,62 @@ import ultralytics
 import yaml
 from torch import nn
 
+from instruments.lively import (
+    BASE_MODEL,
+    NO_BLOCK,
+    SITE,
+    attention_layers,
+    build,
+    random_model,
+    randomize,
+)
+from instruments.paths import variables
 from yolo_attn.export import host
 from yolo_attn.export.check import differences, export, photographs, why_not
 from yolo_attn.host import registry
 from yolo_attn.models.insert import insert
 from yolo_attn.speed.interleaved import interleaved
 from yolo_attn.train import yolo
+from yolo_attn.util import jsonl
 from yolo_attn.util.env import environment
 from yolo_attn.util.files import write_json
+from yolo_attn.util.words import say
 from yolo_attn.weights.transfer import transfer_weights
 
-BASE_MODEL, NO_BLOCK, SITE = "yolo11n.yaml", "none", "neck:P3,P4,P5"
 FORMATS = {
     "torchscript": ("fp32",),
     "onnx": ("fp32", "fp16", "int8"),
     "openvino": ("fp32", "fp16", "int8"),
     "ncnn": ("fp32", "fp16"),
 }
-"""What Ultralytics offers on a CPU, of the formats that run on one everywhere."""
+"""Precisions of each format that runs on any CPU."""
 DYNAMIC = ("torchscript", "onnx", "openvino")
 SETTINGS = {"fp32": {}, "fp16": {"half": True}, "int8": {"int8": True}}
 RUNTIME_PACKAGES = ("onnx", "onnxruntime", "onnxslim", "openvino", "nncf", "ncnn", "pnnx")
 CELLS, CHECKPOINT = "cells.jsonl", "model.pt"
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def blocks() -> list[str]:
-    """Return what is measured: the model without attention, and every shipped block."""
+    """Return the names of what is measured: ``none`` for the model without attention, and every shipped block."""
     return [NO_BLOCK, *registry.SHIPPED_ALIASES]
 
 
-# --- models and images ------------------------------------------------------------------------------------------------
-def lively_model(block: str, imgsz: int, seed: int = 0) -> nn.Module:
-    """Return yolo11n with a block in the neck and random weights that make every part of it matter."""
-    torch.manual_seed(seed)
-    source = BASE_MODEL if block == NO_BLOCK else insert(BASE_MODEL, block, at=SITE)
-    model = _built(source)
-    for attention in attention_rows(model):
-        stir(attention)
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = None  # the average of all that passes
-    with torch.no_grad():
-        for scores in model.model[-1].cv3:
-            scores[-1].bias.zero_()
-        model.train()(photographs((4, 3, imgsz, imgsz)))
-    for norm in norms:
-        norm.momentum = 0.03
-    return model.eval()
-
-
-def stir(module: nn.Module, by: float = 1.0) -> None:
-    """Add noise to every parameter: as large as that of a usual initialisation, times ``by``."""
-    with torch.no_grad():
-        for parameter in module.parameters():
-            inputs = parameter[0].numel() if parameter.ndim > 1 else 4
-            parameter.add_(torch.randn_like(parameter) * by / inputs**0.5)
-
-
-def attention_rows(model: nn.Module) -> list[nn.Module]:
-    """Return the rows of a model that are attention."""
-    return [row for row in model.model if registry.is_attention(row)]
-
-
 def left_out(model: nn.Module, imgsz: int) -> dict[str, float]:
-    """Return how far a model's output moves when its attention does nothing: what a lost block would look like."""
+    """Return the difference of a model's outputs to those with its attention replaced by the identity."""
     images = photographs((1, 3, imgsz, imgsz))
     with torch.no_grad():
         wanted = model(images)[0]
-        for row in attention_rows(model):
-            row.forward = lambda x: x
+        for layer in attention_layers(model):
+            layer.forward = lambda x: x
         given = model(images)[0]
-        for row in attention_rows(model):
-            del row.forward
+        for layer in attention_layers(model):
+            del layer.forward
     return dict(zip(("worst", "typical"), differences([given], [wanted]), strict=True))
 
 
-def _built(source: Any) -> nn.Module:
-    with tempfile.TemporaryDirectory() as scratch:
-        file = source if isinstance(source, str) else source.save(Path(scratch) / "yolo11n-block.yaml")
-        return yolo.YOLO(str(file)).model
-
-
 def calibration_set(folder: Path, imgsz: int, images: int = 16) -> Path:
-    """Write a set of unlabelled pieces of the photographs that ship with Ultralytics, and return its data YAML."""
+    """Write a set of unlabelled crops of the photographs that ship with Ultralytics, and return its data YAML."""
     where = folder / "calibration" / "images"
     where.mkdir(parents=True, exist_ok=True)
     photos = [cv2.imread(str(file)) for file in sorted(Path(ultralytics.ASSETS).glob("*.jpg"))]
@@ -128,14 +99,14 @@ def calibration_set(folder: Path, imgsz: int, images: int = 16) -> Path:
 
 
 # --- cells ------------------------------------------------------------------------------------------------------------
-def measure(folder: Path, imgsz: int, say: Say, only: Iterable[str] = ()) -> None:
-    """Measure every cell that is not there yet; raw lines go to ``cells.jsonl``.
+def measure(folder: Path, imgsz: int, log: Log, only: Iterable[str] = ()) -> None:
+    """Measure every cell that has no line yet; raw lines go to ``cells.jsonl``.
 
     Args:
-        folder: For everything that is made on the way.
-        imgsz: Side of the images.
-        say: Told what is going on.
-        only: Blocks, instead of all.
+        folder: Folder of the raw lines, checkpoints and exported files.
+        imgsz: Side of the images, in pixels.
+        log: Receives progress lines.
+        only: Blocks to measure; all by default.
     """
     folder.mkdir(parents=True, exist_ok=True)
     data = calibration_set(folder, imgsz)
@@ -143,18 +114,18 @@ def measure(folder: Path, imgsz: int, say: Say, only: Iterable[str] = ()) -> Non
         weights = folder / block / CHECKPOINT
         if not weights.is_file():
             weights.parent.mkdir(exist_ok=True)
-            model = lively_model(block, imgsz)
+            model = random_model(block, imgsz)
             if block != NO_BLOCK:
                 _append(folder, {"block": block, "left_out": left_out(model, imgsz)})
             torch.save({"model": model, "train_args": {"imgsz": imgsz}}, weights)
-        _in_own_process(folder, block, imgsz, data, say)
+        _in_own_process(folder, block, imgsz, data, log)
 
 
-def _in_own_process(folder: Path, block: str, imgsz: int, data: Path, say: Say) -> None:
-    while todo := missing_cells(folder, block):  # a process that was taken down goes on behind the cell that did it
-        words = [str(folder), block, str(imgsz), str(data)]
-        done = subprocess.run([sys.executable, "-m", __name__, *words], capture_output=True, text=True)
-        say(f"{block}: {len(todo)} cells, exit code {done.returncode}")
+def _in_own_process(folder: Path, block: str, imgsz: int, data: Path, log: Log) -> None:
+    while todo := missing_cells(folder, block):  # after a crash, resume behind the cell that caused it
+        words = [sys.executable, "-m", "instruments.export_matrix", str(folder), block, str(imgsz), str(data)]
+        done = subprocess.run(words, capture_output=True, text=True, env=variables())
+        log(f"{block}: {len(todo)} cells, exit code {done.returncode}")
         if done.returncode:
             crashed = missing_cells(folder, block)[0]
             last = (done.stderr.strip().splitlines() or [""])[-1]
@@ -162,7 +133,7 @@ def _in_own_process(folder: Path, block: str, imgsz: int, data: Path, say: Say) 
 
 
 def cells_of(format: str) -> list[dict[str, Any]]:
-    """Return the precisions of a format, each at one size, and float32 with free sizes where there is that."""
+    """Return the cells of a format: each precision at a fixed size, and float32 with dynamic sizes if it has them."""
     fixed = [{"precision": precision, "dynamic": False} for precision in FORMATS[format]]
     return fixed + ([{"precision": "fp32", "dynamic": True}] if format in DYNAMIC else [])
 
@@ -189,7 +160,7 @@ def measure_block(folder: Path, block: str, imgsz: int, data: str) -> None:
             if cell["precision"] == "int8":
                 settings["data"] = data
             made = export(_copy(folder, block, file_stem(cell)), format=format, **settings)
-        except Exception as error:  # a converter may raise anything; the cell says what
+        except Exception as error:  # converters raise anything; it is recorded in the cell
             line["error"] = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"[:300]
         else:
             line |= {"file": str(made.file.relative_to(folder)), "comparisons": made.as_dict()["comparisons"]}
@@ -202,22 +173,22 @@ def file_stem(cell: dict[str, Any]) -> str:
 
 
 def _copy(folder: Path, block: str, name: str) -> Path:
-    """Copy a block's checkpoint to a folder of its own, since Ultralytics writes beside what it exports."""
+    """Copy a block's checkpoint to a folder of its own: Ultralytics writes beside what it exports."""
     to = folder / block / name / CHECKPOINT
     to.parent.mkdir(parents=True, exist_ok=True)
     return Path(shutil.copy(folder / block / CHECKPOINT, to))
 
 
 # --- time and mAP -----------------------------------------------------------------------------------------------------
-def measure_speed(folder: Path, imgsz: int, say: Say, rounds: int = 60) -> None:
-    """Time the exported models of each format and precision in turns; one line per round."""
+def measure_speed(folder: Path, imgsz: int, log: Log, rounds: int = 60) -> None:
+    """Time the exported models of each format and precision, interleaved; one line per format and precision."""
     images = photographs((1, 3, imgsz, imgsz))
     lines = [x for x in read_lines(folder) if "file" in x and not x["dynamic"] and _ran(x)]
     timed = {(x["timed"], x["precision"]) for x in read_lines(folder) if "timed" in x}
     for format, precision in [(f, p) for f in FORMATS for p in FORMATS[f] if (f, p) not in timed]:
         files = {x["block"]: folder / x["file"] for x in lines if (x["format"], x["precision"]) == (format, precision)}
         runs = {block: _call(host.open_exported(file), images) for block, file in files.items()}
-        say(f"timing {len(runs)} models: {format} {precision}")
+        log(f"timing {len(runs)} models: {format} {precision}")
         times = list(interleaved(runs, rounds=rounds)) if runs else []
         _append(folder, {"block": NO_BLOCK, "timed": format, "precision": precision, "milliseconds": times})
 
@@ -230,11 +201,11 @@ def _call(run: Callable[[torch.Tensor], Any], images: torch.Tensor) -> Callable[
     return lambda: run(images)
 
 
-def measure_accuracy(folder: Path, weights: str, data: str, names: Sequence[str], imgsz: int, say: Say) -> None:
+def measure_accuracy(folder: Path, weights: str, data: str, names: Sequence[str], imgsz: int, log: Log) -> None:
     """Validate the checkpoint and the exported files of some blocks on labelled images; one line per file.
 
-    The models have all of the weights and blocks that started as the identity and were then moved off it a little, so
-    that they detect, and their attention does something. Eight bits are calibrated on the images they are judged on.
+    The models have all of the weights, and blocks that start as the identity plus a little noise: they detect, and
+    their attention has an effect. int8 is calibrated on the images it is validated on.
     """
     there = {(x["block"], x["validated"], x["precision"]) for x in read_lines(folder) if "validated" in x}
     files = [("pt", "fp32"), *((format, precision) for format in FORMATS for precision in FORMATS[format])]
@@ -248,17 +219,17 @@ def measure_accuracy(folder: Path, weights: str, data: str, names: Sequence[str]
             copy = _copy(folder, file.parent.name, file_stem({"format": format, "precision": precision}))
             file = host.export_model(yolo.YOLO(str(copy)), format=format, imgsz=imgsz, **settings).file
         box = _validated(file, data, imgsz)
-        say(f"{block} {format} {precision}: mAP50-95 {box.map:.4f}")
+        log(f"{block} {format} {precision}: mAP50-95 {box.map:.4f}")
         line = {"block": block, "validated": format, "precision": precision}
         _append(folder, {**line, "map": float(box.map), "map50": float(box.map50)})
 
 
 def _detecting_model(block: str, weights: str) -> nn.Module:
     torch.manual_seed(0)
-    model = _built(BASE_MODEL if block == NO_BLOCK else insert(BASE_MODEL, block, at=SITE, init="identity"))
+    model = build(BASE_MODEL if block == NO_BLOCK else insert(BASE_MODEL, block, at=SITE, init="identity"))
     transfer_weights(model, weights)
-    for attention in attention_rows(model):
-        stir(attention, by=0.1)
+    for attention in attention_layers(model):
+        randomize(attention, scale=0.1)
     return model
 
 
@@ -269,20 +240,40 @@ def _validated(file: Path, data: str, imgsz: int) -> Any:
 
 # --- files ------------------------------------------------------------------------------------------------------------
 def read_lines(folder: Path) -> list[dict[str, Any]]:
-    """Return the raw lines that were measured so far."""
-    file = folder / CELLS
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+    """Return the raw lines measured so far."""
+    return jsonl.read(folder / CELLS) if (folder / CELLS).is_file() else []
 
 
 def _append(folder: Path, line: dict[str, Any]) -> None:
-    with (folder / CELLS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    jsonl.append(folder / CELLS, line)
 
 
 def write_environment(folder: Path) -> None:
-    """Write what was measured on: hardware, and the versions of what exports and runs."""
+    """Write hardware and the versions of exporters and runtimes to ``environment.json``."""
     runtimes = {name: version(name) for name in RUNTIME_PACKAGES if find_spec(name)}
     write_json(folder / "environment.json", {**environment("cpu"), **runtimes})
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run ``tools/measure_export.py``: measure what is missing and print the tables."""
+    from instruments.export_table import to_markdown
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--imgsz", type=int, default=160)
+    parser.add_argument("--map", nargs=2, metavar=("WEIGHTS", "DATA"), help="validate exported models on these images")
+    parser.add_argument("--map-blocks", default="none,ELA,SE,NL")
+    parser.add_argument("--show", action="store_true", help="measure nothing, print the tables of the stored lines")
+    given = parser.parse_args(words)
+    log = say("export")
+    with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout
+        if not given.show:
+            measure(given.folder, given.imgsz, log)
+            measure_speed(given.folder, given.imgsz, log)
+            write_environment(given.folder)
+        if given.map and not given.show:
+            measure_accuracy(given.folder, *given.map, given.map_blocks.split(","), 320, log)
+    print(to_markdown(read_lines(given.folder)))
 
 
 if __name__ == "__main__":

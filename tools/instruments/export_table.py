@@ -1,4 +1,4 @@
-"""Show what :mod:`instruments.export_matrix` measured, as Markdown tables; reads its raw lines and measures nothing."""
+"""Format the raw lines of :mod:`instruments.export_matrix` as Markdown tables."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from instruments.export_matrix import FORMATS, NO_BLOCK, blocks, cells_of
+from instruments.export_matrix import FORMATS, blocks, cells_of
+from instruments.lively import NO_BLOCK
 from yolo_attn.export.check import TOLERANCES
+from yolo_attn.util.markdown import table
 
 Line = Mapping[str, Any]
 
 WORSE_THAN_BASE = 1.5
-"""So many times the difference of the model without attention may an int8 model have."""
+"""Largest accepted int8 difference, in multiples of that of the model without attention."""
 
 
 def to_markdown(lines: Sequence[Line]) -> str:
@@ -71,25 +73,25 @@ def _cell(line: Line | None, base: Line | None) -> str:
         return "not measured"
     if "error" in line:
         return "**fails**"
-    found = _what_counts(line)
+    found = _compared(line)
     shown = " / ".join("cannot run" if value is None else f"{value:.1e}" for value in found)
     return shown if all(v is not None and v <= _allowed(line, base) for v in found) else f"**{shown}**"
 
 
-def _what_counts(line: Line) -> list[float | None]:
+def _compared(line: Line) -> list[float | None]:
     counts = "worst" if line["precision"] == "fp32" else "typical"
     return [comparison[counts] for comparison in line["comparisons"]]
 
 
 def _allowed(line: Line, base: Line | None) -> float:
-    """Return a cell's tolerance; with int8, which suits random weights badly, that of the model without attention."""
+    """Return a cell's tolerance; for int8, which suits random weights badly, that of the model without attention."""
     if line["precision"] != "int8" or not base or "comparisons" not in base:
         return TOLERANCES[line["precision"]]
-    return WORSE_THAN_BASE * (_what_counts(base)[0] or 0.0)
+    return WORSE_THAN_BASE * (_compared(base)[0] or 0.0)
 
 
 def _reasons(lines: Iterable[Line]) -> list[str]:
-    """Return a list of what failed, was not measured, or could not be run, with the reason."""
+    """Return a list of the cells that failed or were not measured, by reason."""
     said: dict[str, list[str]] = {}
     for line in lines:
         reasons = [line[key] for key in ("error", "not_measured") if key in line]
@@ -127,6 +129,5 @@ def _accuracy(lines: Sequence[Line]) -> str:
     return _table(["block", *("PyTorch" if file[0] == "pt" else " ".join(file) for file in files)], rows)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(table(head, rows))

@@ -1,22 +1,27 @@
-"""Prove on stock models that insertion changes nothing: build, transfer strictly, and compare outputs with the base's.
+"""Prove on stock models that insertion changes nothing: build, transfer strictly, compare outputs with the base's.
 
-Weights and batch statistics are random, so that equal outputs cannot come about by chance.
+Weights and batch statistics are random, so that equal outputs are no coincidence.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import csv
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from instruments.lively import randomize_norms
 from yolo_attn.host.model import host_model_names, load_model_dict
 from yolo_attn.host.registry import registered
 from yolo_attn.models.graph import Graph
 from yolo_attn.models.insert import insert
+from yolo_attn.util.markdown import table
 
 SITES = ("backbone", "neck", "sppf", "pre-detect", "inner", "outer")
 FEW_BLOCKS = ("SE", "CA", "ELA")
@@ -51,7 +56,7 @@ class Case:
 
 def check(
     names: Iterable[str] = (),
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
     save_to: str | Path | None = None,
     scales: Sequence[str] = SCALES,
     blocks: Sequence[str] = (),
@@ -60,7 +65,7 @@ def check(
 
     Args:
         names: File names of stock model YAMLs without scale; all of the installed Ultralytics by default.
-        say: Told the progress, a line per model.
+        log: Receives a line of progress per model.
         save_to: CSV file that gets each case as it comes.
         scales: Scales of each model that has several.
         blocks: Blocks to insert; by default all into the usual models, and a few into the others.
@@ -75,7 +80,7 @@ def check(
             done = list(_check_model(model, chosen))
             cases += done
             failed = [c for c in done if c.result not in ("ok", "no such site", "host cannot build")]
-            say(f"{model}: {sum(c.result == 'ok' for c in done)} ok, {len(failed)} failed")
+            log(f"{model}: {sum(c.result == 'ok' for c in done)} ok, {len(failed)} failed")
             if save_to:
                 write_csv(cases, save_to)
     return cases
@@ -103,7 +108,7 @@ def _check_model(name: str, blocks: Sequence[str]) -> Iterator[Case]:
         return
     size = 2 * int(max(32, float(max(getattr(base, "stride", torch.tensor([32.0]))))))
     image = torch.rand(2, 3, size, size)
-    _randomise(base)
+    randomize_norms(base)
     expected = _outputs(base, image)
     if not _shows_changes(base, image, expected):
         yield from (Case(name, site, block, "outputs show no changes") for site in SITES for block in blocks)
@@ -173,19 +178,6 @@ def _shows_changes(model: Any, image: Any, expected: tuple[Any, Any]) -> bool:
     return all(0 < d < float("inf") for d in differences)
 
 
-def _randomise(model: Any) -> None:
-    """Give a model batch statistics and biases that are not the defaults."""
-    import torch
-
-    with torch.no_grad():
-        for p in model.parameters():
-            if p.ndim == 1 and p.requires_grad:
-                p.add_(torch.randn_like(p) * 0.1)
-        for norm in [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]:
-            norm.running_mean.normal_(0, 0.1)
-            norm.running_var.uniform_(0.5, 1.5)
-
-
 def _outputs(model: Any, image: Any) -> tuple[Any, Any]:
     """Return a model's outputs in evaluation and in training mode, leaving its batch statistics as they were."""
     import torch
@@ -240,13 +232,12 @@ def to_markdown(cases: Sequence[Case]) -> str:
         f"and {len({c.block for c in tried})} blocks; {len(failed)} failed.",
         f"Not buildable by Ultralytics itself here: {', '.join(unbuilt) or 'none'}.",
         "",
-        "| model | " + " | ".join(SITES) + " |",
-        "| --- " * (len(SITES) + 1) + "|",
     ]
-    for model in dict.fromkeys(c.model for c in tried):
-        cells = [_cell([c for c in tried if c.model == model and c.site == site]) for site in SITES]
-        lines.append(f"| {model} | " + " | ".join(cells) + " |")
-    lines += ["", *(f"- {c.model}, {c.block}, {c.site}: {c.result}" for c in failed)]
+    rows = [
+        [model, *(_cell([c for c in tried if c.model == model and c.site == site]) for site in SITES)]
+        for model in dict.fromkeys(c.model for c in tried)
+    ]
+    lines += [*table(["model", *SITES], rows), "", *(f"- {c.model}, {c.block}, {c.site}: {c.result}" for c in failed)]
     return "\n".join(lines).rstrip()
 
 
@@ -259,3 +250,14 @@ def _cell(cases: Sequence[Case]) -> str:
         text += f", {min(c.transferred for c in good):.4%}"[: -len("0000%")].rstrip(".") + " %"
         text += f", {max(max(c.difference, c.difference_train) for c in good):g}"
     return text
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run ``tools/check_insertion.py``: check stock models and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("save_to", nargs="?", metavar="cases.csv", help="file for the cases, as they come")
+    parser.add_argument("names", nargs="*", metavar="MODEL.yaml", help="stock model YAMLs; all by default")
+    given = parser.parse_args(words)
+    with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout
+        cases = check(given.names, log=print, save_to=given.save_to)
+    print(to_markdown(cases))

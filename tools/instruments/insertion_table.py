@@ -1,22 +1,26 @@
-"""Measure what inserting attention does to a pretrained model before any training, by way of loading the weights."""
+"""Measure the mAP of a pretrained model with inserted attention before any training, per way of loading the weights."""
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from yolo_attn.host.model import load_model_dict
 from yolo_attn.models.graph import Graph
 from yolo_attn.models.insert import insert
+from yolo_attn.util.markdown import table
 
 WAYS = ("stock loading", "transferred, paper init", "transferred, identity init")
 
 
 def measure(
-    base: str, weights: str, data: str, block: str = "ELA", say: Callable[[str], None] = lambda line: None, **val: Any
+    base: str, weights: str, data: str, block: str = "ELA", log: Callable[[str], None] = lambda line: None, **val: Any
 ) -> list[dict[str, Any]]:
     """Validate the base model, and the model with a block at each site with its weights loaded in each way.
 
@@ -25,7 +29,7 @@ def measure(
         weights: Checkpoint.
         data: Data YAML.
         block: Block inserted after P3, P4 and P5, and inside the model's most frequent host block.
-        say: Told the progress, a line at a time.
+        log: Receives progress lines.
         **val: Arguments of Ultralytics' validation, e.g. ``imgsz=320``.
 
     Returns:
@@ -40,7 +44,7 @@ def measure(
     def case(model: str, loading: str, yolo: Any, loaded: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as scratch:
             box = yolo.val(data=data, plots=False, verbose=False, project=scratch, **val).box
-        say(f"{model}, {loading}: mAP50-95 {box.map:.4f}")
+        log(f"{model}, {loading}: mAP50-95 {box.map:.4f}")
         return {"model": model, "loading": loading, "tensors": [loaded, total], "mAP50-95": round(float(box.map), 4)}
 
     known = ultralytics.YOLO(weights)
@@ -76,12 +80,10 @@ def _places(base: str) -> dict[str, dict[str, str]]:
 
 def to_markdown(cases: list[dict[str, Any]]) -> str:
     """Return the cases as a table."""
-    lines = ["| model | weights | tensors loaded | mAP50-95 before any training |", "| --- | --- | --- | --- |"]
-    for c in cases:
-        lines.append(
-            f"| {c['model']} | {c['loading']} | {c['tensors'][0]} of {c['tensors'][1]} | {c['mAP50-95']:.4f} |"
-        )
-    return "\n".join(lines)
+    rows = [
+        [c["model"], c["loading"], f"{c['tensors'][0]} of {c['tensors'][1]}", f"{c['mAP50-95']:.4f}"] for c in cases
+    ]
+    return "\n".join(table(["model", "weights", "tensors loaded", "mAP50-95 before any training"], rows))
 
 
 def _load_by_name(yolo: Any, known: Any) -> int:
@@ -90,3 +92,16 @@ def _load_by_name(yolo: Any, known: Any) -> int:
     fitting = sum(k in state and state[k].shape == v.shape for k, v in yolo.model.state_dict().items())
     yolo.model.load(known.model, verbose=False)
     return fitting
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run ``tools/measure_insertion.py``: measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("base", metavar="BASE.yaml")
+    parser.add_argument("weights", metavar="WEIGHTS.pt")
+    parser.add_argument("data", metavar="DATA.yaml")
+    parser.add_argument("imgsz", nargs="?", type=int, default=640)
+    given = parser.parse_args(words)
+    with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout
+        cases = measure(given.base, given.weights, given.data, log=print, imgsz=given.imgsz)
+    print(to_markdown(cases))

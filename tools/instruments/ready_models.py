@@ -1,15 +1,18 @@
-"""The model YAMLs that ship in ``cfg/models``: every block in the neck of each family, some elsewhere too."""
+"""Generate the model YAMLs of ``cfg/models``: every block in the neck of each family, some elsewhere too."""
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from instruments.paths import MODELS
 from yolo_attn.host.registry import SHIPPED_ALIASES
 from yolo_attn.models.insert import Insertion, insert
 
 FAMILIES = {"yolov8": "C2f", "yolo11": "C3k2", "yolo26": "C3k2"}
-"""The families, and the host block that most of their rows are built of."""
+"""Stock models, and the host block that most of their layers are."""
 
 FEW_BLOCKS = ("SE", "ECA", "CA", "ELA")
 LEVELS = "P3,P4,P5"
@@ -55,3 +58,11 @@ def ready_models() -> list[ReadyModel]:
 def write_ready_models(folder: str | Path) -> list[Path]:
     """Write every shipped model YAML into a folder, and return the paths."""
     return [model.make().save(Path(folder) / model.name) for model in ready_models()]
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run ``tools/make_models.py``: write the files and print their paths."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=MODELS)
+    for path in write_ready_models(parser.parse_args(words).folder):
+        print(path)

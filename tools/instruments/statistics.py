@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import platform
 import resource
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -18,6 +20,7 @@ from yolo_attn.evaluate.bootstrap import draw_images, resample
 from yolo_attn.evaluate.differences import compare_arms
 from yolo_attn.evaluate.intervals import Uncertainty, student_quantile
 from yolo_attn.evaluate.matches import Matches
+from yolo_attn.util.markdown import table
 
 _integral = getattr(np, "trapezoid", None) or np.trapz  # the name before numpy 2
 
@@ -196,19 +199,19 @@ def without_multiplicity(replicates: int = 1000) -> tuple[float, float]:
 
 
 def to_markdown(
-    say: Callable[[str], None] = lambda line: None, experiments: int = 4000, ap_experiments: int = 400
+    log: Callable[[str], None] = lambda line: None, experiments: int = 4000, ap_experiments: int = 400
 ) -> str:
     """Check everything and return the tables.
 
     Args:
-        say: Told the progress, a line at a time.
+        log: Receives progress lines.
         experiments: Simulated comparisons for each row of the table of means.
         ap_experiments: The same, for each row of the table of mAP.
     """
     where = (
         f"{platform.machine()}, {os.cpu_count()} processors; Python {platform.python_version()}, NumPy {np.__version__}"
     )
-    say("agreement, time, multiplicity")
+    log("agreement, time, multiplicity")
     seconds = [[what, f"{s:.1f}", f"{busy:.1f}", f"{memory:.2f}"] for what, s, busy, memory in cost()]
     with_counts, without = without_multiplicity()
     sections = [
@@ -220,14 +223,14 @@ def to_markdown(
     rows = []
     for name, regime in REGIMES.items():
         for seeds in (2, 3, 5, 10):
-            say(f"means, {name}, {seeds} seeds")
+            log(f"means, {name}, {seeds} seeds")
             held = linear_coverage(regime, seeds, METHODS.values(), experiments)
             rows.append([name, str(seeds), *(f"{100 * h:.1f}" for h in held)])
     sections.append(_table([f"means, {experiments} experiments; variance from", "seeds", *METHODS], rows))
     rows = []
     for name, spread in SPREADS.items():
         for seeds in (2, 3, 5):
-            say(f"mAP, {name}, {seeds} seeds")
+            log(f"mAP, {name}, {seeds} seeds")
             held, share = ap_coverage(spread, seeds, METHODS.values(), ap_experiments)
             rows.append([name, str(seeds), f"{share:.2f}", *(f"{100 * h:.1f}" for h in held)])
     head = [f"mAP50-95, {ap_experiments} experiments; variance from", "seeds", "share of the seeds", *METHODS]
@@ -236,4 +239,13 @@ def to_markdown(
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
+    return "\n".join(table(head, rows))
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run ``tools/check_statistics.py``: simulate and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("experiments", nargs="?", type=int, default=4000, help="simulated comparisons of means")
+    parser.add_argument("ap_experiments", nargs="?", type=int, default=400, help="simulated comparisons of mAP")
+    given = parser.parse_args(words)
+    print(to_markdown(lambda line: print(line, file=sys.stderr), given.experiments, given.ap_experiments))

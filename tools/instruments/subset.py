@@ -1,7 +1,8 @@
-"""A generated set as large as COCO 2017, and what `yolo-attn subset` needs for it: time, memory and likeness."""
+"""Measure `yolo-attn subset` on a generated set as large as COCO 2017: seconds, memory and divergence."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -13,9 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from yolo_attn.util.markdown import table
+
 CLASSES = 80
 BOXES_PER_IMAGE = 7.27
 LINKS = 50_000  # to one file; file systems have a limit
+CASES = ("", "--preset minitrain-25k", "--preset coco-1k")
 
 
 def write_large_coco(root: Path, images: int = 118_287, val_images: int = 5_000, seed: int = 0) -> Path:
@@ -129,8 +133,16 @@ def measure(source: Path, out: Path, flags: Sequence[str]) -> dict[str, float]:
 def to_markdown(cases: dict[str, dict[str, float]]) -> str:
     """Return measurements as a table, a line per case."""
     columns = list(dict.fromkeys(name for case in cases.values() for name in case))
-    lines = [f"| flags | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
-    for flags, case in cases.items():
-        cells = [f"{case[name]:.3g}" if name in case else "" for name in columns]
-        lines.append(f"| `{flags}` | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    rows = [[f"`{flags}`", *(f"{case[c]:.3g}" if c in case else "" for c in columns)] for flags, case in cases.items()]
+    return "\n".join(table(["flags", *columns], rows))
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run ``tools/measure_subset.py``: generate the set, measure every case and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="needs about 2 GB and 500,000 files; may be deleted afterwards")
+    given = parser.parse_args(words)
+    if not (given.folder / "coco").exists():
+        write_large_coco(given.folder / "coco")
+    out = {flags: given.folder / f"out{k}" for k, flags in enumerate(CASES)}
+    print(to_markdown({flags: measure(given.folder / "coco", out[flags], flags.split()) for flags in CASES}))

@@ -1,4 +1,4 @@
-"""What ``tools/fuzz.py`` and ``tools/check_robustness.py`` are asked for."""
+"""Command lines of ``tools/fuzz.py`` and ``tools/check_robustness.py``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 os.environ.setdefault("YOLO_OFFLINE", "true")
 FOLDER = Path("runs/robustness")
+TESTS = Path(__file__).resolve().parents[2]
 
 
 def fuzz() -> int:
@@ -37,6 +38,7 @@ def check() -> int:
     asked = parser.parse_args()
     os.environ["YOLO_ATTN_EVERY_MOMENT"] = "1"
     from robustness import page
+    from yolo_attn.util import jsonl
     from yolo_attn.util.env import environment
     from yolo_attn.util.files import write_whole
 
@@ -44,9 +46,9 @@ def check() -> int:
     if not (raw / "fuzz.jsonl").is_file():
         sys.exit(f"there is no {asked.raw / 'fuzz.jsonl'}: run tools/fuzz.py first")
     stored = raw / "faults.jsonl"
-    faults = page.read_lines(stored) if asked.page_only else page.try_faults(Path(__file__).parents[1], stored)
+    faults = jsonl.read(stored) if asked.page_only else page.try_faults(TESTS, stored)
     env = environment("cpu")
     about = f"On {env['cpu']}, Python {env['python']}, torch {env['torch']}, ultralytics {env['ultralytics']}."
-    cases = page.read_lines(raw / "fuzz.jsonl")
+    cases = jsonl.read(raw / "fuzz.jsonl")
     write_whole(asked.page, page.to_markdown(cases, faults, about))
     return int(any(line.get("outcome") == "failed" for line in [*cases, *faults]))

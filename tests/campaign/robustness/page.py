@@ -1,4 +1,4 @@
-"""Carry out the tests of faults, keep a line for each, and write the page that counts them and the random cases."""
+"""Run the tests of faults, record a line for each, and write the page that counts them and the random cases."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from yolo_attn.util.markdown import table
 
 PARTS = {
     "test_numerics.py": "numbers: huge, tiny, constant, NaN, infinite; four precisions; maps and widths of every shape",
@@ -26,13 +28,13 @@ Line = Mapping[str, Any]
 
 
 class Recorder:
-    """A plugin for pytest that keeps a line for each test: how many faults it tried, and how it ended."""
+    """Pytest plugin that records a line for each test: the number of faults it tried, and its outcome."""
 
     def __init__(self):
         self.lines: list[dict[str, Any]] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep what pytest says of a test, or of its preparation where that failed or was left out."""
+        """Record the outcome of a test, or of its setup if that failed or skipped it."""
         if report.when != "call" and report.passed:
             return
         file, _, test = report.nodeid.partition("::")
@@ -50,17 +52,25 @@ class Recorder:
 
 
 def try_faults(tests: Path, save_to: Path) -> list[dict[str, Any]]:
-    """Run the tests of faults, all of their moments; write a JSON line for each."""
+    """Run the tests of faults, slow ones included; write a JSON line for each."""
     recorder = Recorder()
-    pytest.main(["-q", "-p", "no:cacheprovider", *(str(tests / name) for name in PARTS)], plugins=[recorder])
+    words = ["-q", "-p", "no:cacheprovider", "-m", "", *map(str, files_of(tests))]
+    pytest.main(words, plugins=[recorder])
     save_to.parent.mkdir(parents=True, exist_ok=True)
     save_to.write_text("".join(json.dumps(line) + "\n" for line in recorder.lines), encoding="utf-8")
     return recorder.lines
 
 
-def read_lines(file: Path) -> list[dict[str, Any]]:
-    """Read raw lines."""
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+def files_of(tests: Path) -> list[Path]:
+    """Return the files of ``PARTS`` in a folder of tests.
+
+    Raises:
+        FileNotFoundError: If one is missing.
+    """
+    files = {file.name: file for file in tests.rglob("test_*.py")}
+    if missing := [name for name in PARTS if name not in files]:
+        raise FileNotFoundError(f"{tests} has no {', '.join(missing)}")
+    return [files[name] for name in PARTS]
 
 
 def to_markdown(cases: Iterable[Line], faults: Iterable[Line], about: str) -> str:
@@ -79,32 +89,35 @@ def to_markdown(cases: Iterable[Line], faults: Iterable[Line], about: str) -> st
         "",
         f"`python tools/fuzz.py --cases {end['cases']} --seed {end['seed']}`",
         "",
-        "| kind | cases | worked | refused by a clear error | kinds of refusal | Ultralytics' own | failed |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        *(_kind_row(kind, [c for c in cases if c["kind"] == kind]) for kind in dict.fromkeys(c["kind"] for c in cases)),
+        *table(
+            ["kind", "cases", "worked", "refused by a clear error", "kinds of refusal", "Ultralytics' own", "failed"],
+            [_kind_row(k, [c for c in cases if c["kind"] == k]) for k in dict.fromkeys(c["kind"] for c in cases)],
+        ),
         "",
         "## Faults",
         "",
         "`python tools/check_robustness.py`, which runs these tests, and writes this page.",
         "",
-        "| what | tests | faults tried | left out | failed |",
-        "| --- | --- | --- | --- | --- |",
-        *(_part_row(name, what, [f for f in faults if f["part"] == name]) for name, what in PARTS.items()),
+        *table(
+            ["what", "tests", "faults tried", "left out", "failed"],
+            [_part_row(name, what, [f for f in faults if f["part"] == name]) for name, what in PARTS.items()],
+        ),
     ]
     if skipped := sorted({f["why"] for f in faults if f["outcome"] == "skipped"}):
         lines += ["", "Left out: " + "; ".join(skipped) + "."]
     return "\n".join(lines) + "\n"
 
 
-def _kind_row(kind: str, cases: list[Line]) -> str:
+def _kind_row(kind: str, cases: list[Line]) -> list[str]:
     count = Counter(c["outcome"] for c in cases)
     refusals = len({c["why"] for c in cases if c["outcome"] == "refused"})
     ended = [count[outcome] for outcome in ("worked", "refused")]
     rest = [refusals, count["Ultralytics' own"], count["failed"]]
-    return "| " + " | ".join([kind, *(f"{number:,}" for number in (len(cases), *ended, *rest))]) + " |"
+    return [kind, *(f"{number:,}" for number in (len(cases), *ended, *rest))]
 
 
-def _part_row(name: str, what: str, faults: list[Line]) -> str:
+def _part_row(name: str, what: str, faults: list[Line]) -> list[str]:
     count = Counter(f["outcome"] for f in faults)
     tried = sum(f["faults"] for f in faults if f["outcome"] != "skipped")
-    return f"| {what} (`tests/{name}`) | {len(faults):,} | {tried:,} | {count['skipped']} | {count['failed']} |"
+    numbers = (len(faults), tried, count["skipped"], count["failed"])
+    return [f"{what} (`{name}`)", *(f"{number:,}" for number in numbers)]

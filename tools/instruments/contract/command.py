@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,3 +53,17 @@ def try_newest() -> int:
         return 2
     print(table.to_markdown([row]))
     return 1 if table.failures(row) else 0
+
+
+def versions(words: Sequence[str] | None = None) -> int:
+    """Run ``tools/versions.py``."""
+    parser = argparse.ArgumentParser(description="Try the contract on releases of Ultralytics and write the table.")
+    parser.add_argument("releases", nargs="*", metavar="RELEASE[,REQUIREMENT...]", help="8.3.0 or 8.3.0,torch==2.4.1")
+    return try_releases(parser.parse_args(words).releases)
+
+
+def canary(words: Sequence[str] | None = None) -> int:
+    """Run ``tools/canary.py``."""
+    description = "Try the contract on the newest release of Ultralytics that the package index has."
+    argparse.ArgumentParser(description=description).parse_args(words)
+    return try_newest()
