@@ -12,6 +12,13 @@ import pytest
 from support.paths import SHARED
 
 
+def pytest_collection_modifyitems(items):
+    """Record the promise of every test of the contract in pytest's XML report."""
+    for item in items:
+        for mark in item.iter_markers("contract"):
+            item.user_properties.append(("promise", mark.args[0]))
+
+
 @pytest.fixture(scope="session")
 def pretrained() -> Path:
     """A real pretrained checkpoint, where one lies beside the checkout."""

@@ -53,6 +53,7 @@ def test_blocks_lists_every_block_and_alias(capsys):
     assert table["CA"]["map"] == "(N, C, H, 1), (N, C, 1, W)"
 
 
+@pytest.mark.contract("commands")
 def test_insert_writes_a_model_that_builds(here, capsys):
     words = "insert yolo11n.yaml --block GC --at neck:P4 -o yolo11-gc.yaml fusion=mul"
     assert cli.main(words.split()) == 0
@@ -62,6 +63,7 @@ def test_insert_writes_a_model_that_builds(here, capsys):
     assert ya.YOLO("yolo11s-gc.yaml").model.model[20].fusion == "mul"
 
 
+@pytest.mark.contract("commands")
 def test_insert_several_blocks_and_inside_others(here, capsys):
     words = f"{INSERT} --at neck:P3 --block SE --at sppf;pre-detect -o yolo11-two.yaml init=identity"
     assert cli.main(words.split()) == 0
@@ -79,6 +81,7 @@ def test_insert_several_blocks_and_inside_others(here, capsys):
     assert len(blocks_inside(ya.YOLO("yolo11n-in.yaml").model)) == 4
 
 
+@pytest.mark.contract("commands")
 def test_train_val_predict_and_export_take_what_yolo_takes(here, scenes, caplog):
     torch.save({"model": ya.YOLO("yolo11n.yaml").model, "train_args": {}}, "base.pt")
     data, project = f"data={scenes}", f"project={here / 'out'}"
@@ -181,6 +184,7 @@ def wrong_files(here):
     (here / "cut.pt").write_bytes(whole[: len(whole) // 3])
 
 
+@pytest.mark.contract("commands")
 def test_in_a_process_of_its_own_a_mistake_is_exit_2_without_a_traceback(here):
     done = run("train", "model=yolo11n-elaa.yaml", "data=none.yaml")
     assert done.returncode == 2

@@ -16,6 +16,7 @@ from yolo_attn import cli
 from yolo_attn.compare import driver as compare
 from yolo_attn.compare import results as summary
 from yolo_attn.compare import run_folder
+from yolo_attn.errors import YoloAttnError
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +26,13 @@ def finished(scenes, tiny_models, tmp_path_factory):
     """A comparison that was really run, with a control, each run in a process of its own, two at a time."""
     out = tmp_path_factory.mktemp("a comparison")
     plan = plan_for(scenes, arms=tiny_models, controls=("identity",), threads=1)
-    assert compare.compare(plan, out, per_device=2, speed_seconds=0.1) == []
+    try:
+        assert compare.compare(plan, out, per_device=2, speed_seconds=0.1) == []
+    except YoloAttnError as error:
+        if "no per-image matches" not in str(error):
+            raise
+        assert not (out / "runs").exists(), "refused after training"
+        pytest.skip(str(error))  # by an older Ultralytics
     return plan, out
 
 
@@ -48,6 +55,7 @@ def differing(a, b):
     return sorted(found)
 
 
+@pytest.mark.contract("compares")
 def test_what_a_comparison_stores(finished):
     _, out = finished
     found = results(out)
@@ -81,6 +89,7 @@ def test_identity_rows_change_nothing(finished):
     assert results(out)["arms"][2]["difference"]["mAP50-95"]["by_seed"] == [0.0, 0.0]
 
 
+@pytest.mark.contract("compares")
 def test_seeds_see_other_batches_and_arms_the_same(finished):
     stored = summary.read(finished[1])
     seen = {(r["arm"], r["seed"]): r["first_batches"] for r in stored.results.values()}

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 from support import tiny_model
-from support.tiers import sampled
 from support.users_blocks import known
 from torch import nn
 
@@ -50,7 +49,13 @@ def frozen(tmp_path):
 
 
 # --- every block, in every runtime that is here -----------------------------------------------------------------------
-@pytest.mark.parametrize("format", sampled(["torchscript", "onnx", "openvino", "ncnn"], ["torchscript"], "slow"))
+@pytest.mark.parametrize(
+    "format",
+    [
+        pytest.param("torchscript", marks=pytest.mark.contract("exports")),
+        *(pytest.param(format, marks=pytest.mark.slow) for format in ("onnx", "openvino", "ncnn")),
+    ],
+)
 def test_a_model_with_every_block_is_the_same_in_the_runtime(format, best, tmp_path):
     for module in {"onnx": ["onnx", "onnxruntime"], "ncnn": ["ncnn", "pnnx"], "openvino": ["openvino"]}.get(format, []):
         pytest.importorskip(module, reason=f"{module} is not installed; pip install 'yolo-attn[export]'")

@@ -67,6 +67,7 @@ def without_us(code, folder):
     return subprocess.run([sys.executable, "-c", WITHOUT_US + code], cwd=folder, capture_output=True, text=True)
 
 
+@pytest.mark.contract("packs")
 @pytest.mark.slow
 @pytest.mark.parametrize("code", [TORCH_ALONE, ULTRALYTICS], ids=["torch alone", "ultralytics"])
 def test_it_gives_the_same_where_yolo_attn_cannot_be_imported(code, packed):

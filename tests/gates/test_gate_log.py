@@ -110,6 +110,7 @@ def train_one_epoch(model, scenes, folder, **changes):
 
 
 # --- what is logged ---------------------------------------------------------------------------------------------------
+@pytest.mark.contract("shows")
 def test_every_gate_has_a_row_for_every_epoch(logged):
     rows = rows_of(logged[0])
     maps = [(path, n) for path in ("model.3", "model.4.m.0.cv2.attention", "model.7") for n in "12"]

@@ -138,11 +138,13 @@ def test_the_fixtures_stay_small():
 
 
 # --- elsewhere --------------------------------------------------------------------------------------------------------
+@pytest.mark.contract("opens elsewhere")
 def test_plain_ultralytics_opens_it_without_an_import_of_ours(packed_off):
     done = python(OPENS.format(name="best.pt"), packed_off)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.contract("opens elsewhere")
 @pytest.mark.slow
 def test_a_restricted_load_needs_the_import_and_says_nothing_else_is_known(packed_off):
     if not able_to_restrict():

@@ -5,7 +5,10 @@ import csv
 import pytest
 from instruments import insertion
 from instruments.insertion import SITES, check, to_markdown
+from instruments.ready_models import FAMILIES
 from support.markdown import table_rows
+
+from yolo_attn.host.model import host_model_names
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,6 +30,17 @@ def test_a_stock_model_passes_at_every_site(cases):
     text = to_markdown(cases)
     assert "12 combinations of 1 models, 6 sites and 2 blocks; 0 failed." in text
     assert table_rows(text) == [["model", *SITES], ["yolov10n.yaml", *["2/2, 100 %, 0"] * len(SITES)]]
+
+
+@pytest.mark.contract("insertion is invisible")
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [f"{family}.yaml" for family in FAMILIES])
+def test_every_family_passes_at_every_site(name):
+    if name not in host_model_names():
+        pytest.skip(f"this Ultralytics has no {name}")
+    found = check([name], scales="n", blocks=("CA",))
+    assert [c for c in found if c.result != "ok"] == []
+    assert {c.site for c in found} == set(SITES)
 
 
 def test_blocks_that_are_no_identity_are_found(monkeypatch):

@@ -1,8 +1,8 @@
-"""The contract on the installed releases; the window around them; and the table of what came out elsewhere."""
+"""The contract's promises and outcomes; the window of supported releases; environments and the table of releases."""
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import subprocess
 import sys
@@ -11,53 +11,89 @@ from pathlib import Path
 import pytest
 import ultralytics
 from instruments.contract import command, releases, table
-from instruments.contract.checks import CHECKS, ready_models
-from instruments.contract.contract import FAILED, NOT_HERE, OK, OUTCOMES, name_of, run
-from instruments.contract.workbench import NotHere
-from support.paths import ROOT
+from instruments.contract.promises import FAILED, NOT_HERE, OK, PROMISES, outcomes
+from support.markdown import table_rows
+from support.paths import ROOT, TESTS
 from ultralytics.nn import tasks
 
 import yolo_attn as ya
 from yolo_attn.host import patch
 from yolo_attn.host import releases as window
+from yolo_attn.util import jsonl
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
 
 
 # --- the contract -----------------------------------------------------------------------------------------------------
-OWN_PROCESSES = ("host_alone", "worker_rebuilds", "opens_elsewhere", "packs", "commands", "compares")
-"""Checks that take such; the tests of the engine, of DDP training, packing, commands and comparisons do the same."""
-
-QUICK = [check for check in CHECKS if check.__name__ not in OWN_PROCESSES]
-
-
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory):
-    pytest.importorskip("cloudpickle", reason="Ultralytics installs it for its first multi-GPU training")
-    found = run(tmp_path_factory.mktemp("contract"), quick=True, checks=QUICK)
-    return {outcome.check: outcome for outcome in found}
+def test_every_promise_has_tests_and_every_mark_names_a_promise():
+    files = releases.contract_tests()
+    marks = {mark for file in files for mark in re.findall(r'mark\.contract\("([^"]+)"\)', file.read_text())}
+    assert marks == set(PROMISES)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("check", [name_of(check) for check in QUICK])
-def test_the_installed_releases_keep_the_contract(outcomes, check):
-    assert outcomes[check].result == OK, outcomes[check].detail
+def test_every_promise_is_described_in_one_line():
+    assert [promise for promise, meaning in PROMISES.items() if "\n" in meaning or not meaning.endswith(".")] == []
 
 
-def test_what_a_check_raises_is_its_outcome(tmp_path, capsys):
-    def breaks(bench):
-        raise KeyError("c2")
-
-    def has_nothing_to_check(bench):
-        raise NotHere("no such model")
-
-    found = run(tmp_path, checks=[breaks, has_nothing_to_check])
-    assert [(o.result, o.detail) for o in found] == [(FAILED, "KeyError: 'c2'"), (NOT_HERE, "no such model")]
-    lines = [json.loads(line) for line in (tmp_path / OUTCOMES).read_text().splitlines()]
-    assert lines[0]["environment"]["ultralytics"] == ultralytics.__version__
-    assert [line["check"] for line in lines[1:]] == ["breaks", "has nothing to check"]
+def test_tests_of_the_blocks_exist():
+    assert [file for file in releases.BLOCK_TESTS if not (TESTS / "blocks" / file).is_file()] == []
 
 
+EXAMPLE = """
+import pytest
+
+@pytest.mark.contract("trains")
+def test_breaks():
+    raise KeyError("c2")
+
+@pytest.mark.contract("trains")
+def test_holds(): ...
+
+@pytest.mark.contract("compares")
+def test_has_nothing_to_check():
+    pytest.skip("it has no records")
+
+@pytest.mark.contract("fuses")
+@pytest.mark.parametrize("broken", [False, True])
+def test_half_is_here(broken):
+    if broken:
+        pytest.skip("not here")
+
+@pytest.fixture
+def broken():
+    raise OSError("no disk")
+
+@pytest.mark.contract("packs")
+def test_has_a_broken_fixture(broken): ...
+
+def test_promises_nothing_and_fails():
+    assert 0
+
+def test_promises_nothing(): ...
+"""
+
+
+def test_outcomes_are_those_of_the_marked_tests(tmp_path):
+    (tmp_path / "test_example.py").write_text(EXAMPLE)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = contract\n")
+    report = tmp_path / "report.xml"
+    words = ["-p", "conftest", "-p", "no:cacheprovider", "-n", "1", f"--junitxml={report}", "test_example.py"]
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(ROOT)])}
+    done = subprocess.run([sys.executable, "-m", "pytest", *words], cwd=tmp_path, env=variables, capture_output=True)
+    assert done.returncode == 1, done.stdout
+    found = {o.pop("check"): o for o in outcomes(report.read_text())}
+    assert all(o.pop("seconds") >= 0 for o in found.values())
+    assert found.pop("trains") == {"result": FAILED, "detail": "test_breaks: KeyError: 'c2'"}
+    assert found.pop("compares") == {"result": NOT_HERE, "detail": "it has no records"}
+    assert found.pop("fuses") == {"result": OK, "detail": "1 passed, 1 skipped"}
+    assert re.match(r"test_has_a_broken_fixture: .*no disk", found["packs"]["detail"])
+    assert found.pop("packs")["result"] == FAILED
+    assert found.pop("test_example test_promises_nothing_and_fails")["result"] == FAILED
+    assert {(o["result"], o["detail"]) for o in found.values()} == {(FAILED, "no test ran")}
+    assert set(found) == set(PROMISES) - {"trains", "compares", "fuses", "packs"}
+
+
+@pytest.mark.contract("ready models")
 def test_a_ready_model_of_a_family_that_is_not_there_is_refused(monkeypatch):
     """An older parser would build its rows, as something else."""
     monkeypatch.setattr(patch, "host_model_names", lambda: ["yolov8.yaml", "yolo11.yaml"])
@@ -168,23 +204,25 @@ def row(release="8.3.0", failed="", ended="", wanted=()):
 
 def test_the_table_has_a_row_per_release_and_the_reasons(tmp_path):
     for made in (row("8.10.0", failed="KeyError: 'c2'"), row("8.3.0", failed="a mishap"), row("8.9.0"), row("8.3.0")):
-        table.store(made, tmp_path / "rows.jsonl")
+        jsonl.append(tmp_path / "rows.jsonl", made)
     text = table.to_markdown(table.read(tmp_path / "rows.jsonl"))
-    lines = [line for line in text.splitlines() if line.startswith("| 8")]
-    assert lines == [
-        "| 8.3.0 | 2.4.1 | 3.11.7 | 1 of 2 | none | compares |",
-        "| 8.9.0 | 2.4.1 | 3.11.7 | 1 of 2 | none | compares |",
-        "| 8.10.0 | 2.4.1 | 3.11.7 | 0 of 2 | trains | compares |",
+    assert table_rows(text) == [
+        ["Ultralytics", "torch", "Python", "passed", "failed", "nothing to check"],
+        ["8.3.0", "2.4.1", "3.11.7", "1 of 2", "none", "compares"],
+        ["8.9.0", "2.4.1", "3.11.7", "1 of 2", "none", "compares"],
+        ["8.10.0", "2.4.1", "3.11.7", "0 of 2", "trains", "compares"],
     ]
     assert "- **failed** on 8.10.0 with torch 2.4.1: trains: KeyError: 'c2'" in text
     releases = ", ".join(f"{release} with torch 2.4.1" for release in ("8.3.0", "8.9.0", "8.10.0"))
     assert f"- compares: nothing to check on {releases}: it has no records" in text
     assert "a mishap" not in text
-    assert f"- **ready models**: {ready_models.__doc__}" in text
+    assert f"- **ready models**: {PROMISES['ready models']}" in text
 
 
-def test_every_check_says_what_it_is_in_one_line():
-    assert [c.__name__ for c in CHECKS if "\n" in (c.__doc__ or "\n").strip()] == []
+def test_the_stored_rows_make_the_stored_page():
+    rows = table.read(command.STORED)
+    assert len(rows) >= 14
+    assert table.to_page(rows) == command.STORED.with_suffix(".md").read_text()
 
 
 def test_a_release_as_it_is_named():
@@ -204,7 +242,7 @@ def test_the_canary_reports_and_tells_by_its_exit_code(made, code, monkeypatch, 
     assert command.try_newest() == code
     assert tried == [["ultralytics==8.9.9"]]
     out = capsys.readouterr().out
-    assert "| 8.3.0 | 2.4.1 |" in out
+    assert table_rows(out)[1][:2] == ["8.3.0", "2.4.1"]
     assert made["ended"] in out
 
 
@@ -222,7 +260,7 @@ def test_trying_releases_stores_rows_and_writes_the_table(tmp_path, monkeypatch,
     results = tmp_path / "versions.jsonl"
     assert command.try_releases(["8.3.1", "8.4.2,torch==2.4.1"], results) == 0
     assert len(table.read(results)) == 2
-    assert "| 8.4.2 |" in (tmp_path / "versions.md").read_text()
+    assert table_rows((tmp_path / "versions.md").read_text())[2][0] == "8.4.2"
     assert command.try_releases(["newest"], results) == 2
 
 

@@ -44,6 +44,7 @@ def show(*words):
 
 
 # --- what is written --------------------------------------------------------------------------------------------------
+@pytest.mark.contract("shows")
 def test_every_block_is_drawn(shown):
     found = json.loads((shown / NUMBERS).read_text())
     for name in ya.ATTENTION_BLOCKS:
@@ -54,6 +55,7 @@ def test_every_block_is_drawn(shown):
     assert {p.name for p in shown.iterdir()} == {"zidane", PAGE, NUMBERS}
 
 
+@pytest.mark.contract("shows")
 def test_every_picture_is_one_and_not_blank(shown):
     for path in shown.rglob("*.png"):
         with Image.open(path) as picture:

@@ -52,6 +52,7 @@ def block_of(parameter):
     return re.match(r"model\.\d+(.*\.attention\.)?", parameter)[0]
 
 
+@pytest.mark.contract("worker rebuilds")
 def test_workers_rebuild_trainer_and_model(trained):
     for told in trained[1]["on_train_start"]:
         assert told["trainer"] == "yolo_attn.train.yolo.ultralytics__models__yolo__detect__train__DetectionTrainer"
@@ -61,6 +62,7 @@ def test_workers_rebuild_trainer_and_model(trained):
     assert len(blocks) == len(ya.ATTENTION_BLOCKS)
 
 
+@pytest.mark.contract("worker rebuilds")
 def test_transferred_weights_arrive_in_every_worker(trained, model_yaml, base_weights):
     """They are those of a model built and loaded in one process; the layers of other classes have other shapes."""
     single = ya.YOLO(model_yaml).load(base_weights).model

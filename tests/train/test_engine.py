@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 import ultralytics
@@ -38,13 +39,15 @@ def trained(scenes, base_weights, tmp_path_factory):
     return again
 
 
+@pytest.mark.contract("trains")
 @pytest.mark.slow
 def test_resuming_finishes_the_run(trained):
     results = (Path(trained.trainer.save_dir) / "results.csv").read_text().splitlines()
-    assert [line.split(",")[0] for line in results[1:]] == ["1", "2"]
+    assert [line.split(",")[0].strip() for line in results[1:]] == ["1", "2"]
     assert sum(isinstance(m, ya.ATTENTION_BLOCKS["ELA"]) for m in trained.model.modules()) == 3
 
 
+@pytest.mark.contract("opens elsewhere")
 @pytest.mark.slow
 def test_a_checkpoint_opens_in_a_process_that_never_heard_of_us(trained, tmp_path):
     """In another folder, with plain Ultralytics: predict, and train on."""
@@ -64,6 +67,40 @@ def test_a_checkpoint_opens_in_a_process_that_never_heard_of_us(trained, tmp_pat
     )
 
 
+@pytest.mark.contract("host alone")
+@pytest.mark.slow
+def test_ultralytics_alone_trains_and_validates(scenes, base_weights, tmp_path):
+    """What fails here is not this package's."""
+    settings = {**TINY, "data": str(scenes), "project": str(tmp_path), "pretrained": str(base_weights)}
+    code = (
+        f"import sys; from ultralytics import YOLO; m = YOLO('yolo11n.yaml'); m.train(**{settings!r});"
+        "YOLO(m.trainer.best).val(data=m.trainer.args.data, imgsz=32, plots=False);"
+        "assert 'yolo_attn' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.contract("validates")
+@pytest.mark.slow
+def test_a_checkpoint_validates_alike_with_ultralytics_class(trained, scenes, tmp_path):
+    settings = {"data": str(scenes), "imgsz": 32, "plots": False, "project": str(tmp_path)}
+    ours, theirs = (float(y(trained.trainer.best).val(**settings).box.map) for y in (ya.YOLO, ultralytics.YOLO))
+    assert 0 <= ours == theirs <= 1
+
+
+@pytest.mark.contract("predicts")
+@pytest.mark.slow
+def test_a_checkpoint_predicts_on_a_file_and_on_an_array_alike(trained, scenes):
+    file = next((scenes.parent / "images" / "val").glob("*.jpg"))
+    model = ya.YOLO(trained.trainer.best)
+    ways = (str(file), cv2.imread(str(file)))
+    boxes = [model.predict(way, imgsz=64, conf=0.0001, verbose=False)[0].boxes.data for way in ways]
+    assert len(boxes[0])
+    assert torch.equal(*boxes)
+
+
+@pytest.mark.contract("opens elsewhere")
 @pytest.mark.slow
 def test_a_restricted_load_takes_our_blocks(trained, monkeypatch):
     from ultralytics.nn import tasks
@@ -72,6 +109,7 @@ def test_a_restricted_load_takes_our_blocks(trained, monkeypatch):
     assert isinstance(loaded["model"].model[17], ya.ATTENTION_BLOCKS["ELA"])
 
 
+@pytest.mark.contract("trains")
 def test_pretrained_weights_reach_their_rows_in_training(scenes, base_weights, tmp_path):
     """At the first batch every base row holds the checkpoint's tensors; nc differs from the checkpoint's."""
     found = {}
@@ -137,6 +175,7 @@ def frozen(scenes, base_weights, tmp_path_factory):
     return seen
 
 
+@pytest.mark.contract("freezes the base")
 def test_freezing_the_base_trains_the_attention_only(frozen):
     """And the class layers, whose number of classes differs from the weights'; the base keeps its batch statistics."""
     new = {k for k in frozen["before"] if k.startswith("model.17.") or "attention" in k.split(".")}

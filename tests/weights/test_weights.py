@@ -153,6 +153,7 @@ def test_the_source_is_left_as_it_was(bases):
     assert all(torch.equal(v, before[k]) for k, v in bases["yolo11"].state_dict().items())
 
 
+@pytest.mark.contract("stock loading warns")
 def test_stock_loading_warns_and_ours_does_not(bases, monkeypatch):
     from ultralytics.nn import tasks
 

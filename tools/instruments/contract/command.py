@@ -1,4 +1,4 @@
-"""The two scripts: try the contract on given releases and write the table, or on the newest one and report."""
+"""Command lines of ``tools/versions.py`` and ``tools/canary.py``."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from pathlib import Path
 
 from instruments.contract import table
 from instruments.contract.releases import newest_release, requirements, try_release
+from instruments.paths import RESULTS
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.util import jsonl
 from yolo_attn.util.files import write_whole
 from yolo_attn.util.words import say
 
-RESULTS = Path(__file__).resolve().parents[3] / "docs" / "results" / "versions.jsonl"
+STORED = RESULTS / "versions.jsonl"
 
 
-def try_releases(words: Sequence[str], results: Path = RESULTS) -> int:
-    """Try releases one after the other, store a row of each, and write the table beside the rows.
+def try_releases(words: Sequence[str], results: Path = STORED) -> int:
+    """Try releases one after the other, append a row for each, and write the table beside the rows.
 
     Args:
         words: Releases, see :func:`instruments.contract.releases.requirements`.
@@ -29,8 +31,8 @@ def try_releases(words: Sequence[str], results: Path = RESULTS) -> int:
     code = 0
     try:
         for wanted in [requirements(word) for word in words]:
-            row = try_release(wanted, block_tests=len(wanted) > 1, say=say("versions"))
-            table.store(row, results)
+            row = try_release(wanted, block_tests=len(wanted) > 1, log=say("versions"))
+            jsonl.append(results, row)
             code = 1 if table.failures(row) else code
         write_whole(results.with_suffix(".md"), table.to_page(table.read(results)))
     except YoloAttnError as error:
@@ -47,7 +49,7 @@ def try_newest() -> int:
         The exit code: 0, 1 where it breaks a promise, 2 where it could not be tried.
     """
     try:
-        row = try_release([f"ultralytics=={newest_release()}"], say=say("canary"))
+        row = try_release([f"ultralytics=={newest_release()}"], log=say("canary"))
     except YoloAttnError as error:
         print(f"canary: {error}", file=sys.stderr)
         return 2

@@ -1,7 +1,7 @@
-"""Try the contract on other releases than the installed ones, each in an environment of its own.
+"""Run the contract's tests on other releases than the installed ones, each in a virtual environment of its own.
 
-Such an environment is a virtual one that sees the packages of this one behind its own: pip puts there the releases that
-were asked for and what they need and this one lacks, and nothing else is downloaded twice.
+Such an environment has the packages of the running one on its path, behind its own: pip installs the requested releases
+and what they need, and nothing else is downloaded twice.
 """
 
 from __future__ import annotations
@@ -19,31 +19,32 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from instruments.contract.contract import FAILED, OK, OUTCOMES, TOLD
+from instruments.contract.promises import FAILED, OK, outcomes
+from instruments.paths import ROOT, TESTS, variables
 from yolo_attn.errors import YoloAttnError
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "yolo-attn" / "releases"
 BLOCK_TESTS = (
     "test_blocks_equations.py", "test_recalibrate.py", "test_blocks_contract.py", "test_blocks_interface.py",
 )  # fmt: skip
-CONTRACT_SECONDS = 3600
-_ROOT = Path(__file__).resolve().parents[3]
+SECONDS = 3600
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
+Row = dict[str, Any]
 
 
 def requirements(word: str) -> list[str]:
-    """Return what pip is to install for a release as it is named on the command line.
+    """Return the requirements of a release as it is written on the command line.
 
     Args:
-        word: A release of Ultralytics and, after commas, other requirements beside it.
+        word: A release of Ultralytics and, after commas, further requirements.
 
     Examples:
         >>> requirements("8.3.0,torch==2.4.1,numpy<2")
         ['ultralytics==8.3.0', 'torch==2.4.1', 'numpy<2']
 
     Raises:
-        YoloAttnError: If it begins with no release number.
+        YoloAttnError: If it does not begin with a release number.
     """
     release, *others = word.split(",")
     if not re.fullmatch(r"\d+\.\d+\.\d+", release):
@@ -52,7 +53,7 @@ def requirements(word: str) -> list[str]:
 
 
 def newest_release() -> str:
-    """Return the number of the newest release of Ultralytics that the configured package index has.
+    """Return the newest release of Ultralytics in the configured package index.
 
     Raises:
         YoloAttnError: If the index cannot be asked.
@@ -62,11 +63,11 @@ def newest_release() -> str:
 
 
 def environment_with(wanted: Sequence[str], cache: Path = CACHE) -> Path:
-    """Return the interpreter of an environment that has these requirements, made now if it is not there yet.
+    """Return the interpreter of an environment with these requirements; create the environment if needed.
 
     Args:
         wanted: Requirements as pip takes them.
-        cache: Folder for the environments.
+        cache: Folder of the environments.
 
     Raises:
         YoloAttnError: If they cannot be installed.
@@ -96,72 +97,72 @@ def _pip(python: str, *words: str) -> str:
     return done.stdout
 
 
-def try_release(wanted: Sequence[str], cache: Path = CACHE, block_tests: bool = False, say: Say = print) -> dict:
-    """Try the contract with these requirements and return a row of results.
+def try_release(wanted: Sequence[str], cache: Path = CACHE, block_tests: bool = False, log: Log = print) -> Row:
+    """Run the contract's tests with these requirements and return a row of results.
 
     Args:
         wanted: Requirements as pip takes them.
-        cache: Folder for the environments.
+        cache: Folder of the environments.
         block_tests: Run the blocks' tests too, which depend on torch alone; they take minutes.
-        say: Told the progress, a line at a time.
+        log: Receives progress lines.
 
     Returns:
         ``requirements``, ``environment``, ``outcomes`` and, if the process did not come to its end, ``ended``.
 
     Raises:
-        YoloAttnError: If the requirements cannot be installed, or this is not a checkout.
+        YoloAttnError: If the requirements cannot be installed.
     """
-    if not (_ROOT / "pyproject.toml").is_file():
-        raise YoloAttnError("other releases are tried from a checkout of yolo-attn, and this is an installed package")
-    say(f"installing {' '.join(wanted)}")
+    log(f"installing {' '.join(wanted)}")
     python = environment_with(wanted, cache)
+    row = {"requirements": list(wanted), "environment": _environment(python), **_contract(python, log)}
+    if block_tests:
+        row["outcomes"].append(_block_tests(python))
+        log(f"block tests: {row['outcomes'][-1]['detail']}")
+    return row
+
+
+def _environment(python: Path) -> dict[str, Any]:
+    code = "import json; from yolo_attn.util.env import environment; print(json.dumps(environment()))"
+    done = subprocess.run([python, "-c", code], env=variables(), capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
+
+
+def contract_tests() -> list[Path]:
+    """Return the files with tests of the contract; others might not be importable beside an older release."""
+    return [file for file in sorted(TESTS.rglob("test_*.py")) if "mark.contract(" in file.read_text(encoding="utf-8")]
+
+
+def _contract(python: Path, log: Log) -> dict[str, Any]:
+    """Run the contract's tests in one worker process, which is replaced if it crashes."""
     with tempfile.TemporaryDirectory(prefix="yolo-attn-") as scratch:
-        variables = {**os.environ, **_variables(Path(scratch))}
-        row = _contract(python, Path(scratch) / "contract", variables, say)
-        if block_tests:
-            row["outcomes"].append(_block_tests(python, variables))
-            say(f"block tests: {row['outcomes'][-1]['detail']}")
-    return {"requirements": list(wanted), **row}
+        report = Path(scratch, "report.xml")
+        words = ["-m", "contract and not campaign", "-n", "1", "--dist", "loadfile", "-v", f"--junitxml={report}"]
+        code, last = _pytest(python, [*words, *map(str, contract_tests())], log)
+        return {
+            "outcomes": outcomes(report.read_text(encoding="utf-8")) if report.is_file() else [],
+            "ended": "" if code in (0, 1) else f"exit code {code}: {last}",
+        }
 
 
-def _variables(scratch: Path) -> dict[str, str]:
-    settings = scratch / "settings"
-    settings.mkdir()
-    return {"PYTHONPATH": str(_ROOT), "YOLO_CONFIG_DIR": str(settings), "YOLO_OFFLINE": "true"}
-
-
-def _contract(python: Path, folder: Path, variables: dict[str, str], say: Say) -> dict[str, Any]:
-    folder.mkdir()
-    words = [str(python), "-m", "instruments.contract.contract", str(folder)]
-    piped = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
-    process = subprocess.Popen(words, env=variables, cwd=folder, **piped)
-    limit = threading.Timer(CONTRACT_SECONDS, process.kill)
+def _pytest(python: Path, words: Sequence[str], log: Log) -> tuple[int, str]:
+    """Run pytest, log what fails, and return the exit code and the last line."""
+    command = [str(python), "-m", "pytest", "-p", "no:cacheprovider", "--tb=line", *words]
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
+    process = subprocess.Popen(command, env=variables(), cwd=ROOT, **piped)
+    limit = threading.Timer(SECONDS, process.kill)
     limit.start()
-    last = "nothing said"
-    for line in process.stderr:
-        last = line.strip() or last
-        if line.startswith(TOLD):
-            say(line.removeprefix(TOLD).strip())
+    last = "no output"
+    for line in process.stdout:
+        last = line.strip("= \n") or last
+        if re.search(r"\b(FAILED|ERROR|SKIPPED)\b", line):
+            log(line.strip())
     code = process.wait()
     limit.cancel()
-    stored = folder / OUTCOMES
-    rows = [json.loads(line) for line in stored.read_text().splitlines()] if stored.is_file() else []
-    return {
-        "environment": next((row["environment"] for row in rows if "environment" in row), {}),
-        "outcomes": [row for row in rows if "check" in row],
-        "ended": f"exit code {code}: {last}" if code else "",
-    }
+    return code, last
 
 
-def _block_tests(python: Path, variables: dict[str, str]) -> dict[str, Any]:
+def _block_tests(python: Path) -> dict[str, Any]:
     began = time.perf_counter()
-    files = [str(_ROOT / "tests" / file) for file in BLOCK_TESTS]
-    words = [str(python), "-m", "pytest", "-p", "no:cacheprovider", "--tb=line", *files]
-    done = subprocess.run(words, env=variables, capture_output=True, text=True, cwd=_ROOT)
-    lines = done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or ["nothing said"]
-    return {
-        "check": "block tests",
-        "result": FAILED if done.returncode else OK,
-        "detail": lines[-1].strip("= "),
-        "seconds": round(time.perf_counter() - began, 1),
-    }
+    code, last = _pytest(python, [str(TESTS / "blocks" / file) for file in BLOCK_TESTS], lambda line: None)
+    seconds = round(time.perf_counter() - began, 1)
+    return {"check": "block tests", "result": FAILED if code else OK, "detail": last, "seconds": seconds}

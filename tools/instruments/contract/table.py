@@ -1,51 +1,41 @@
-"""What the contract gave on each release, stored a line each and shown as a table."""
+"""Store the results of the contract per release, one JSON line each, and format them as a table."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from packaging.version import Version
 
-from instruments.contract.checks import CHECKS
-from instruments.contract.contract import FAILED, NOT_HERE, OK, name_of
+from instruments.contract.promises import FAILED, NOT_HERE, OK, PROMISES
+from yolo_attn.util import jsonl, markdown
 
 Row = Mapping[str, Any]
 
 
-def store(row: Row, path: Path) -> None:
-    """Append a release's row; a later row of the same requirements counts."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-
-
 def read(path: Path) -> list[Row]:
-    """Return the last row of each requirements, by release of Ultralytics and torch."""
-    rows = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        rows[tuple(row["requirements"])] = row
+    """Return the last row of each set of requirements, ordered by release of Ultralytics and torch."""
+    rows = {tuple(row["requirements"]): row for row in jsonl.read(path)}
     return sorted(
         rows.values(), key=lambda r: [Version(str(r["environment"].get(p, "0"))) for p in ("ultralytics", "torch")]
     )
 
 
 def failures(row: Row) -> list[str]:
-    """Say what failed, a line each; empty where a release keeps the contract."""
-    said = [f"{o['check']}: {o['detail']}" for o in row["outcomes"] if o["result"] == FAILED]
-    return said + ([row["ended"]] if row["ended"] else [])
+    """Return what failed, a line each; empty if the release keeps the contract."""
+    lines = [f"{o['check']}: {o['detail']}" for o in row["outcomes"] if o["result"] == FAILED]
+    return lines + ([row["ended"]] if row["ended"] else [])
 
 
 def to_markdown(rows: Iterable[Row]) -> str:
-    """Return the table, the reasons below it, and what each check is."""
+    """Return the table, the reasons of failures and skips, and a line per promise."""
     rows = list(rows)
-    lines = ["| Ultralytics | torch | Python | passed | failed | nothing to check |", "| --- " * 6 + "|"]
-    lines += [_line(row) for row in rows]
-    lines += ["", *(f"- {what} on {', '.join(releases)}: {why}" for (what, why), releases in _reasons(rows).items())]
+    head = ["Ultralytics", "torch", "Python", "passed", "failed", "nothing to check"]
+    lines = markdown.table(head, [_cells(row) for row in rows])
+    lines += ["", *(f"- {what} on {', '.join(found)}: {why}" for (what, why), found in _reasons(rows).items())]
     lines += ["", "The checks:", ""]
-    lines += [f"- **{name_of(check)}**: {(check.__doc__ or '').strip()}" for check in CHECKS]
+    lines += [f"- **{promise}**: {meaning}" for promise, meaning in PROMISES.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -55,7 +45,7 @@ def to_page(rows: Iterable[Row]) -> str:
 
 
 def _reasons(rows: Iterable[Row]) -> dict[tuple[str, str], list[str]]:
-    """Return why checks failed or had nothing to check, and the releases of which each is said."""
+    """Return the reasons of failures and skips, and the releases of each."""
     found: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         here = row["environment"]
@@ -68,15 +58,14 @@ def _reasons(rows: Iterable[Row]) -> dict[tuple[str, str], list[str]]:
     return found
 
 
-def _line(row: Row) -> str:
+def _cells(row: Row) -> list[str]:
     found = row["environment"]
     failed = [o["check"] for o in row["outcomes"] if o["result"] == FAILED] + (["ended early"] if row["ended"] else [])
     absent = [o["check"] for o in row["outcomes"] if o["result"] == NOT_HERE]
     passed = sum(o["result"] == OK for o in row["outcomes"])
-    cells = [
+    return [
         *(str(found.get(p, "?")) for p in ("ultralytics", "torch", "python")),
         f"{passed} of {len(row['outcomes'])}",
         ", ".join(failed) or "none",
         ", ".join(absent) or "none",
     ]
-    return "| " + " | ".join(cells) + " |"
