@@ -172,12 +172,13 @@ def _demo(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]
 
 def _stored_report(folder: str, as_json: bool) -> str:
     """Return what a comparison found: all of it as JSON, or the beginning of the report and where the rest lies."""
-    text = Path(folder, "results.json").read_text(encoding="utf-8").rstrip()
+    from yolo_attn.report.results import RESULTS, read_results
+
     if as_json:
-        return text
+        return Path(folder, RESULTS).read_text(encoding="utf-8").rstrip()
     from yolo_attn.report.markdown import BRIEF, to_markdown
 
-    return to_markdown(json.loads(text), sections=BRIEF) + f"\nThe whole report: {Path(folder, 'report.html')}"
+    return to_markdown(read_results(folder), sections=BRIEF) + f"\nThe whole report: {Path(folder, 'report.html')}"
 
 
 # --- the parser -------------------------------------------------------------------------------------------------------

@@ -190,7 +190,7 @@ def test_old_times_are_not_shown_beside_new_runs(scenes, faked, tmp_path):
     lines = [{"kind": "header", "spec": {"key": "another", "imgsz": 32, "device": "cpu", "baseline": "x"}}]
     text = "".join(json.dumps(line) + "\n" for line in [*lines, {"kind": "complete", "lines": 1}])
     (tmp_path / "speed" / "speed.jsonl").write_text(text)
-    assert summary.write(tmp_path, replicates=20)["speed"] is None
+    assert summary.write(tmp_path, replicates=20).speed is None
 
 
 # --- data -------------------------------------------------------------------------------------------------------------

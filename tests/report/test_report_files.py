@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from support.report_example import METRICS, example
+from support.report_example import METRICS, built, example
 
 from yolo_attn.report import plots, write
 from yolo_attn.report.csv_table import to_csv
@@ -12,7 +12,7 @@ from yolo_attn.report.write import render
 
 
 def rows(summary):
-    return list(csv.DictReader(io.StringIO(to_csv(summary))))
+    return list(csv.DictReader(io.StringIO(to_csv(built(summary)))))
 
 
 def test_csv_has_a_row_for_every_model_and_metric_with_every_seed():
@@ -46,15 +46,19 @@ def test_csv_pairs_the_seeds_that_both_have():
 
 
 def test_csv_of_what_never_ran():
-    summary = {"metrics": ["mAP50-95"], "arms": [{"name": "a"}]}
-    assert rows(summary)[0]["model"] == "a"
-    assert rows({}) == []
+    summary = example(arms=2)
+    summary["arms"] = [{"name": a["name"], "kind": a["kind"], "seeds": []} for a in summary["arms"]]
+    row = rows({**summary, "metrics": ["mAP50-95"]})[0]
+    assert {name: value for name, value in row.items() if value} == {
+        "model": "yolo11n", "kind": "baseline", "metric": "mAP50-95", "seeds": "0",
+    }  # fmt: skip
+    assert rows({**summary, "metrics": []}) == []
 
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
     out = tmp_path_factory.mktemp("a report") / "made"
-    render(example(arms=2, classes=["a", "b"]), out)
+    render(built(example(arms=2, classes=["a", "b"])), out)
     return out
 
 
@@ -77,7 +81,7 @@ def test_a_second_report_replaces_the_first_and_leaves_other_files(rendered):
     mine.write_bytes(b"mine")
     summary = example(arms=2, classes=["a", "b"])
     summary["speed"] = None
-    render(summary, rendered)
+    render(built(summary), rendered)
     assert not {"plots/speed.png", "plots/speed.svg", "plots/tradeoff.svg"} & set(listing(rendered))
     assert mine.read_bytes() == b"mine"
     assert "Speed was not measured" in (rendered / "report.html").read_text()
@@ -87,13 +91,13 @@ def test_what_cannot_be_rendered_leaves_the_old_report(tmp_path, monkeypatch):
     (tmp_path / "report.md").write_text("old")
     monkeypatch.setattr(write, "to_html", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        render({}, tmp_path)
+        render(built(example(arms=1)), tmp_path)
     assert listing(tmp_path) == ["report.md"]
     assert (tmp_path / "report.md").read_text() == "old"
 
 
 def test_a_full_disk_leaves_the_old_report(tmp_path, monkeypatch):
-    render({}, tmp_path)
+    render(built(example(arms=1)), tmp_path)
     before = {name: (tmp_path / name).read_bytes() for name in listing(tmp_path)}
 
     def fail(*_):
@@ -101,5 +105,5 @@ def test_a_full_disk_leaves_the_old_report(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.write_bytes", fail)
     with pytest.raises(OSError, match="no space"):
-        render({"title": "new"}, tmp_path)
+        render(built({**example(arms=1), "title": "new"}), tmp_path)
     assert {name: (tmp_path / name).read_bytes() for name in listing(tmp_path)} == before

@@ -1,6 +1,9 @@
 """Numbers as the report prints them, against what a reader would write by hand."""
 
+from dataclasses import replace
+
 import pytest
+from support.report_example import built, example
 
 from yolo_attn.report import formatting
 
@@ -47,4 +50,6 @@ def test_an_interval_needs_both_bounds():
 
 @pytest.mark.parametrize(("level", "name"), [(0.95, "95 % interval"), (0.995, "99.5 % interval"), (None, "interval")])
 def test_the_level_is_the_summarys(level, name):
-    assert formatting.interval_name({"bootstrap": {"level": level}}) == name
+    results = built(example(arms=1))
+    bootstrap = replace(results.bootstrap, level=level) if level else None
+    assert formatting.interval_name(replace(results, bootstrap=bootstrap)) == name

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from support.report_example import example
+from support.report_example import built, example
 
 from yolo_attn.report import plots
 from yolo_attn.report.plot_tradeoff import Point, front
@@ -21,7 +21,7 @@ def small(**changes):
 
 @pytest.fixture(scope="module")
 def drawn():
-    return plots.draw(small())
+    return plots.draw(built(small()))
 
 
 def marks(axes, colour=None):
@@ -50,7 +50,7 @@ def test_differences_stand_where_the_summary_says(drawn):
 
 def test_only_what_is_significant_is_filled():
     summary = small(arms=4)
-    (axes,) = plots.draw(summary)["differences"].axes
+    (axes,) = plots.draw(built(summary))["differences"].axes
     faces = [line.get_markerfacecolor() for line in axes.get_lines() if line.get_marker() == "o"]
     verdicts = [arm["difference"]["mAP50-95"]["verdict"] for arm in summary["arms"][1:]]
     assert verdicts == ["better", "worse", "not significant"]
@@ -75,7 +75,7 @@ def test_a_run_that_stopped_early_ends_its_own_part_of_the_curve():
     summary = small(arms=2)
     curve = summary["arms"][1]["curve"]
     curve["by_seed"] = [[0.1] * 30, [0.2] * 30, [0.6] * 10]
-    drawn = plots.draw(summary)["curves"].axes[0].get_lines()[1].get_ydata()
+    drawn = plots.draw(built(summary))["curves"].axes[0].get_lines()[1].get_ydata()
     np.testing.assert_allclose(drawn, [0.3] * 10 + [0.15] * 20)
 
 
@@ -98,7 +98,7 @@ def test_a_model_stands_where_its_paired_comparison_puts_it(drawn):
 
 # --- files ------------------------------------------------------------------------------------------------------------
 def test_svg_is_the_same_every_time_and_well_formed(drawn):
-    again = plots.draw(small())
+    again = plots.draw(built(small()))
     for name, figure in drawn.items():
         svg = plots.to_svg(figure, name)
         assert svg == plots.to_svg(again[name], name), name
@@ -109,7 +109,7 @@ def test_svg_is_the_same_every_time_and_well_formed(drawn):
 def test_text_stays_text_and_is_taken_literally():
     summary = small(classes=["a <b> & c", "$x_1$"])
     summary["arms"][1]["name"] = "<script>"
-    for name, figure in plots.draw(summary).items():
+    for name, figure in plots.draw(built(summary)).items():
         svg = ET.fromstring(plots.to_svg(figure, name))
         texts = {e.text for e in svg.iter("{http://www.w3.org/2000/svg}text")}
         assert {"<script>", "yolo11n-ca"} & texts, name
@@ -130,18 +130,24 @@ def missing(*path):
     return summary
 
 
+def untimed(arm):
+    summary = small(arms=2)
+    del summary["speed"]["measurements"][0]["arms"][arm]
+    return summary
+
+
 @pytest.mark.parametrize(
     ("summary", "names"),
     [
-        (lambda: {}, set()),
+        (lambda: {**missing("speed"), "arms": [{**small()["arms"][0], "curve": None}]}, set()),
         (lambda: small(arms=1), {"curves"}),
         (lambda: small(arms=2, seeds=(0,)), set(plots.NAMES)),
         (lambda: missing("speed"), set(plots.NAMES) - {"tradeoff", "speed"}),
         (lambda: missing("arms", 1, "curve"), set(plots.NAMES)),
         (lambda: missing("arms", 1, "difference"), {"tradeoff", "curves", "classes", "speed"}),
         (lambda: missing("arms", 1, "per_class"), set(plots.NAMES) - {"classes"}),
-        (lambda: missing("baseline"), set(plots.NAMES)),
-        (lambda: missing("speed", "measurements", 0, "arms", "yolo11n"), set(plots.NAMES) - {"tradeoff"}),
+        (lambda: untimed("yolo11n"), set(plots.NAMES) - {"tradeoff"}),
+        (lambda: untimed("yolo11n-ela"), set(plots.NAMES) - {"tradeoff"}),
     ],
     ids=[
         "nothing",
@@ -151,12 +157,12 @@ def missing(*path):
         "no curve",
         "no difference",
         "no classes",
-        "no baseline",
-        "untimed",
+        "untimed baseline",
+        "untimed arm",
     ],
 )
 def test_what_is_there_is_drawn(summary, names):
-    assert set(plots.draw(summary())) == names
+    assert set(plots.draw(built(summary()))) == names
 
 
 def shown(axis):
@@ -168,7 +174,7 @@ def shown(axis):
 
 @pytest.mark.parametrize("arms", [7, 20])
 def test_no_label_lies_on_another(arms):
-    for name, figure in plots.draw(example(arms=arms, classes=FEW)).items():
+    for name, figure in plots.draw(built(example(arms=arms, classes=FEW))).items():
         renderer = FigureCanvasAgg(figure).get_renderer()
         figure.draw(renderer)
         labels = [

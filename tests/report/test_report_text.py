@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-from support.report_example import example
+from support.report_example import built, example
 
+from yolo_attn.errors import YoloAttnError
 from yolo_attn.report import answer
 from yolo_attn.report.html import to_html
 from yolo_attn.report.markdown import to_markdown
@@ -96,7 +97,7 @@ def said(line):
 
 # --- the answer -------------------------------------------------------------------------------------------------------
 def test_the_answer_of_every_model_in_one_sentence():
-    assert [said(line) for line in answer.answers(known())] == [
+    assert [said(line) for line in answer.answers(built(known()))] == [
         "yolo11n-ela: +0.0012 [−0.0038, +0.0062] mAP50-95 against yolo11n: not significant (p = 0.610); "
         "4.0 % slower at batch 1 [3.0, 5.0] %.",
         "yolo11n-ca: −0.0200 [−0.0250, −0.0150] mAP50-95 against yolo11n: worse (p < 0.001); "
@@ -120,18 +121,18 @@ def test_the_headline_names_what_is_known_and_what_is_not(verdicts, sentence):
     summary = example(arms=1 + len(verdicts))
     for arm, verdict in zip(summary["arms"][1:], verdicts, strict=True):
         arm["difference"]["mAP50-95"]["verdict"] = verdict
-    assert answer.headline(summary) == sentence
+    assert answer.headline(built(summary)) == sentence
 
 
 @pytest.mark.parametrize(("low", "explained"), [(0.0001, True), (-0.0001, False)])
 def test_an_interval_without_0_that_is_not_significant_is_explained(low, explained):
     summary = known()
     summary["arms"][1]["difference"]["mAP50-95"] |= {"low": low, "high": 0.01, "verdict": "not significant"}
-    assert ("the adjustment made the difference" in to_markdown(summary)) == explained
+    assert ("the adjustment made the difference" in to_markdown(built(summary))) == explained
 
 
 def test_accuracy_and_speed_are_judged_together():
-    lines = [said(line) for line in answer.tradeoff(known())]
+    lines = [said(line) for line in answer.tradeoff(built(known()))]
     assert lines == [
         "Slower, with no difference in mAP50-95 shown: yolo11n-ela",
         "Worse in mAP50-95, with no difference in speed shown: yolo11n-ca",
@@ -140,7 +141,7 @@ def test_accuracy_and_speed_are_judged_together():
 
 # --- both forms -------------------------------------------------------------------------------------------------------
 def test_the_main_table_holds_the_numbers():
-    table = Page(to_html(known(), {})).tables[0]
+    table = Page(to_html(built(known()), {})).tables[0]
     assert [plain(h) for h in table[0]] == [
         "model", "params, M", "GFLOPs", "mAP50-95 mean ± sd", "seeds", "difference [95 % interval]", "p (Holm)",
         "verdict", "median latency, ms [p5, p95]", "time ratio [95 % interval]",
@@ -155,8 +156,8 @@ def test_the_main_table_holds_the_numbers():
 
 def test_markdown_and_html_hold_the_same_tables():
     summary = example(arms=4)
-    html = [[[plain(c) for c in row] for row in table] for table in Page(to_html(summary, {})).tables]
-    lines = to_markdown(summary).splitlines()
+    html = [[[plain(c) for c in row] for row in table] for table in Page(to_html(built(summary), {})).tables]
+    lines = to_markdown(built(summary)).splitlines()
     starts = [k for k, line in enumerate(lines) if line.startswith("|") and not lines[k - 1].startswith("|")]
     assert len(starts) == len(html)
     for start, table in zip(starts, html, strict=True):
@@ -168,7 +169,7 @@ def test_markdown_and_html_hold_the_same_tables():
 def test_every_caveat_and_failed_run_stands_before_the_results():
     summary = example(arms=3)
     summary["runs"] = {"planned": 9, "complete": 8, "failed": [{"arm": "yolo11n-ca", "seed": 2, "reason": "no memory"}]}
-    for text in (to_markdown(summary), Page(to_html(summary, {})).text):
+    for text in (to_markdown(built(summary)), Page(to_html(built(summary), {})).text):
         before = plain(text[: text.index("params, M")])
         for caveat in [
             *summary["caveats"],
@@ -185,7 +186,7 @@ def test_classes_carry_their_warning_with_a_count():
         summary["arms"][1]["per_class"], [(-1, 1), (0.1, 1), (-1, -0.1), (-1, 0.5)], strict=True
     ):
         row.update(low=low, high=high)
-    text = plain(Page(to_html(summary, {})).text)
+    text = plain(Page(to_html(built(summary), {})).text)
     assert "not adjusted for the many classes" in text
     assert "2 of 4 do not contain 0" in text
     assert "All 4 classes" in text
@@ -194,7 +195,7 @@ def test_classes_carry_their_warning_with_a_count():
 
 def test_the_protocol_is_complete():
     summary = example()
-    page = plain(Page(to_html(summary, {})).text)
+    page = plain(Page(to_html(built(summary), {})).text)
     for word in ["3f" * 32, "a1" * 32, "yolo11n.pt", "optimizer=SGD", "0, 1, 2", "last epoch", "Some GPU",
                  "CUDA 12.8", "driver 570.1", "torch 2.9.0", "8cb7ff5", "1,000 rep", "4,321 targets"]:  # fmt: skip
         assert word in page, word
@@ -219,7 +220,7 @@ def nasty():
 
 
 def test_html_escapes_everything(nasty):
-    page = Page(to_html(nasty, {}))
+    page = Page(to_html(built(nasty), {}))
     assert not {"script", "b", "i", "u"} & set(page.tags)
     shown = " ".join(page.text.split())
     for text in NASTY:
@@ -227,7 +228,7 @@ def test_html_escapes_everything(nasty):
 
 
 def test_markdown_escapes_everything(nasty):
-    text = to_markdown(nasty)
+    text = to_markdown(built(nasty))
     assert not re.search(r"<(?!/?details>|/?summary>)", text), "a tag of the user's"
     assert "](http" not in text
     assert "\nb" not in text.replace("\n\n", "\n"), "a line break of the user's"
@@ -242,7 +243,7 @@ def test_markdown_escapes_everything(nasty):
 # --- one page that needs nothing else ---------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def html():
-    return to_html(example(arms=3))
+    return to_html(built(example(arms=3)))
 
 
 def test_html_refers_to_nothing_outside(html):
@@ -271,30 +272,29 @@ def test_html_is_accessible(html):
 
 
 def test_the_same_summary_gives_the_same_bytes(html):
-    assert to_html(copy.deepcopy(example(arms=3))) == html
+    assert to_html(built(copy.deepcopy(example(arms=3)))) == html
 
 
 # --- what is not there ------------------------------------------------------------------------------------------------
-def without(*path):
+def without(*path, value=None):
     summary = part = example(arms=3)
     for key in path[:-1]:
         part = part[key]
-    part[path[-1]] = None
+    if value is None:
+        del part[path[-1]]
+    else:
+        part[path[-1]] = value
     return summary
 
 
 MISSING = [
     (("speed",), "Speed was not measured."),
     (("protocol",), "not stored"),
-    (("environment",), "not stored"),
     (("commit",), "not stored"),
     (("bootstrap",), "interval"),
     (("data",), "All 80 classes"),
-    (("runs",), "3 models"),
     (("power",), "Not significant does not mean equal"),
-    (("caveats",), "Results"),
     (("metrics",), "mAP50-95"),
-    (("title",), "Comparison"),
     (("arms", 1, "curve"), "No curve is stored for yolo11n-ela."),
     (("arms", 1, "per_class"), "All 80 classes"),
     (("arms", 1, "difference"), "not compared with a baseline"),
@@ -303,29 +303,65 @@ MISSING = [
     (("arms", 0, "epoch_seconds"), "seconds per epoch"),
     (("speed", "measurements", 0, "arms", "yolo11n-ela"), "speed not measured"),
     (("speed", "measurements", 0, "arms", "yolo11n"), "5.27"),
-    (("baseline",), "3 models"),
 ]
+REQUIRED = ["title", "baseline", "runs", "environment", "arms", "caveats"]
 
 
 @pytest.mark.parametrize(("path", "text"), MISSING, ids=[".".join(map(str, path)) for path, _ in MISSING])
 def test_any_part_may_be_missing(path, text):
     summary = without(*path)
-    assert text in plain(Page(to_html(summary, {})).text)
-    markdown = to_markdown(summary)
+    assert text in plain(Page(to_html(built(summary), {})).text)
+    markdown = to_markdown(built(summary))
     assert text in markdown
     assert "None" not in markdown
+
+
+@pytest.mark.parametrize("part", REQUIRED)
+def test_results_without_a_required_part_are_refused(part):
+    with pytest.raises(YoloAttnError, match=f"'{part}' is missing"):
+        built(without(part))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        (("arms", 1, "gflops"), "6.6", r"'arms\[1\].gflops' is '6.6', not float"),
+        (("arms", 1, "seeds"), 3, r"'arms\[1\].seeds' is 3, not a list"),
+        (
+            ("speed", "measurements", 0, "arms", "yolo11n", "ratio"),
+            True,
+            r"measurements\[0\].arms.yolo11n.ratio' is True",
+        ),
+        (("data",), 600, "'data' is 600, not an object"),
+        (("baseline",), "yolo11m", "unknown baseline 'yolo11m'. Did you mean 'yolo11n'"),
+    ],
+)
+def test_results_of_a_wrong_type_are_refused(path, value, says):
+    with pytest.raises(YoloAttnError, match=says):
+        built(without(*path, value=value))
+
+
+def test_results_without_an_environment_say_so():
+    assert "not stored" in to_markdown(built(without("environment", value={})))
+
+
+def test_no_caveat_no_warning():
+    assert "[!WARNING]" in to_markdown(built(example(arms=3)))
+    summary = example(arms=3)
+    summary["caveats"], summary["speed"] = [], None
+    assert "[!WARNING]" not in to_markdown(built(summary))
 
 
 def test_an_arm_without_a_complete_run():
     summary = example(arms=3)
     summary["arms"][1] = {"name": "yolo11n-ela", "kind": "attention", "seeds": [], "metrics": {}, "difference": None}
-    text = plain(Page(to_html(summary, {})).text)
+    text = plain(Page(to_html(built(summary), {})).text)
     assert "yolo11n-ela: no complete run, so nothing is known." in text
-    assert "no complete run" in to_markdown(summary)
+    assert "no complete run" in to_markdown(built(summary))
 
 
 def test_one_arm_is_no_comparison():
-    text = plain(Page(to_html(example(arms=1), {})).text)
+    text = plain(Page(to_html(built(example(arms=1)), {})).text)
     assert "Nothing is compared: yolo11n is the only model." in text
     assert "2.624" in text
 
@@ -335,24 +371,22 @@ def test_no_run_at_all():
         "title": "T",
         "baseline": "a",
         "runs": {"planned": 2, "complete": 0},
-        "arms": [{"name": "a"}, {"name": "b"}],
+        "environment": {},
+        "arms": [{"name": "a", "kind": "baseline", "seeds": []}, {"name": "b", "kind": "attention", "seeds": []}],
+        "caveats": [],
     }
-    assert "Nothing is known yet" in Page(to_html(summary, {})).text
-    assert "Nothing is known yet" in to_markdown(summary)
-
-
-def test_an_empty_summary():
-    assert "Nothing is known yet" in Page(to_html({}, {})).text
+    assert "Nothing is known yet" in Page(to_html(built(summary), {})).text
+    assert "Nothing is known yet" in to_markdown(built(summary))
 
 
 def test_one_seed_is_not_tested():
-    text = plain(Page(to_html(example(arms=2, seeds=(4,)), {})).text)
+    text = plain(Page(to_html(built(example(arms=2, seeds=(4,))), {})).text)
     assert "No difference in mAP50-95 to yolo11n could be tested." in text
     assert "not tested, with one seed" in text
     assert "compatible with these runs" not in text
 
 
 def test_pictures_are_shown_where_they_are():
-    assert "](plots/" not in to_markdown(example(arms=2))
-    shown = to_markdown(example(arms=2), plots=["differences", "speed"])
+    assert "](plots/" not in to_markdown(built(example(arms=2)))
+    shown = to_markdown(built(example(arms=2)), plots=["differences", "speed"])
     assert re.findall(r"\]\((.*?)\)", shown) == ["plots/differences.png", "plots/speed.png"]

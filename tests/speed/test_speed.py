@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import yolo_attn as ya
+from yolo_attn.report.results import LeftOut
 from yolo_attn.speed import interleaved, passes, spec
 from yolo_attn.speed import run as speed_run
 from yolo_attn.speed.spec import SpeedSpec, read_raw, read_spec, write_spec
@@ -35,7 +36,7 @@ def records_of(times, batch=1, baseline="base", memory=None):
 
 
 def measured(times, **kwargs):
-    return summarize(records_of(times, **kwargs))["measurements"][0]
+    return summarize(records_of(times, **kwargs)).measurements[0]
 
 
 def noise(rng, shape, correlation=0.0, size=0.05):
@@ -49,26 +50,26 @@ def noise(rng, shape, correlation=0.0, size=0.05):
 
 def test_by_hand():
     found = measured({"base": [10, 20, 10, 40, 10], "arm": [20, 30, 20, 44, 15]}, batch=4, memory={"base": 1, "arm": 2})
-    arm = found["arms"]["arm"]
-    assert (found["batch"], found["precision"], found["rounds"]) == (4, "fp32", 5)
-    assert arm["median_ms"] == 20
-    assert arm["images_per_second"] == pytest.approx(4 / 0.020)
-    assert arm["ratio"] == 1.5  # of 2, 1.5, 2, 1.1, 1.5
-    assert (arm["ratio_low"], arm["ratio_high"]) == (1.1, 2.0)  # 5 rounds: no narrower than all there is
-    assert arm["p5_ms"] == pytest.approx(15 + 0.2 * 5)
-    assert arm["p95_ms"] == pytest.approx(30 + 0.8 * 14)
-    assert arm["peak_memory_mb"] == 2
-    base = found["arms"]["base"]
-    assert (base["ratio"], base["ratio_low"], base["ratio_high"]) == (1, 1, 1)
+    arm = found.arms["arm"]
+    assert (found.batch, found.precision, found.rounds) == (4, "fp32", 5)
+    assert arm.median_ms == 20
+    assert arm.images_per_second == pytest.approx(4 / 0.020)
+    assert arm.ratio == 1.5  # of 2, 1.5, 2, 1.1, 1.5
+    assert (arm.ratio_low, arm.ratio_high) == (1.1, 2.0)  # 5 rounds: no narrower than all there is
+    assert arm.p5_ms == pytest.approx(15 + 0.2 * 5)
+    assert arm.p95_ms == pytest.approx(30 + 0.8 * 14)
+    assert arm.peak_memory_mb == 2
+    base = found.arms["base"]
+    assert (base.ratio, base.ratio_low, base.ratio_high) == (1, 1, 1)
 
 
 def test_each_batch_and_precision_stands_for_itself_and_what_was_left_out_is_said():
     one = records_of({"base": [10, 10, 10], "arm": [20, 20, 20]})
     eight = records_of({"base": [50, 50, 50], "arm": [60, 60, 60]}, batch=8)
     found = summarize([*one, *eight[2:]])
-    assert [(m["batch"], m["arms"]["arm"]["ratio"]) for m in found["measurements"]] == [(1, 2.0), (8, 1.2)]
-    assert found["left_out"] == [{"batch": None, "precision": "fp16", "why": "no CUDA"}]
-    assert (found["baseline"], found["device"], found["imgsz"]) == ("base", "cpu", 64)
+    assert [(m.batch, m.arms["arm"].ratio) for m in found.measurements] == [(1, 2.0), (8, 1.2)]
+    assert found.left_out == (LeftOut(batch=None, precision="fp16", why="no CUDA"),)
+    assert (found.baseline, found.device, found.imgsz) == ("base", "cpu", 64)
 
 
 def test_a_machine_twice_as_slow_from_halfway_moves_no_ratio():
@@ -77,28 +78,28 @@ def test_a_machine_twice_as_slow_from_halfway_moves_no_ratio():
     slow = np.where(np.arange(60) < 30, 1, 2)
     steady, moved = measured({"base": base, "arm": arm}), measured({"base": base * slow, "arm": arm * slow})
     for name in ("ratio", "ratio_low", "ratio_high"):
-        assert moved["arms"]["arm"][name] == pytest.approx(steady["arms"]["arm"][name], rel=1e-12)
-    assert not steady["unstable"]
-    assert moved["unstable"]
-    assert moved["drift"] == pytest.approx(2, abs=0.15)
+        assert getattr(moved.arms["arm"], name) == pytest.approx(getattr(steady.arms["arm"], name), rel=1e-12)
+    assert not steady.unstable
+    assert moved.unstable
+    assert moved.drift == pytest.approx(2, abs=0.15)
 
 
 def test_a_spike_in_one_arm_is_no_catastrophe():
     rng = np.random.default_rng(1)
     base, arm = 10 + rng.random(40), 12 + rng.random(40)
-    calm = measured({"base": base, "arm": arm})["arms"]["arm"]
+    calm = measured({"base": base, "arm": arm}).arms["arm"]
     arm[[7, 8, 30]] *= 100
-    spiky = measured({"base": base, "arm": arm})["arms"]["arm"]
-    assert spiky["ratio"] == pytest.approx(calm["ratio"], rel=0.02)
-    assert spiky["ratio_high"] < calm["ratio_high"] * 1.02
+    spiky = measured({"base": base, "arm": arm}).arms["arm"]
+    assert spiky.ratio == pytest.approx(calm.ratio, rel=0.02)
+    assert spiky.ratio_high < calm.ratio_high * 1.02
 
 
 def test_unstable_is_what_spreads_or_drifts():
-    assert not measured({"base": [10.0] * 60})["unstable"]
-    assert not measured({"base": [10.0] * 59 + [90]})["unstable"]  # one spike
-    assert measured({"base": [10.0, 10, 16] * 20})["unstable"]
-    assert measured({"base": np.linspace(10, 12, 60)})["unstable"]
-    assert measured({"base": np.linspace(12, 10, 60)})["unstable"]
+    assert not measured({"base": [10.0] * 60}).unstable
+    assert not measured({"base": [10.0] * 59 + [90]}).unstable  # one spike
+    assert measured({"base": [10.0, 10, 16] * 20}).unstable
+    assert measured({"base": np.linspace(10, 12, 60)}).unstable
+    assert measured({"base": np.linspace(12, 10, 60)}).unstable
 
 
 @pytest.mark.parametrize("rounds", [20, 50, 100])
@@ -167,13 +168,13 @@ def test_a_real_measurement(checkpoints, tmp_path):
     assert [r["kind"] for r in records] == ["header", *(["measurement"] + ["round"] * 3) * 2, "left out"]
     assert records[0]["environment"]["torch"] == torch.__version__.split("+")[0]
     found = summarize(records)
-    assert found["left_out"][0]["why"] == "half precision is measured on CUDA only, this is cpu"
-    assert [(m["batch"], m["rounds"]) for m in found["measurements"]] == [(1, 3), (2, 3)]
-    for measurement in found["measurements"]:
-        for arm in measurement["arms"].values():
-            assert 0 < arm["p5_ms"] <= arm["median_ms"] <= arm["p95_ms"]
-            assert arm["ratio_low"] <= arm["ratio"] <= arm["ratio_high"]
-            assert arm["peak_memory_mb"] is None
+    assert found.left_out[0].why == "half precision is measured on CUDA only, this is cpu"
+    assert [(m.batch, m.rounds) for m in found.measurements] == [(1, 3), (2, 3)]
+    for measurement in found.measurements:
+        for arm in measurement.arms.values():
+            assert 0 < arm.p5_ms <= arm.median_ms <= arm.p95_ms
+            assert arm.ratio_low <= arm.ratio <= arm.ratio_high
+            assert arm.peak_memory_mb is None
 
 
 def test_anything_but_a_whole_measurement_of_this_key_counts_for_nothing(tmp_path):
@@ -221,9 +222,9 @@ def test_a_batch_that_does_not_fit_is_halved_and_said(checkpoints, tmp_path, mon
     write_spec(tmp_path, spec_for(checkpoints, batches=[8, 4, 2], precisions=["fp32"], rounds=1))
     speed_run.measure(tmp_path)
     found = summarize(read_raw(tmp_path, "k1"))
-    assert [m["batch"] for m in found["measurements"]] == [4, 2]
-    assert found["measurements"][0]["arms"]["yolo11n-ela"]["peak_memory_mb"] == 6
-    assert [(o["batch"], o["why"]) for o in found["left_out"]] == [(8, "does not fit into the device's memory")]
+    assert [m.batch for m in found.measurements] == [4, 2]
+    assert found.measurements[0].arms["yolo11n-ela"].peak_memory_mb == 6
+    assert [(o.batch, o.why) for o in found.left_out] == [(8, "does not fit into the device's memory")]
 
 
 @pytest.mark.parametrize(
@@ -284,12 +285,12 @@ def test_both_precisions_and_their_memory_on_a_gpu(checkpoints, tmp_path):
     done = run(tmp_path)
     assert done.returncode == 0, done.stderr
     found = summarize(read_raw(tmp_path, "k1"))
-    assert [(m["precision"], m["batch"]) for m in found["measurements"]] == [
+    assert [(m.precision, m.batch) for m in found.measurements] == [
         ("fp32", 1), ("fp32", 32), ("fp16", 1), ("fp16", 32)
     ]  # fmt: skip
-    assert found["left_out"] == []
-    assert "gpu" in found["environment"]
-    memory = [m["arms"]["yolo11n"]["peak_memory_mb"] for m in found["measurements"]]
+    assert found.left_out == ()
+    assert "gpu" in found.environment
+    memory = [m.arms["yolo11n"].peak_memory_mb for m in found.measurements]
     assert memory[0] < memory[1]
     assert memory[3] < memory[1]
     assert memory[0] > 2.6 * 4  # megabytes of weights alone
@@ -319,8 +320,8 @@ def test_a_batch_too_large_for_a_gpu_is_halved(checkpoints, tmp_path):
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     found = summarize(read_raw(tmp_path, "k1"))
-    assert [o["batch"] for o in found["left_out"]] == [256]
-    assert 0 < found["measurements"][0]["batch"] < 256
+    assert [o.batch for o in found.left_out] == [256]
+    assert 0 < found.measurements[0].batch < 256
 
 
 @pytest.mark.gpu

@@ -1,6 +1,8 @@
-"""A summary of a comparison as it comes out of real ones, made up: what the tests of the report render."""
+"""Made-up results of a comparison, as the content of ``results.json``, for the tests of the report."""
 
 import random
+
+from yolo_attn.report.results import Results
 
 METRICS = ["mAP50-95", "AP50", "AP75", "APs", "APm", "APl"]
 BASE = {"mAP50-95": 0.2386, "AP50": 0.3712, "AP75": 0.2490, "APs": 0.0841, "APm": 0.2610, "APl": 0.3975}
@@ -9,7 +11,7 @@ CLASSES = ["person", "traffic light", "hot dog", "potted plant", *(f"class {k}" 
 
 
 def example(arms=7, seeds=(0, 1, 2), classes=CLASSES):
-    """A summary of so many arms: the first the baseline, the second better, the third worse, the others neither."""
+    """Content of a results.json with so many arms: the baseline, a better one, a worse one, the others neither."""
     rng = random.Random(7)
     names = ["yolo11n", *(f"yolo11n-{BLOCKS[k % 13]}{'' if k < 13 else '-backbone'}" for k in range(arms - 1))]
     effects = [0.0, 0.0092, -0.0081, *(0.001 * k for k in range(-2, arms))]
@@ -45,6 +47,11 @@ def example(arms=7, seeds=(0, 1, 2), classes=CLASSES):
     }  # fmt: skip
 
 
+def built(content):
+    """The results that a results.json of this content holds."""
+    return Results.from_json(content)
+
+
 def _arm(rng, name, effect, seeds, classes, k):
     control = name.endswith("identity")
     return {
@@ -76,12 +83,12 @@ def _values(rng, centre, n):
 def _difference(rng, effect, n):
     by_seed = [effect + rng.gauss(0, 0.002) for _ in range(n)]
     estimate, half = sum(by_seed) / n, 0.0052 + abs(rng.gauss(0, 0.0006))
-    low, high = (estimate - half, estimate + half) if n > 1 else (None, None)
+    low, high = estimate - half, estimate + half
     known = n > 1 and (low > 0 or high < 0)
     return {
-        "estimate": estimate, "low": low, "high": high, "se": half / 2.1 if n > 1 else None, "df": 11.4, "p": 0.004,
+        "estimate": estimate, "low": low, "high": high, "se": half / 2.1, "df": n - 1, "seed_share": 0.4, "p": 0.004,
         "p_holm": 0.024 if known else 0.61, "p_permutation": 0.25, "p_permutation_holm": 1.0, "permutation_floor": 0.25,
-        "by_seed": by_seed, "detectable": 0.0071,
+        "by_seed": by_seed, "seeds_counted": n > 1, "detectable": 0.0071 if n > 1 else None, "seeds_needed": 8,
         "verdict": ("better" if low > 0 else "worse") if known else "not significant" if n > 1 else None,
     }  # fmt: skip
 
@@ -91,7 +98,9 @@ def _of_class(rng, name, effect):
     targets, base = int(rng.expovariate(1 / 50)) + 1, rng.uniform(0.02, 0.6)
     return {
         "class": name,
+        "name": name,
         "targets": targets,
+        "images": 1,
         "baseline": base,
         "estimate": estimate,
         "low": estimate - half,
@@ -109,7 +118,7 @@ def _speed(rng, names):
         return {
             "median_ms": median * ratio, "p5_ms": median * ratio * 0.985, "p95_ms": median * ratio * 1.06,
             "images_per_second": 1000 * batch / (median * ratio), "ratio": ratio if k else 1.0,
-            "ratio_low": ratio - 0.013 if k else None, "ratio_high": ratio + 0.014 if k else None,
+            "ratio_low": ratio - 0.013 if k else 1.0, "ratio_high": ratio + 0.014 if k else 1.0,
             "peak_memory_mb": memory,
         }  # fmt: skip
 
@@ -120,13 +129,18 @@ def _speed(rng, names):
         (32, "fp16", 17.9, 1240.0),
     ]
     return {
-        "device": "cuda:0 (Some GPU)",
+        "device": "cuda:0",
         "imgsz": 640,
+        "baseline": "yolo11n",
+        "memory_format": "contiguous_format",
+        "environment": {"device": "cuda:0"},
         "measurements": [
             {
                 "batch": batch, "precision": precision, "rounds": 200, "unstable": (batch, precision) == (1, "fp16"),
+                "spread": 1.1, "drift": 1.0,
                 "arms": {name: timed(k, median, batch, memory) for k, name in enumerate(names)},
             }
             for batch, precision, median, memory in settings
         ],
+        "left_out": [],
     }  # fmt: skip

@@ -1,13 +1,13 @@
-"""Everything a comparison has found, read from its stored runs and put into one mapping: what reports are made of.
+"""Compute the results of a comparison from its stored runs, and write ``results.json`` and the report.
 
-Nothing is measured here. What cannot be compared (other versions, other data) is refused.
+Nothing is trained or timed here. Runs that differ in versions, data or training arguments are refused.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,25 @@ import numpy as np
 from yolo_attn.compare import run_folder
 from yolo_attn.compare.caveats import caveats
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.evaluate import differences
+from yolo_attn.evaluate.differences import Statistics, compare_arms, power_note
 from yolo_attn.evaluate.matches import Matches
-from yolo_attn.speed import spec as speed_files
+from yolo_attn.report.results import (
+    RESULTS,
+    ArmResult,
+    Bootstrap,
+    Curve,
+    Failure,
+    Protocol,
+    Results,
+    Runs,
+    SpeedResult,
+    ValidationSet,
+)
+from yolo_attn.speed import spec as speed_spec
 from yolo_attn.speed import summary as speed_summary
 from yolo_attn.util.files import plain_name, write_json
 
-PLAN, RUNS, SPEED, RESULTS = "plan.json", "runs", "speed", "results.json"
+PLAN, RUNS, SPEED = "plan.json", "runs", "speed"
 REPLICATES = 1000
 METHOD = (
     "Images are drawn with replacement, the same for all models and seeds; to the variance that this gives, what the "
@@ -43,6 +55,16 @@ class Stored:
     plan: Mapping[str, Any]
     specs: Mapping[str, run_folder.RunSpec]
     results: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def baseline(self) -> str:
+        """Name of the baseline."""
+        return str(self.plan["arms"][0]["name"])
+
+    @property
+    def classes(self) -> dict[int, str]:
+        """Names of the classes."""
+        return {int(cls): name for cls, name in self.plan["classes"].items()}
 
     def of(self, arm: str) -> list[Mapping[str, Any]]:
         """Return an arm's complete runs, by seed."""
@@ -101,18 +123,14 @@ def _check_environments(specs: Mapping[str, run_folder.RunSpec], results: Mappin
 
 def summarize(
     out: str | Path, replicates: int = REPLICATES, say: Say = lambda line: None, ap: str = "ultralytics"
-) -> dict[str, Any]:
-    """Collect a comparison's results and compute what they say.
+) -> Results:
+    """Compute the results of a comparison from its stored runs.
 
     Args:
         out: The comparison's folder.
-        replicates: How often images are drawn anew for the intervals.
-        say: Told the progress, a line at a time.
-        ap: Whose average precision: ``ultralytics``, equal to its own ``val``, or ``coco``, equal to pycocotools'.
-
-    Returns:
-        Per arm parameters, GFLOPs, each metric per seed, its difference to the baseline with interval and p values, per
-        class too; speed; what all was obtained with; and what is to be kept in mind.
+        replicates: Number of bootstrap replicates for the intervals.
+        say: Called with progress messages.
+        ap: Definition of average precision: ``ultralytics``, equal to its ``val``, or ``coco``, equal to pycocotools.
 
     Raises:
         YoloAttnError: If the folder holds no comparison, or results that do not belong together.
@@ -120,76 +138,64 @@ def summarize(
     if ap not in RECORDS:
         raise YoloAttnError(one_of("kind of AP", ap, RECORDS))
     stored = read(out)
-    statistics_of = _statistics(stored, RECORDS[ap], replicates, say)
+    found = _statistics(stored, RECORDS[ap], replicates, say)
     first = next(iter(stored.results.values()), None)
-    summary = {
-        "title": f"Comparison with {stored.plan['arms'][0]['name']}",
-        "baseline": stored.plan["arms"][0]["name"],
-        "runs": _runs(stored),
-        "protocol": {**_protocol(stored), "ap": ap},
-        "environment": first["environment"] if first else {},
-        "commit": first["environment"].get("commit") if first else None,
-        "data": None,
-        "arms": [_arm(stored, arm) for arm in stored.plan["arms"]],
-        "speed": _speed(stored),
-    }
-    if statistics_of is not None:
-        _add_statistics(summary, statistics_of)
-        summary["data"] = _data(stored)
-    summary["caveats"] = caveats(summary, stored.results)
-    return summary
+    results = Results(
+        title=f"Comparison with {stored.baseline}",
+        baseline=stored.baseline,
+        runs=_runs(stored),
+        protocol=_protocol(stored, ap),
+        environment=first["environment"] if first else {},
+        commit=first["environment"].get("commit") if first else None,
+        data=_data(stored) if found else None,
+        arms=tuple(_arm(stored, arm, found) for arm in stored.plan["arms"]),
+        speed=_speed(stored),
+        metrics=tuple(found.arms[found.baseline].metrics) if found else (),
+        bootstrap=_bootstrap(found) if found else None,
+        power=_power(found) if found else None,
+        caveats=(),
+    )
+    return replace(results, caveats=tuple(caveats(results, stored.results)))
 
 
 def write(
     out: str | Path, say: Say = lambda line: None, replicates: int = REPLICATES, ap: str = "ultralytics"
-) -> dict[str, Any]:
-    """Write ``results.json`` and the report made from it into a comparison's folder; return what it holds."""
-    summary = summarize(out, replicates, say, ap)
-    from yolo_attn.report import write as files  # what draws loads once there is something to draw
+) -> Results:
+    """Write ``results.json`` and the report into a comparison's folder; return the results."""
+    results = summarize(out, replicates, say, ap)
+    from yolo_attn.report.write import render  # imports matplotlib
 
-    write_json(Path(out) / RESULTS, summary)
-    files.render(summary, Path(out))
-    return summary
+    write_json(Path(out) / RESULTS, results.to_json())
+    render(results, Path(out))
+    return results
 
 
 # --- statistics -------------------------------------------------------------------------------------------------------
-def _statistics(stored: Stored, records: str, replicates: int, say: Say) -> differences.Statistics | None:
-    """Compute what the stored records say, or ``None`` while the baseline has no complete run."""
-    folders = {arm["name"]: {} for arm in stored.plan["arms"]}
+def _statistics(stored: Stored, records: str, replicates: int, say: Say) -> Statistics | None:
+    """Compute statistics from the stored records; ``None`` while the baseline has no complete run."""
+    folders: dict[str, dict[int, Path]] = {arm["name"]: {} for arm in stored.plan["arms"]}
     for name, result in sorted(stored.results.items(), key=lambda item: item[1]["seed"]):
         folders[result["arm"]][result["seed"]] = stored.out / RUNS / name / records
-    baseline = stored.plan["arms"][0]["name"]
-    if not folders[baseline]:
+    if not folders[stored.baseline]:
         return None
     say(f"statistics: {replicates} draws of images for {len(stored.results)} runs")
-    return differences.compare_arms(
+    return compare_arms(
         folders,
-        baseline=baseline,
+        baseline=stored.baseline,
         replicates=replicates,
         curve=None if records == run_folder.BOXES else next(iter(stored.results.values()))["ap_tail"],
-        class_names={int(k): v for k, v in stored.plan["classes"].items()},
+        class_names=stored.classes,
     )
 
 
-def _add_statistics(summary: dict[str, Any], found: differences.Statistics) -> None:
-    summary["metrics"] = list(found.arms[found.baseline].metrics)
-    summary["bootstrap"] = {
-        "replicates": found.replicates,
-        "level": found.level,
-        "seed": found.seed,
-        "method": METHOD,
-    }
-    for arm in summary["arms"]:
-        if (of := found.arms.get(arm["name"])) is None:
-            continue
-        arm["metrics"] = {name: asdict(metric) for name, metric in of.metrics.items()}
-        if of.differences:
-            arm["difference"] = {name: asdict(difference) for name, difference in of.differences.items()}
-            arm["per_class"] = [{"class": c.name, **asdict(c)} for c in of.classes]
-    compared = [arm for arm in found.arms.values() if arm.differences]
-    if compared:
-        widest = max((arm.differences["mAP50-95"] for arm in compared), key=lambda d: d.detectable or 0)
-        summary["power"] = differences.power_note(widest)
+def _bootstrap(found: Statistics) -> Bootstrap:
+    return Bootstrap(replicates=found.replicates, level=found.level, seed=found.seed, method=METHOD)
+
+
+def _power(found: Statistics) -> str | None:
+    """Return a sentence on the smallest difference that can be detected, for the arm where it is largest."""
+    compared = [arm.differences["mAP50-95"] for arm in found.arms.values() if arm.differences]
+    return power_note(max(compared, key=lambda d: d.detectable or 0)) if compared else None
 
 
 # --- what was timed --------------------------------------------------------------------------------------------------
@@ -207,71 +213,76 @@ def speed_key(timed: Iterable[run_folder.RunSpec]) -> str:
     return run_folder.checksum(" ".join(sorted(spec.key for spec in timed)).encode())[:10]
 
 
-# --- plain facts ------------------------------------------------------------------------------------------------------
-def _runs(stored: Stored) -> dict[str, Any]:
+# --- facts about the runs ---------------------------------------------------------------------------------------------
+def _runs(stored: Stored) -> Runs:
     failed = []
     for name, spec in stored.specs.items():
         if name not in stored.results and (reason := run_folder.read_failure(stored.out / RUNS / name)):
-            failed.append({"arm": spec.arm, "seed": spec.seed, "reason": reason})
-    return {"planned": len(stored.plan["runs"]), "complete": len(stored.results), "failed": failed}
+            failed.append(Failure(arm=spec.arm, seed=spec.seed, reason=reason))
+    return Runs(planned=len(stored.plan["runs"]), complete=len(stored.results), failed=tuple(failed))
 
 
-def _protocol(stored: Stored) -> dict[str, Any]:
+def _protocol(stored: Stored, ap: str) -> Protocol | None:
     if not stored.specs:
-        return {}
+        return None
     spec = next(iter(stored.specs.values()))
-    return {
-        "data": Path(spec.data).name,
-        "data_checksum": spec.data_checksum,
-        "weights": Path(spec.weights).name if spec.weights else None,
-        "weights_checksum": spec.weights_checksum,
-        "overrides": dict(spec.overrides),
-        "seeds": stored.plan["seeds"],
-        "judged": "last epoch",
-    }
+    return Protocol(
+        data=Path(spec.data).name,
+        data_checksum=spec.data_checksum,
+        weights=Path(spec.weights).name if spec.weights else None,
+        weights_checksum=spec.weights_checksum,
+        overrides=dict(spec.overrides),
+        seeds=tuple(stored.plan["seeds"]),
+        judged="last epoch",
+        ap=ap,
+    )
 
 
-def _data(stored: Stored) -> dict[str, Any]:
+def _data(stored: Stored) -> ValidationSet:
     matches = stored.matches(next(iter(stored.results.values())))
-    names = {int(k): v for k, v in stored.plan["classes"].items()}
-    return {
-        "images": matches.images,
-        "targets": len(matches.target_cls),
-        "classes": len(names),
-        "classes_without_targets": [name for cls, name in names.items() if cls not in matches.classes],
-    }
+    absent = tuple(name for cls, name in stored.classes.items() if cls not in matches.classes)
+    return ValidationSet(
+        images=matches.images,
+        targets=len(matches.target_cls),
+        classes=len(stored.classes),
+        classes_without_targets=absent,
+    )
 
 
-def _arm(stored: Stored, arm: Mapping[str, str]) -> dict[str, Any]:
-    results = stored.of(arm["name"])
-    found: dict[str, Any] = {**arm, "seeds": [r["seed"] for r in results]}
-    if results:
-        found.update(
-            parameters=results[0]["parameters"],
-            gflops=results[0]["gflops"],
-            epoch_seconds=min(s for r in results for s in r["epoch_seconds"]),
-            peak_memory_mb=max(r["peak_memory_mb"] for r in results),
-            curve=_curve(results, validated=next(iter(stored.specs.values())).overrides.get("val", True)),
+def _arm(stored: Stored, arm: Mapping[str, str], statistics: Statistics | None) -> ArmResult:
+    runs = stored.of(arm["name"])
+    result = ArmResult(name=arm["name"], kind=arm["kind"], seeds=tuple(run["seed"] for run in runs))
+    if runs:
+        result = replace(
+            result,
+            parameters=runs[0]["parameters"],
+            gflops=runs[0]["gflops"],
+            epoch_seconds=min(seconds for run in runs for seconds in run["epoch_seconds"]),
+            peak_memory_mb=max(run["peak_memory_mb"] for run in runs),
+            curve=_curve(runs, validated=next(iter(stored.specs.values())).overrides.get("val", True)),
         )
-    return found
+    if statistics and (found := statistics.arms.get(arm["name"])):
+        result = replace(result, metrics=found.metrics, difference=found.differences, per_class=found.classes)
+    return result
 
 
-def _curve(results: Sequence[Mapping[str, Any]], validated: bool) -> dict[str, Any]:
-    """Return how mAP went from epoch to epoch, or the loss where there was no validation between."""
-    common = min(len(r["epochs"]) for r in results)  # a run that was stopped early has fewer
-    return {
-        "quantity": "mAP50-95" if validated else "training loss",
-        "epochs": [int(row["epoch"]) for row in results[0]["epochs"][:common]],
-        "by_seed": [[row[_CURVE] if validated else _loss(row) for row in r["epochs"][:common]] for r in results],
-    }
+def _curve(runs: Sequence[Mapping[str, Any]], validated: bool) -> Curve:
+    """Return mAP by epoch, or the training loss where no epoch was validated."""
+    common = min(len(run["epochs"]) for run in runs)  # a run that was stopped early has fewer
+    return Curve(
+        quantity="mAP50-95" if validated else "training loss",
+        epochs=tuple(int(row["epoch"]) for row in runs[0]["epochs"][:common]),
+        by_seed=tuple(
+            tuple(row[_CURVE] if validated else _loss(row) for row in run["epochs"][:common]) for run in runs
+        ),
+    )
 
 
 def _loss(row: Mapping[str, float]) -> float:
     return float(np.sum([value for name, value in row.items() if name.startswith("train/")]))
 
 
-def _speed(stored: Stored) -> dict[str, Any] | None:
-    folder = stored.out / SPEED
+def _speed(stored: Stored) -> SpeedResult | None:
     timed = timed_runs(list(stored.specs.values()), stored.results)
-    records = speed_files.read_raw(folder, speed_key(timed.values()))
+    records = speed_spec.read_raw(stored.out / SPEED, speed_key(timed.values()))
     return speed_summary.summarize(records) if records else None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.compare import results as summary
+from yolo_attn.compare import results as compared
 from yolo_attn.compare.driver import compare
 from yolo_attn.compare.plan import Plan
 from yolo_attn.compare.run_folder import CHECKPOINT
@@ -18,6 +18,7 @@ from yolo_attn.demo import figures
 from yolo_attn.demo.scenes import make_scenes
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.report.markdown import BRIEF, to_markdown
+from yolo_attn.report.results import read_results
 from yolo_attn.subset.convert import convert_coco
 
 ARMS = ("yolo11n.yaml", "yolo11n-ela.yaml")
@@ -68,7 +69,7 @@ def run_demo(out: Path, fast: bool = False, say: Callable[[str], None] = lambda 
         raise YoloAttnError("; ".join(failed))
     say("drawing the figures")
     made = draw(out, data, imgsz=recipe["imgsz"])
-    found = json.loads((out / "compare" / summary.RESULTS).read_text(encoding="utf-8"))
+    found = read_results(out / "compare")
     places = [f"- {what}: {where}" for what, where in made.items()]
     note = "A smoke test: too short to learn." if fast else "Drawn scenes: these figures say nothing about photographs."
     data_places = [f"- data, COCO format: {out / 'coco'}", f"- data, YOLO format: {data}"]
@@ -80,7 +81,7 @@ def draw(out: Path, data: Path, imgsz: int) -> dict[str, Path]:
     from yolo_attn.train import yolo
 
     folder = out / "compare"
-    runs = {result["arm"]: folder / summary.RUNS / name for name, result in summary.read(folder).results.items()}
+    runs = {result["arm"]: folder / compared.RUNS / name for name, result in compared.read(folder).results.items()}
     results = {name: json.loads((run / "result.json").read_text(encoding="utf-8")) for name, run in runs.items()}
     images = _images_with_most_objects(data)
     columns = {"truth": [figures.draw_truth(image) for image in images]}

@@ -1,132 +1,96 @@
-"""What is known and what is not, in sentences: the head of a report, and its words on accuracy against speed."""
+"""Sentences on what a comparison shows: the head of the report, and accuracy against speed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from yolo_attn.report.formatting import estimate, listing, number, p_value, slowdown_interval, slower_or_faster
 from yolo_attn.report.parts import Line, Part, Strong, Verdict
-from yolo_attn.report.read import (
-    Arm,
-    Summary,
-    baseline,
-    baseline_name,
-    compared,
-    difference,
-    is_complete,
-    look,
-    main_measurement,
-    mean,
-    paired_seeds,
-    primary,
-)
+from yolo_attn.report.results import ArmResult, Results
+
+_NO_DIFFERENCE = "not significant"
 
 
-def headline(summary: Summary) -> str:
-    """Say in one or two sentences which models differ from the baseline."""
-    metric, name = primary(summary), baseline_name(summary)
-    if not any(is_complete(arm) for arm in [*compared(summary), *filter(None, [baseline(summary)])]):
-        complete = look(summary, "runs", "complete")
-        return f"Nothing is known yet: no run {f'of {name} ' if complete else ''}is complete."
-    if not compared(summary):
+def headline(results: Results) -> str:
+    """Return one or two sentences that name the models which differ from the baseline."""
+    metric, name = results.primary, results.baseline
+    if not any(arm.is_complete for arm in results.arms):
+        return f"Nothing is known yet: no run {f'of {name} ' if results.runs.complete else ''}is complete."
+    if not results.compared:
         return f"Nothing is compared: {name} is the only model."
-    judged = [arm for arm in compared(summary) if verdict(arm, metric)]
+    judged = [arm for arm in results.compared if arm.verdict(metric)]
     if not judged:
         return f"No difference in {metric} to {name} could be tested."
     named = {
-        word: [a["name"] for a in judged if verdict(a, metric) == word]
-        for word in ("better", "worse", "not significant")
+        word: [arm.name for arm in judged if arm.verdict(metric) == word]
+        for word in ("better", "worse", _NO_DIFFERENCE)
     }
-    if len(named["not significant"]) == len(judged):
-        who = f"None of the {len(judged)} models is" if len(judged) > 1 else f"{judged[0]['name']} is not"
+    if len(named[_NO_DIFFERENCE]) == len(judged):
+        who = f"None of the {len(judged)} models is" if len(judged) > 1 else f"{judged[0].name} is not"
         return f"{who} significantly better or worse than {name} in {metric}."
     said = [f"{listing(named[w])} {_is(named[w])} significantly {w}" for w in ("better", "worse") if named[w]]
-    rest = named["not significant"]
+    rest = named[_NO_DIFFERENCE]
     unknown = f" For {_the_rest(rest)} no difference is shown." if rest else ""
     return f"{' and '.join(said)} than {name} in {metric}.{unknown}"
 
 
-def answers(summary: Summary) -> list[Line]:
-    """Say of each model what is known of it, against the baseline."""
-    return [_answer(summary, arm) for arm in compared(summary)]
+def answers(results: Results) -> list[Line]:
+    """Return one sentence per model on its difference to the baseline in accuracy and speed."""
+    return [_answer(results, arm) for arm in results.compared]
 
 
-def verdict(arm: Arm, metric: str) -> str | None:
-    """Return the verdict on an arm, where it was tested."""
-    return look(difference(arm, metric), "verdict")
-
-
-def speed_against_baseline(summary: Summary, arm: Arm) -> str | None:
-    """Return ``"slower"``, ``"faster"`` or ``"not shown"``; ``None`` where it was not measured against the baseline."""
-    low, high = (look(main_measurement(summary), "arms", arm["name"], key) for key in ("ratio_low", "ratio_high"))
-    if low is None or high is None:
-        return None
-    return "slower" if low > 1 else "faster" if high < 1 else "not shown"
-
-
-def tradeoff(summary: Summary) -> list[Line]:
-    """Say which models are worth their time, as far as the intervals tell; one line per kind of answer."""
-    metric, name = primary(summary), baseline_name(summary)
-    found: dict[tuple[str, str], list[str]] = {}
-    for arm in compared(summary):
-        key = (verdict(arm, metric), speed_against_baseline(summary, arm))
-        if None not in key:
-            found.setdefault(key, []).append(arm["name"])
+def tradeoff(results: Results) -> list[Line]:
+    """Return which models are better or worse in accuracy and in speed, one line per combination."""
+    metric, name = results.primary, results.baseline
+    found: dict[tuple[str, str | None], list[str]] = {}
+    for arm in results.compared:
+        verdict, timing = arm.verdict(metric), results.timing(arm)
+        if verdict and timing:
+            found.setdefault((verdict, timing.verdict), []).append(arm.name)
     words = {
         ("better", "faster"): f"Better in {metric} and faster than {name}",
-        ("better", "not shown"): f"Better in {metric}, with no difference in speed shown",
+        ("better", None): f"Better in {metric}, with no difference in speed shown",
         ("better", "slower"): f"Better in {metric}, at a cost in time",
-        ("not significant", "faster"): f"Faster, with no difference in {metric} shown",
-        ("not significant", "not shown"): f"No difference shown in {metric} or in speed",
-        ("not significant", "slower"): f"Slower, with no difference in {metric} shown",
+        (_NO_DIFFERENCE, "faster"): f"Faster, with no difference in {metric} shown",
+        (_NO_DIFFERENCE, None): f"No difference shown in {metric} or in speed",
+        (_NO_DIFFERENCE, "slower"): f"Slower, with no difference in {metric} shown",
         ("worse", "faster"): f"Faster, at a cost in {metric}",
-        ("worse", "not shown"): f"Worse in {metric}, with no difference in speed shown",
+        ("worse", None): f"Worse in {metric}, with no difference in speed shown",
         ("worse", "slower"): f"Worse in {metric} and slower",
     }
     return [[Strong(f"{text}: "), ", ".join(found[key])] for key, text in words.items() if key in found]
 
 
-def _answer(summary: Summary, arm: Arm) -> Line:
-    line: list[Part] = [Strong(arm["name"]), _kind(arm), ": "]
-    if not is_complete(arm):
+def _answer(results: Results, arm: ArmResult) -> Line:
+    line: list[Part] = [Strong(arm.name), f" ({arm.kind})" if "control" in arm.kind else "", ": "]
+    if not arm.is_complete:
         return [*line, "no complete run, so nothing is known."]
-    return [*line, *_accuracy(summary, arm), *_speed(summary, arm), "."]
+    return [*line, *_accuracy(results, arm), _speed(results, arm), "."]
 
 
-def _kind(arm: Arm) -> str:
-    kind = arm.get("kind")
-    return f" ({kind})" if kind and "control" in kind else ""
-
-
-def _accuracy(summary: Summary, arm: Arm) -> list[Part]:
-    metric = primary(summary)
-    found = difference(arm, metric)
+def _accuracy(results: Results, arm: ArmResult) -> list[Part]:
+    metric = results.primary
+    found = arm.difference.get(metric)
     if found is None:
-        return [f"{metric} {number(mean(arm, metric))}, not compared with a baseline"]
-    text = f"{estimate(found)} {metric} against {baseline_name(summary)}: "
-    if not found.get("verdict"):
-        return [text + ("not tested, with one seed" if len(paired_seeds(arm, summary)) == 1 else "not tested")]
-    p = f" (p = {p_value(found['p_holm'])})".replace("= <", "<") if found.get("p_holm") is not None else ""
-    return [text, Verdict(found["verdict"]), p]
+        return [f"{metric} {number(arm.mean(metric))}, not compared with a baseline"]
+    text = f"{estimate(found)} {metric} against {results.baseline}: "
+    if found.verdict is None:
+        return [text + ("not tested, with one seed" if len(results.paired_seeds(arm)) == 1 else "not tested")]
+    return [text, Verdict(found.verdict), f" (p = {p_value(found.p_holm)})".replace("= <", "<")]
 
 
-def _speed(summary: Summary, arm: Arm) -> list[Part]:
-    measurement = main_measurement(summary)
-    timed = look(measurement, "arms", arm["name"])
-    if not timed or timed.get("ratio") is None:
-        return ["; speed not measured" if not timed else "; speed not compared"]
-    at = f" at batch {measurement.get('batch') or 1}"
-    low, high = timed.get("ratio_low"), timed.get("ratio_high")
-    doubt = " (unstable measurement)" if measurement.get("unstable") else ""
-    if low is None or high is None:
-        return [f"; {slower_or_faster(timed['ratio'])}{at}, without an interval{doubt}"]
-    bounds = f"{slowdown_interval(low, high)} %"
-    if low <= 1 <= high:
-        return [f"; no difference in speed shown{at} {bounds}{doubt}"]
-    return [f"; {slower_or_faster(timed['ratio'])}{at} {bounds}{doubt}"]
+def _speed(results: Results, arm: ArmResult) -> str:
+    measurement, timed = results.main_measurement, results.timing(arm)
+    if measurement is None or timed is None:
+        return "; speed not measured"
+    at = f" at batch {measurement.batch} {slowdown_interval(timed.ratio_low, timed.ratio_high)} %"
+    doubt = " (unstable measurement)" if measurement.unstable else ""
+    return f"; {slower_or_faster(timed.ratio) if timed.verdict else 'no difference in speed shown'}{at}{doubt}"
 
 
-def _is(names: list[str]) -> str:
+def _is(names: Sequence[str]) -> str:
     return "is" if len(names) == 1 else "are"
 
 
-def _the_rest(names: list[str]) -> str:
+def _the_rest(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"the other {len(names)}"

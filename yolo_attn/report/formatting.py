@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
+from yolo_attn.evaluate.differences import ClassDifference, Difference
 from yolo_attn.report.parts import Muted, Part
-from yolo_attn.report.read import Summary, look
+from yolo_attn.report.results import Results
 
 MISSING = "–"
 ARROWS = {"better": "▲ better", "worse": "▼ worse", "not significant": "○ not significant"}
@@ -44,9 +44,9 @@ def with_interval(
     return f"{number(value, digits, sign)} {interval(low, high, digits, sign)}".rstrip()
 
 
-def estimate(found: Mapping[str, Any] | None, digits: int = 4) -> str:
-    """Return a difference with its interval; the baseline's and a missing one are a dash."""
-    return with_interval(look(found, "estimate"), look(found, "low"), look(found, "high"), digits, sign=True)
+def estimate(found: Difference | ClassDifference | None, digits: int = 4) -> str:
+    """Return a difference with its interval, or a dash where there is none."""
+    return with_interval(found.estimate, found.low, found.high, digits, sign=True) if found else MISSING
 
 
 def apart(text: str) -> list[Part]:
@@ -115,13 +115,12 @@ def percent(fraction: float, sign: bool = False) -> str:
     return number(100 * fraction, digits=1 if abs(fraction) < 0.0995 else 0, sign=sign)
 
 
-def interval_name(summary: Summary) -> str:
-    """Return ``"95 % interval"``, with the level the summary states."""
-    level = look(summary, "bootstrap", "level")
-    return f"{100 * level:g} % interval" if level else "interval"
+def interval_name(results: Results) -> str:
+    """Return ``"95 % interval"``, with the level of the results."""
+    return f"{100 * results.bootstrap.level:g} % interval" if results.bootstrap else "interval"
 
 
-def listing(names: list[str], most: int = 4) -> str:
+def listing(names: Sequence[str], most: int = 4) -> str:
     """Join names as in a sentence; past ``most`` of them the rest is counted.
 
     Examples:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from yolo_attn.report import plots
@@ -26,23 +26,23 @@ from yolo_attn.report.parts import (
     Verdict,
     parts,
 )
-from yolo_attn.report.read import Summary
+from yolo_attn.report.results import Results
 from yolo_attn.report.sections import build
 
 _TOGETHER = re.compile(r"\[[−+\d., ]+\](?: %)?|\d %|p [=<] [\d.]+|± ")
 _TAGS = {Strong: "strong", Code: "code", Muted: "small"}
 
 
-def to_html(summary: Summary, svgs: Mapping[str, str] | None = None) -> str:
-    """Return the report of a comparison; the same summary gives the same bytes.
+def to_html(results: Results, svgs: Mapping[str, str] | None = None) -> str:
+    """Return the report of a comparison; the same results give the same bytes.
 
     Args:
-        summary: What ``results.json`` holds.
+        results: Results of a comparison.
         svgs: The plots by name, as SVG; drawn here where not given.
     """
-    report = build(summary)
+    report = build(results)
     if svgs is None:
-        svgs = {name: plots.to_svg(figure, name) for name, figure in plots.draw(summary).items()}
+        svgs = {name: plots.to_svg(figure, name) for name, figure in plots.draw(results).items()}
     body = [
         f"<header>\n<h1>{escape(report.title)}</h1>\n<p>{escape(report.subtitle)}</p>\n{_contents(report)}\n</header>",
         "<main>",
@@ -99,7 +99,7 @@ def _table(table: Table) -> str:
     )
 
 
-def _cells(table: Table, row: list[Line]) -> str:
+def _cells(table: Table, row: Sequence[Line]) -> str:
     first, *others = row
     cells = (f"<td{_kind(table, k)}>{_line(cell)}</td>" for k, cell in enumerate(others, start=1))
     return f'<th scope="row">{_line(first)}</th>' + "".join(cells)

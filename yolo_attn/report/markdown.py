@@ -21,7 +21,7 @@ from yolo_attn.report.parts import (
     Verdict,
     parts,
 )
-from yolo_attn.report.read import Summary
+from yolo_attn.report.results import Results
 from yolo_attn.report.sections import build
 
 _MARKUP = re.compile(r"[\\`*|$~]|(?<![^\W_])_|_(?![^\W_])|(?<=\])\(")
@@ -32,15 +32,15 @@ BRIEF = ("answer", "caveats", "results")
 """The sections that are printed where the whole report would be too long."""
 
 
-def to_markdown(summary: Summary, plots: Collection[str] = (), sections: Collection[str] | None = None) -> str:
+def to_markdown(results: Results, plots: Collection[str] = (), sections: Collection[str] | None = None) -> str:
     """Return the report of a comparison.
 
     Args:
-        summary: What ``results.json`` holds.
+        results: Results of a comparison.
         plots: Names of the plots that lie in ``plots/`` beside the report; only these are shown.
         sections: Keys of the sections to return, e.g. ``BRIEF``; all by default.
     """
-    report = build(summary)
+    report = build(results)
     texts = [f"# {_escape(report.title)}", _escape(report.subtitle)]
     for section in report.sections:
         if sections is not None and section.key not in sections:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 WIDTH = 8.4  # inches, of every figure
@@ -79,7 +80,7 @@ def forest_panels(panels: Mapping[str, Sequence[Mark]], quantity: str, same_rows
     low, high = _limits([mark for marks in panels.values() for mark in marks], zero)
     for axes, (title, marks) in zip(cells, panels.items(), strict=True):
         draw_panel(
-            axes, _aligned(marks, names) if same_rows else marks, zero, ticks=4 if axes.get_gridspec().ncols > 2 else 7
+            axes, _aligned(marks, names) if same_rows else marks, zero, ticks=4 if _columns(len(panels)) > 2 else 7
         )
         axes.set_title(shorten(title), loc="left", fontweight="bold")
         axes.set_xlim(low, high)
@@ -91,10 +92,9 @@ def forest_panels(panels: Mapping[str, Sequence[Mark]], quantity: str, same_rows
 
 def grid(panels: int, height: float) -> tuple[Figure, list[Axes]]:
     """Return a figure with so many panels, two or three in a row, each so many inches high."""
-    columns = panels if panels < 3 else 2 if panels == 4 else 3
+    columns = _columns(panels)
     rows = -(-panels // columns)
-    figure = Figure(figsize=(WIDTH, height * rows + 0.4))
-    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.06)
+    figure = Figure(figsize=(WIDTH, height * rows + 0.4), layout=ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.06))
     cells = list(figure.subplots(rows, columns, squeeze=False).flat)
     for empty in cells[panels:]:
         empty.remove()
@@ -102,14 +102,14 @@ def grid(panels: int, height: float) -> tuple[Figure, list[Axes]]:
 
 
 def is_leftmost(axes: Axes) -> bool:
-    """Tell whether a panel begins a row of the grid."""
-    return axes.get_subplotspec().is_first_col()
+    """Return whether a panel is the first of its row."""
+    place = axes.get_subplotspec()
+    return place is not None and place.is_first_col()
 
 
 def label_lowest(axes: Axes, cells: Sequence[Axes], quantity: str) -> None:
     """Put numbers and a label at the scale of a panel that has no other below it, and neither at the others'."""
-    columns = axes.get_gridspec().ncols
-    lowest = cells.index(axes) + columns >= len(cells)
+    lowest = cells.index(axes) + _columns(len(cells)) >= len(cells)
     axes.tick_params(axis="x", labelbottom=lowest)
     if lowest:
         axes.set_xlabel(quantity)
@@ -125,6 +125,10 @@ def shorten(name: str, most: int = 30) -> str:
     name = " ".join(name.split())
     keep = most // 2
     return name if len(name) <= most else f"{name[: most - keep - 1]}…{name[-keep:]}"
+
+
+def _columns(panels: int) -> int:
+    return panels if panels < 3 else 2 if panels == 4 else 3
 
 
 def _aligned(marks: Sequence[Mark], names: Sequence[str]) -> list[Mark]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 from matplotlib import style
@@ -16,22 +16,11 @@ from yolo_attn.report.formatting import estimate
 from yolo_attn.report.plot_curves import draw_curves
 from yolo_attn.report.plot_forest import BLACK, GREY, VERDICT_COLOURS, WIDTH, Mark, draw_panel, forest_panels, shorten
 from yolo_attn.report.plot_tradeoff import draw_tradeoff
-from yolo_attn.report.read import (
-    Arm,
-    Summary,
-    baseline_name,
-    compared,
-    difference,
-    look,
-    measurements,
-    metrics,
-    primary,
-    setting,
-)
+from yolo_attn.report.results import ArmResult, Results, Timing
 
 NAMES = ("differences", "tradeoff", "curves", "metrics", "classes", "speed")
 _MOST = 5  # classes at either end
-_STYLE = {
+_STYLE: dict[str, Any] = {
     "figure.constrained_layout.use": True,
     "font.family": "sans-serif",
     "font.size": 10,
@@ -52,18 +41,18 @@ _STYLE = {
 }
 
 
-def draw(summary: Summary) -> dict[str, Figure]:
-    """Draw every plot that the summary holds results for.
+def draw(results: Results) -> dict[str, Figure]:
+    """Draw every plot that there are results for.
 
     Args:
-        summary: What ``results.json`` holds; any part may be missing.
+        results: Results of a comparison.
 
     Returns:
         Figures by name, among ``NAMES``, in that order.
     """
     drawers = (_differences, draw_tradeoff, draw_curves, _metrics, _classes, _speed)
     with styled():
-        drawn = {name: drawer(summary) for name, drawer in zip(NAMES, drawers, strict=True)}
+        drawn = {name: drawer(results) for name, drawer in zip(NAMES, drawers, strict=True)}
         made = {name: figure for name, figure in drawn.items() if figure is not None}
         for figure in made.values():
             figure.draw_without_rendering()  # the first drawing decides where ticks are, the next makes room for them
@@ -108,65 +97,60 @@ def inline(svg: str, name: str) -> str:
 @contextmanager
 def styled(**more: Any) -> Iterator[None]:
     """Draw in the style of the report's plots, with further settings of matplotlib."""
-    with style.context("default"), mpl.rc_context({**_STYLE, **more}):
+    with style.context("default"), mpl.rc_context(cast(Any, {**_STYLE, **more})):
         yield
 
 
-def _differences(summary: Summary) -> Figure | None:
-    metric = primary(summary)
-    marks = [_mark(arm, metric) for arm in compared(summary) if difference(arm, metric)]
-    if not marks:
+def _differences(results: Results) -> Figure | None:
+    metric = results.primary
+    tested = [arm for arm in results.compared if metric in arm.difference]
+    if not tested:
         return None
-    figure = Figure(figsize=(WIDTH, 1.0 + 0.36 * len(marks)))
+    figure = Figure(figsize=(WIDTH, 1.0 + 0.36 * len(tested)))
     axes = figure.subplots()
-    draw_panel(axes, marks)
-    values = [estimate(difference(a, metric)) for a in compared(summary) if difference(a, metric)]
-    for k, text in enumerate(values):
+    draw_panel(axes, [_mark(arm, metric) for arm in tested])
+    for k, arm in enumerate(tested):
+        text = estimate(arm.difference[metric])
         axes.text(1.01, k, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
-    axes.set_xlabel(f"difference in {metric} to {shorten(baseline_name(summary))}")
+    axes.set_xlabel(f"difference in {metric} to {shorten(results.baseline)}")
     return figure
 
 
-def _metrics(summary: Summary) -> Figure | None:
+def _metrics(results: Results) -> Figure | None:
     panels = {}
-    for metric in metrics(summary):
-        if marks := [_mark(arm, metric) for arm in compared(summary) if difference(arm, metric)]:
+    for metric in results.metrics:
+        if marks := [_mark(arm, metric) for arm in results.compared if metric in arm.difference]:
             panels[metric] = marks
     return forest_panels(panels, "difference", same_rows=True) if len(panels) > 1 else None
 
 
-def _classes(summary: Summary) -> Figure | None:
-    panels = {arm["name"]: marks for arm in compared(summary) if (marks := _class_marks(arm))}
+def _classes(results: Results) -> Figure | None:
+    panels = {arm.name: marks for arm in results.compared if (marks := _class_marks(arm))}
     return forest_panels(panels, "difference", same_rows=False) if panels else None
 
 
-def _class_marks(arm: Arm) -> list[Mark]:
-    rows = [r for r in look(arm, "per_class") or [] if r.get("estimate") is not None]
-    rows.sort(key=lambda r: -r["estimate"])
+def _class_marks(arm: ArmResult) -> list[Mark]:
+    rows = sorted(arm.per_class, key=lambda row: -row.estimate)
     if len(rows) > 2 * _MOST:
         rows = rows[:_MOST] + rows[-_MOST:]
-    return [Mark(shorten(r["class"], most=18), r["estimate"], r.get("low"), r.get("high"), BLACK, True) for r in rows]
+    return [Mark(shorten(row.name, most=18), row.estimate, row.low, row.high, BLACK, True) for row in rows]
 
 
-def _speed(summary: Summary) -> Figure | None:
+def _speed(results: Results) -> Figure | None:
     panels = {}
-    for measurement in measurements(summary):
-        timed = {a["name"]: look(measurement, "arms", a["name"]) for a in compared(summary)}
-        if marks := [_speed_mark(name, t) for name, t in timed.items() if look(t, "ratio") is not None]:
-            panels[setting(measurement)] = marks
+    for measurement in results.measurements:
+        timed = {arm.name: measurement.arms[arm.name] for arm in results.compared if arm.name in measurement.arms}
+        if timed:
+            panels[measurement.setting] = [_speed_mark(name, timing) for name, timing in timed.items()]
     return forest_panels(panels, "time ratio", same_rows=True, zero=1.0) if panels else None
 
 
-def _mark(arm: Arm, metric: str) -> Mark:
-    found = difference(arm, metric)
-    colour = VERDICT_COLOURS.get(found.get("verdict"), GREY)
-    seeds = tuple(v for v in found.get("by_seed") or () if v is not None)
-    filled = found.get("verdict") in ("better", "worse")
-    return Mark(arm["name"], found["estimate"], found.get("low"), found.get("high"), colour, filled, seeds)
+def _mark(arm: ArmResult, metric: str) -> Mark:
+    found = arm.difference[metric]
+    colour, filled = VERDICT_COLOURS.get(found.verdict or "", GREY), found.verdict in ("better", "worse")
+    return Mark(arm.name, found.estimate, found.low, found.high, colour, filled, found.by_seed)
 
 
-def _speed_mark(name: str, timed: Mapping[str, Any]) -> Mark:
-    low, high = timed.get("ratio_low"), timed.get("ratio_high")
-    slower, faster = low is not None and low > 1, high is not None and high < 1
-    colour = VERDICT_COLOURS["worse"] if slower else VERDICT_COLOURS["better"] if faster else GREY
-    return Mark(name, timed["ratio"], low, high, colour, slower or faster)
+def _speed_mark(name: str, timed: Timing) -> Mark:
+    colour = {"slower": VERDICT_COLOURS["worse"], "faster": VERDICT_COLOURS["better"]}.get(timed.verdict or "", GREY)
+    return Mark(name, timed.ratio, timed.ratio_low, timed.ratio_high, colour, timed.verdict is not None)

@@ -1,67 +1,66 @@
-"""How a comparison was obtained: the last part of its report, enough to repeat it."""
+"""Protocol section of the report: everything needed to repeat a comparison."""
 
 from __future__ import annotations
 
 from yolo_attn.report.formatting import plural
 from yolo_attn.report.parts import Code, Line, Section, Table
-from yolo_attn.report.read import Summary, look
+from yolo_attn.report.results import Protocol, Results
+
+_AP = {"ultralytics": "Ultralytics' own, that of its validation", "coco": "COCO's, that of pycocotools"}
 
 
-def protocol_section(summary: Summary) -> Section:
-    """Return data, weights, recipe, seeds, hardware, versions and method, and which of them are not known."""
-    facts = [
-        ("recipe of every model", _recipe(summary)),
-        ("seeds", ", ".join(map(str, look(summary, "protocol", "seeds") or []))),
-        ("average precision", _ap(summary)),
-        ("judged", look(summary, "protocol", "judged")),
-        ("data", look(summary, "protocol", "data")),
-        ("data, checksum", _code(look(summary, "protocol", "data_checksum"))),
-        ("validation set", _data(summary)),
-        ("pretrained weights", _weights(summary)),
-        ("weights, checksum", _code(look(summary, "protocol", "weights_checksum"))),
-        ("hardware", _hardware(summary)),
-        ("versions", _versions(summary)),
-        ("commit", _code(look(summary, "commit"))),
-        ("intervals and tests", _method(summary)),
+def protocol_section(results: Results) -> Section:
+    """Return data, weights, recipe, seeds, hardware, versions and method; facts that are not stored say so."""
+    facts = [*_training(results.protocol), ("validation set", _data(results)), *_weights(results.protocol)]
+    facts += [
+        ("hardware", _hardware(results)),
+        ("versions", _versions(results)),
+        ("commit", _code(results.commit)),
+        ("intervals and tests", _method(results)),
     ]
-    optional = {"weights, checksum", "average precision"}
-    rows: list[list[Line]] = [[k, v or "not stored"] for k, v in facts if v or k not in optional]
+    rows: list[list[Line]] = [[name, value or "not stored"] for name, value in facts]
     title = "What the results were obtained with"
     return Section(
         "protocol", "How this was obtained", [Table(title, ["what", "value"], rows, words=frozenset({0, 1}))]
     )
 
 
-def _recipe(summary: Summary) -> Line | None:
-    overrides = look(summary, "protocol", "overrides")
-    if overrides is None:
+def _training(protocol: Protocol | None) -> list[tuple[str, Line | None]]:
+    if protocol is None:
+        return [(name, None) for name in ("recipe of every model", "seeds", "judged", "data", "data, checksum")]
+    recipe = " ".join(f"{k}={v}" for k, v in sorted(protocol.overrides.items()))
+    ap = _AP.get(protocol.ap or "")
+    return [
+        ("recipe of every model", [Code(recipe)] if recipe else "the defaults"),
+        ("seeds", ", ".join(map(str, protocol.seeds))),
+        *([("average precision", ap)] if ap else []),
+        ("judged", protocol.judged),
+        ("data", protocol.data),
+        ("data, checksum", _code(protocol.data_checksum)),
+    ]
+
+
+def _weights(protocol: Protocol | None) -> list[tuple[str, Line | None]]:
+    if protocol is None:
+        return [("pretrained weights", None)]
+    facts: list[tuple[str, Line | None]] = [
+        ("pretrained weights", protocol.weights or "none: trained from random values")
+    ]
+    return [*facts, ("weights, checksum", _code(protocol.weights_checksum))] if protocol.weights_checksum else facts
+
+
+def _data(results: Results) -> str | None:
+    data = results.data
+    if data is None:
         return None
-    return [Code(" ".join(f"{k}={v}" for k, v in sorted(overrides.items())))] if overrides else "the defaults"
-
-
-def _data(summary: Summary) -> str | None:
-    held = look(summary, "data") or {}
-    said = [plural(held[k], k[:-1]) for k in ("images", "targets") if held.get(k) is not None]
-    if held.get("classes") is not None:
-        said.append(f"{held['classes']:,} classes")
-    if without := held.get("classes_without_targets"):
-        said.append(f"{len(without)} of them without a target")
+    said = [plural(data.images, "image"), plural(data.targets, "target"), f"{data.classes:,} classes"]
+    if data.classes_without_targets:
+        said.append(f"{len(data.classes_without_targets)} of them without a target")
     return ", ".join(said)
 
 
-def _ap(summary: Summary) -> str | None:
-    whose = {"ultralytics": "Ultralytics' own, that of its validation", "coco": "COCO's, that of pycocotools"}
-    return whose.get(look(summary, "protocol", "ap") or "")
-
-
-def _weights(summary: Summary) -> str | None:
-    if not look(summary, "protocol"):
-        return None
-    return look(summary, "protocol", "weights") or "none: trained from random values"
-
-
-def _hardware(summary: Summary) -> str:
-    env = look(summary, "environment") or {}
+def _hardware(results: Results) -> str:
+    env = results.environment
     said = [
         f"device {env['device']}" if env.get("device") is not None else None,
         env.get("gpu"),
@@ -74,18 +73,15 @@ def _hardware(summary: Summary) -> str:
     return ", ".join(filter(None, said))
 
 
-def _versions(summary: Summary) -> str:
-    env = look(summary, "environment") or {}
+def _versions(results: Results) -> str:
     names = {"python": "Python", "torch": "torch", "ultralytics": "ultralytics", "yolo_attn": "yolo-attn"}
+    env = results.environment
     return ", ".join(f"{name} {env[key]}" for key, name in names.items() if env.get(key))
 
 
-def _method(summary: Summary) -> str:
-    held = look(summary, "bootstrap") or {}
-    said = [held.get("method")]
-    if held.get("replicates"):
-        said.append(f"{plural(held['replicates'], 'replicate')}, seed {held.get('seed', 'not stored')}.")
-    return " ".join(filter(None, said))
+def _method(results: Results) -> str | None:
+    held = results.bootstrap
+    return f"{held.method} {plural(held.replicates, 'replicate')}, seed {held.seed}." if held else None
 
 
 def _code(text: str | None) -> Line | None:

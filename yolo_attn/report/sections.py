@@ -1,10 +1,10 @@
-"""The report of a comparison, made from its summary: what stands in it, in which order and in which words."""
+"""Sections of the report of a comparison: their content, order and wording."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
+from yolo_attn.evaluate.differences import Difference
 from yolo_attn.report import answer
 from yolo_attn.report.formatting import (
     MISSING,
@@ -36,113 +36,94 @@ from yolo_attn.report.parts import (
     Verdict,
 )
 from yolo_attn.report.protocol import protocol_section
-from yolo_attn.report.read import (
-    Arm,
-    Summary,
-    arms,
-    baseline,
-    baseline_name,
-    compared,
-    difference,
-    is_complete,
-    look,
-    main_measurement,
-    mean,
-    measurements,
-    metrics,
-    primary,
-    setting,
-)
+from yolo_attn.report.results import ArmResult, Measurement, Results, Timing
 
 
-def build(summary: Summary) -> Report:
-    """Return the whole report.
-
-    Args:
-        summary: What ``results.json`` holds; any part may be missing, and the report then says so.
-    """
+def build(results: Results) -> Report:
+    """Return the whole report; sections without content are left out."""
     sections = [
-        _answer(summary),
-        _caveats(summary),
-        _results(summary),
-        _tradeoff(summary),
-        _curves(summary),
-        _metrics(summary),
-        _classes(summary),
-        _speed(summary),
-        protocol_section(summary),
+        _answer(results),
+        _caveats(results),
+        _results(results),
+        _tradeoff(results),
+        _curves(results),
+        _metrics(results),
+        _classes(results),
+        _speed(results),
+        protocol_section(results),
     ]
-    return Report(look(summary, "title") or "Comparison", _subtitle(summary), [s for s in sections if s.blocks])
+    return Report(results.title, _subtitle(results), [s for s in sections if s.blocks])
 
 
-def _subtitle(summary: Summary) -> str:
-    seeds, data = look(summary, "protocol", "seeds"), look(summary, "data") or {}
-    planned, complete = look(summary, "runs", "planned"), look(summary, "runs", "complete")
+def _subtitle(results: Results) -> str:
     said = [
-        plural(len(arms(summary)), "model"),
-        plural(len(seeds), "seed") + " each" if seeds else None,
-        f"{complete} of {planned} runs complete" if planned is not None else None,
-        f"baseline {summary['baseline']}" if look(summary, "baseline") else None,
-        f"judged on {plural(data['images'], 'image')}" if data.get("images") else None,
+        plural(len(results.arms), "model"),
+        plural(len(results.protocol.seeds), "seed") + " each" if results.protocol else None,
+        f"{results.runs.complete} of {results.runs.planned} runs complete",
+        f"baseline {results.baseline}",
+        f"judged on {plural(results.data.images, 'image')}" if results.data else None,
     ]
     return " · ".join(filter(None, said))
 
 
-def _answer(summary: Summary) -> Section:
-    blocks: list[Block] = [Paragraph([Strong(answer.headline(summary))])]
-    if lines := answer.answers(summary):
+def _answer(results: Results) -> Section:
+    blocks: list[Block] = [Paragraph([Strong(answer.headline(results))])]
+    if lines := answer.answers(results):
         blocks.append(Bullets(lines))
-    if any(look(difference(a, primary(summary)), "low") is not None for a in compared(summary)):
-        note = (
-            f"Brackets hold the {interval_name(summary)} of a difference; p is adjusted for the number of models. Not "
-            "significant does not mean equal: every value inside the brackets is compatible with these runs. "
-        )
-        if any(_adjusted_away(difference(a, primary(summary))) for a in compared(summary)):
-            note += (
-                "Where an interval excludes 0 and the verdict is not significant, the adjustment made the difference. "
-            )
-        blocks.append(Paragraph(note + (look(summary, "power") or "")))
+    found = [arm.difference[results.primary] for arm in results.compared if results.primary in arm.difference]
+    if found:
+        blocks.append(Paragraph(_how_to_read(results, found)))
     return Section("answer", "What is known, and what is not", blocks)
 
 
-def _adjusted_away(found: Mapping[str, Any] | None) -> bool:
-    low, high = look(found, "low"), look(found, "high")
-    excludes_zero = low is not None and high is not None and (low > 0 or high < 0)
-    return excludes_zero and look(found, "verdict") == "not significant"
+def _how_to_read(results: Results, found: Sequence[Difference]) -> str:
+    note = f"Brackets hold the {interval_name(results)} of a difference"
+    if any(difference.verdict for difference in found):
+        note += (
+            "; p is adjusted for the number of models. Not significant does not mean equal: every value inside the "
+            "brackets is compatible with these runs"
+        )
+    if any(_adjusted_away(difference) for difference in found):
+        note += ". Where an interval excludes 0 and the verdict is not significant, the adjustment made the difference"
+    return f"{note}. {results.power or ''}"
 
 
-def _caveats(summary: Summary) -> Section:
-    lines: list[Line] = list(look(summary, "caveats") or [])
-    if missing := (look(summary, "runs", "planned") or 0) - (look(summary, "runs", "complete") or 0):
-        planned = plural(summary["runs"]["planned"], "planned run")
+def _adjusted_away(found: Difference) -> bool:
+    return found.verdict == "not significant" and (found.low > 0 or found.high < 0)
+
+
+def _caveats(results: Results) -> Section:
+    lines: list[Line] = list(results.caveats)
+    if missing := results.runs.planned - results.runs.complete:
+        planned = plural(results.runs.planned, "planned run")
         lines.append(f"Not complete: {missing} of {planned}. The results may still change.")
-    for failed in look(summary, "runs", "failed") or []:
-        lines.append([Strong("Failed run: "), f"{failed['arm']}, seed {failed['seed']}: {failed['reason']}"])
-    if unstable := [setting(m) for m in measurements(summary) if m.get("unstable")]:
+    for failed in results.runs.failed:
+        lines.append([Strong("Failed run: "), f"{failed.arm}, seed {failed.seed}: {failed.reason}"])
+    if unstable := [m.setting for m in results.measurements if m.unstable]:
         lines.append(f"The times varied too much to be relied on at {listing(unstable)}.")
     return Section("caveats", "Before you quote a number", [Bullets(lines)] if lines else [], warning=True)
 
 
-def _results(summary: Summary) -> Section:
-    metric, measurement = primary(summary), main_measurement(summary)
-    spread = Muted(f" [{interval_name(summary)}]")
+def _results(results: Results) -> Section:
+    metric, measurement = results.primary, results.main_measurement
+    spread = Muted(f" [{interval_name(results)}]")
     head: list[Line] = ["model", "params, M", "GFLOPs", [metric, Muted(" mean ± sd")], "seeds", ["difference", spread]]
     head += [["p", Muted(" (Holm)")], "verdict"]
     if measurement:
         head += [["median latency, ms", Muted(" [p5, p95]")], ["time ratio", spread]]
-    rows = [_main_row(summary, arm, metric, measurement) for arm in arms(summary)]
+    rows = [_main_row(results, arm) for arm in results.arms]
     blocks: list[Block] = [Table(f"Models, their {metric} and speed", head, rows, frozenset({0, 7}), stacked=True)]
-    notes, name = [], baseline_name(summary)
-    if others := compared(summary):
+    notes, name = [], results.baseline
+    if others := results.compared:
         notes.append(f"Difference: {metric} minus that of {name}, paired by seed, mean of the seeds both have.")
         notes.append(f"p: adjusted by Holm for {plural(len(others), 'comparison')}.")
     if measurement:
-        how = f"{_measured_how(measurement)}, {_measured_where(summary)}"
+        how = f"{_measured_how(measurement)}, {_measured_where(results)}"
         notes.append(f"Time: {how}; the ratio is to {name}.")
     else:
         notes.append("Speed was not measured.")
     caption = (
-        f"Differences in {metric} with their {interval_name(summary)}; small grey dots are single seeds. Filled: "
+        f"Differences in {metric} with their {interval_name(results)}; small grey dots are single seeds. Filled: "
         "significant (blue better, orange worse); hollow: not significant."
     )
     picture = Picture(
@@ -151,34 +132,38 @@ def _results(summary: Summary) -> Section:
     return Section("results", "Results", [*blocks, Paragraph([Muted(" ".join(notes))]), picture])
 
 
-def _main_row(summary: Summary, arm: Arm, metric: str, measurement: Mapping[str, Any] | None) -> list[Line]:
-    millions = arm["parameters"] / 1e6 if arm.get("parameters") is not None else None
-    row: list[Line] = [_name(summary, arm), number(millions, 3), significant(arm.get("gflops"))]
-    if is_complete(arm):
-        found, is_baseline = difference(arm, metric), arm["name"] == look(summary, "baseline")
-        word = look(found, "verdict")
-        missing = "baseline" if is_baseline else "not tested"
+def _main_row(results: Results, arm: ArmResult) -> list[Line]:
+    millions = arm.parameters / 1e6 if arm.parameters is not None else None
+    row: list[Line] = [_name(results, arm), number(millions, 3), significant(arm.gflops)]
+    if arm.is_complete:
+        found = arm.difference.get(results.primary)
         row += [
-            _mean_and_sd(arm, metric),
-            str(len(arm["seeds"])),
+            _mean_and_sd(arm, results.primary),
+            str(len(arm.seeds)),
             apart(estimate(found)),
-            p_value(look(found, "p_holm")),
+            p_value(found.p_holm if found else None),
+            _verdict(results, arm),
         ]
-        row.append([Verdict(word)] if word else missing)
     else:
         row += [MISSING, "0", MISSING, MISSING, "no complete run"]
-    if measurement:
-        timed = look(measurement, "arms", arm["name"])
+    if results.main_measurement:
+        timed = results.timing(arm)
         row += [_latency(timed), _ratio(timed)]
     return row
 
 
-def _tradeoff(summary: Summary) -> Section:
-    if not main_measurement(summary) or len(arms(summary)) < 2:
+def _verdict(results: Results, arm: ArmResult) -> Line:
+    if word := arm.verdict(results.primary):
+        return [Verdict(word)]
+    return "baseline" if arm.name == results.baseline else "not tested"
+
+
+def _tradeoff(results: Results) -> Section:
+    if not results.main_measurement or len(results.arms) < 2:
         return Section("tradeoff", "Accuracy against speed")
-    metric, lines = primary(summary), answer.tradeoff(summary)
+    metric, lines = results.primary, answer.tradeoff(results)
     caption = (
-        f"Bars are the {interval_name(summary)}s of the difference to {baseline_name(summary)} in {metric} and of "
+        f"Bars are the {interval_name(results)}s of the difference to {results.baseline} in {metric} and of "
         "the ratio of times. The dashed line joins the models that no other beats in both by its point estimate. "
         "Models whose bars overlap are not ordered: being on the line is no result in itself."
     )
@@ -186,197 +171,187 @@ def _tradeoff(summary: Summary) -> Section:
     return Section("tradeoff", "Accuracy against speed", [*([Bullets(lines)] if lines else []), picture])
 
 
-def _curves(summary: Summary) -> Section:
-    drawn = [a for a in arms(summary) if look(a, "curve", "epochs")]
+def _curves(results: Results) -> Section:
+    drawn = [arm.curve for arm in results.arms if arm.curve]
     if not drawn:
         return Section("curves", "Learning curves", [Paragraph("No learning curves are stored.")])
-    quantity = drawn[0]["curve"]["quantity"]
+    quantity = drawn[0].quantity
     caption = f"{quantity} by epoch: the mean over seeds, and a band from the lowest seed to the highest"
-    caption += f"; {baseline_name(summary)} in grey in every panel." if len(drawn) > 1 else "."
+    caption += f"; {results.baseline} in grey in every panel." if len(drawn) > 1 else "."
     blocks: list[Block] = [Picture("curves", f"{quantity} by epoch, one panel per model.", caption)]
-    if absent := [a["name"] for a in arms(summary) if not look(a, "curve", "epochs")]:
+    if absent := [arm.name for arm in results.arms if not arm.curve]:
         blocks.append(Paragraph(f"No curve is stored for {listing(absent)}."))
     return Section("curves", "Learning curves", blocks)
 
 
-def _metrics(summary: Summary) -> Section:
-    names, complete = metrics(summary), [a for a in arms(summary) if is_complete(a)]
+def _metrics(results: Results) -> Section:
+    names, complete = results.metrics, [arm for arm in results.arms if arm.is_complete]
     if len(names) < 2 or not complete:
         return Section("metrics", "All metrics")
-    values = [[_name(summary, a), *(_mean_and_sd(a, m) for m in names)] for a in complete]
+    values: list[list[Line]] = [[_name(results, a), *(_mean_and_sd(a, m) for m in names)] for a in complete]
     blocks: list[Block] = [Table("Mean ± standard deviation over seeds", ["model", *names], values, headed=True)]
-    tested = [a for a in compared(summary) if any(difference(a, m) for m in names)]
+    tested = [arm for arm in results.compared if arm.difference]
     if tested:
-        rows = [[_name(summary, a), *(_judged(difference(a, m)) for m in names)] for a in tested]
-        title = f"Difference to {baseline_name(summary)}, with {interval_name(summary)}"
+        rows: list[list[Line]] = [[_name(results, a), *(_judged(a.difference.get(m)) for m in names)] for a in tested]
+        title = f"Difference to {results.baseline}, with {interval_name(results)}"
         blocks.append(Table(title, ["model", *names], rows, headed=True, stacked=True))
         warning = (
-            f"p-values are adjusted over models, not over metrics: {primary(summary)} decides, the others show where a "
+            f"p-values are adjusted over models, not over metrics: {results.primary} decides, the others show where a "
             "difference comes from."
         )
-        caption = f"Differences with their {interval_name(summary)}. {warning} All panels have the same scale."
+        caption = f"Differences with their {interval_name(results)}. {warning} All panels have the same scale."
         blocks.append(Picture("metrics", "Differences in every metric, one panel per metric.", caption))
-        blocks.append(Fold("All numbers of the tests, and every seed", [_statistics(summary, tested), _seeds(summary)]))
+        blocks.append(Fold("All numbers of the tests, and every seed", [_statistics(results, tested), _seeds(results)]))
     return Section("metrics", "All metrics", blocks)
 
 
-def _judged(found: Mapping[str, Any] | None) -> Line:
-    marked = {"better": "▲ ", "worse": "▼ "}.get(look(found, "verdict"))
-    value, *rest = apart(estimate(found))
-    return [marked, Strong(value), *rest] if marked else [value, *rest]
+def _judged(found: Difference | None) -> Line:
+    line = estimate(found)
+    if found is None or found.verdict not in ("better", "worse"):
+        return apart(line)
+    value, space, rest = line.partition(" ")
+    return ["▲ " if found.verdict == "better" else "▼ ", Strong(value), Muted(space + rest)]
 
 
-def _statistics(summary: Summary, tested: list[Arm]) -> Table:
-    head = ["model", "metric", "difference", "se", "df", interval_name(summary), "p", "p, Holm", "p, permutation"]
+def _statistics(results: Results, tested: Sequence[ArmResult]) -> Table:
+    head = ["model", "metric", "difference", "se", "df", interval_name(results), "p", "p, Holm", "p, permutation"]
     head += ["permutation, Holm", "permutation floor", "detectable", "verdict"]
-    rows = []
-    for metric in metrics(summary):
-        for arm in tested:
-            if found := difference(arm, metric):
-                rows.append([arm["name"], metric, *_statistics_cells(found)])
+    rows: list[list[Line]] = [
+        [arm.name, metric, *_statistics_cells(arm.difference[metric])]
+        for metric in results.metrics
+        for arm in tested
+        if metric in arm.difference
+    ]
     return Table("Tests, model by metric", head, rows, words=frozenset({0, 1, 12}), headed=True)
 
 
-def _statistics_cells(found: Mapping[str, Any]) -> list[Line]:
-    p_values = ("p", "p_holm", "p_permutation", "p_permutation_holm", "permutation_floor")
+def _statistics_cells(found: Difference) -> list[Line]:
+    p_values = (found.p, found.p_holm, found.p_permutation, found.p_permutation_holm, found.permutation_floor)
     return [
-        number(found["estimate"], 5, sign=True),
-        number(found.get("se"), 5),
-        significant(found.get("df")),
-        interval(found.get("low"), found.get("high"), 5, sign=True) or MISSING,
-        *(p_value(found.get(p)) for p in p_values),
-        number(found.get("detectable"), 5),
-        found.get("verdict") or "not tested",
+        number(found.estimate, 5, sign=True),
+        number(found.se, 5),
+        significant(found.df),
+        interval(found.low, found.high, 5, sign=True),
+        *map(p_value, p_values),
+        number(found.detectable, 5),
+        found.verdict or "not tested",
     ]
 
 
-def _seeds(summary: Summary) -> Table:
-    rows = []
-    for metric in metrics(summary):
-        for arm in filter(is_complete, arms(summary)):
-            values = look(arm, "metrics", metric, "by_seed") or []
-            seeds = ", ".join(f"{s}: {number(v, 5)}" for s, v in zip(arm["seeds"], values, strict=True))
-            rows.append([arm["name"], metric, seeds])
+def _seeds(results: Results) -> Table:
+    rows: list[list[Line]] = []
+    for metric in results.metrics:
+        for arm in results.arms:
+            if values := arm.metrics.get(metric):
+                seeds = ", ".join(f"{s}: {number(v, 5)}" for s, v in zip(arm.seeds, values.by_seed, strict=True))
+                rows.append([arm.name, metric, seeds])
     return Table("Every seed", ["model", "metric", "seed: value"], rows, words=frozenset({0, 1, 2}), headed=True)
 
 
-def _classes(summary: Summary) -> Section:
-    tested = [a for a in compared(summary) if a.get("per_class")]
+def _classes(results: Results) -> Section:
+    tested = [arm for arm in results.compared if arm.per_class]
     if not tested:
         return Section("classes", "Classes", [Paragraph("No results by class are stored.")])
-    blocks: list[Block] = [Paragraph([Strong("Read with care. "), _class_warning(summary, tested)])]
-    caption = f"The largest gains and losses in {primary(summary)}, with unadjusted intervals; not a list of findings."
+    blocks: list[Block] = [Paragraph([Strong("Read with care. "), _class_warning(results, tested)])]
+    caption = f"The largest gains and losses in {results.primary}, with unadjusted intervals; not a list of findings."
     blocks.append(Picture("classes", "Largest gains and losses by class, one panel per model.", caption))
-    known = {row["class"]: row for arm in tested for row in arm["per_class"]}
-    by_arm = [{row["class"]: row for row in arm["per_class"]} for arm in tested]
-    base = baseline_name(summary)
-    rows = [
-        [name, count(row.get("targets")), number(row.get("baseline"), 3)]
+    known = {row.name: row for arm in tested for row in arm.per_class}
+    by_arm = [{row.name: row for row in arm.per_class} for arm in tested]
+    rows: list[list[Line]] = [
+        [name, count(row.targets), number(row.baseline, 3)]
         + [apart(estimate(of_arm.get(name), digits=3)) for of_arm in by_arm]
         for name, row in known.items()
     ]
-    head = ["class", "targets", base, *(a["name"] for a in tested)]
-    table = Table(f"Difference in {primary(summary)} by class", head, rows, stacked=True)
+    head = ["class", "targets", results.baseline, *(arm.name for arm in tested)]
+    table = Table(f"Difference in {results.primary} by class", head, rows, stacked=True)
     blocks.append(Fold(f"All {len(known)} classes", [table]))
-    if without := look(summary, "data", "classes_without_targets"):
+    if results.data and (without := results.data.classes_without_targets):
         blocks.append(
             Paragraph([Muted(f"Without a target in the data, hence not judged: {listing(without, most=20)}.")])
         )
     return Section("classes", "Classes", blocks)
 
 
-def _class_warning(summary: Summary, tested: list[Arm]) -> str:
+def _class_warning(results: Results, tested: Sequence[ArmResult]) -> str:
     bounded = [
-        row for a in tested for row in a["per_class"] if row.get("low") is not None and row.get("high") is not None
+        (row.low, row.high) for a in tested for row in a.per_class if row.low is not None and row.high is not None
     ]
     text = "The intervals of single classes are not adjusted for the many classes and models looked at."
-    level = look(summary, "bootstrap", "level")
-    if bounded and level:
-        beyond = sum(row["low"] > 0 or row["high"] < 0 for row in bounded)
+    if bounded and results.bootstrap:
+        beyond = sum(low > 0 or high < 0 for low, high in bounded)
         text += (
             f" {beyond:,} of {len(bounded):,} do not contain 0; if no class differed at all, about "
-            f"{len(bounded) * (1 - level):,.0f} would be expected not to."
+            f"{len(bounded) * (1 - results.bootstrap.level):,.0f} would be expected not to."
         )
     return text + " Classes with few targets swing most."
 
 
-def _speed(summary: Summary) -> Section:
-    if not measurements(summary):
-        return Section("speed", "Speed and cost", [Paragraph("Speed was not measured."), *_training_cost(summary)])
+def _speed(results: Results) -> Section:
+    if not results.measurements:
+        return Section("speed", "Speed and cost", [Paragraph("Speed was not measured."), *_training_cost(results)])
     caption = (
-        f"Time of one batch divided by that of {baseline_name(summary)}, with its {interval_name(summary)}: above 1 "
+        f"Time of one batch divided by that of {results.baseline}, with its {interval_name(results)}: above 1 "
         "is slower. Filled: the interval does not contain 1."
     )
     blocks: list[Block] = [
-        Paragraph([Muted(f"Measured {_measured_where(summary) or 'where is not stored'}.")]),
+        Paragraph([Muted(f"Measured {_measured_where(results)}.")]),
         Picture("speed", "Ratios of times to the baseline, as in the tables.", caption),
-        *(_speed_table(summary, measurement) for measurement in measurements(summary)),
+        *(_speed_table(results, measurement) for measurement in results.measurements),
     ]
-    return Section("speed", "Speed and cost", [*blocks, *_training_cost(summary)])
+    return Section("speed", "Speed and cost", [*blocks, *_training_cost(results)])
 
 
-def _speed_table(summary: Summary, measurement: Mapping[str, Any]) -> Table:
-    spread = Muted(f" [{interval_name(summary)}]")
+def _speed_table(results: Results, measurement: Measurement) -> Table:
+    spread = Muted(f" [{interval_name(results)}]")
     head: list[Line] = ["model", ["median latency, ms", Muted(" [p5, p95]")], ["time ratio", spread]]
-    timed = [(arm, found) for arm in arms(summary) if (found := look(measurement, "arms", arm["name"]))]
-    rows = [[_name(summary, arm), *_speed_cells(found)] for arm, found in timed]
-    title = _measured_how(measurement).capitalize() + (" (unstable)" if measurement.get("unstable") else "")
+    timed = [(arm, measurement.arms[arm.name]) for arm in results.arms if arm.name in measurement.arms]
+    rows = [[_name(results, arm), *_speed_cells(timing)] for arm, timing in timed]
+    title = _measured_how(measurement).capitalize() + (" (unstable)" if measurement.unstable else "")
     return Table(title, [*head, "images/s", "peak memory, MB"], rows, headed=True)
 
 
-def _speed_cells(timed: Mapping[str, Any]) -> list[Line]:
-    return [
-        _latency(timed),
-        _ratio(timed),
-        significant(timed.get("images_per_second")),
-        count(timed.get("peak_memory_mb")),
-    ]
+def _speed_cells(timed: Timing) -> list[Line]:
+    return [_latency(timed), _ratio(timed), significant(timed.images_per_second), count(timed.peak_memory_mb)]
 
 
-def _training_cost(summary: Summary) -> list[Block]:
-    timed = [a for a in arms(summary) if a.get("epoch_seconds") is not None]
-    if not timed:
+def _training_cost(results: Results) -> list[Block]:
+    rows = [[_name(results, arm), *_training_cells(results, arm)] for arm in results.arms if arm.epoch_seconds]
+    if not rows:
         return [Paragraph("Training time was not stored.")]
-    reference = look(baseline(summary), "epoch_seconds")
-    rows = [
-        [
-            _name(summary, a),
-            significant(a["epoch_seconds"]),
-            number(a["epoch_seconds"] / reference if reference else None, 2),
-            count(a.get("peak_memory_mb")),
-        ]
-        for a in timed
-    ]
     return [Table("Training", ["model", "seconds per epoch, fastest", "ratio", "peak memory, MB"], rows, headed=True)]
 
 
-def _name(summary: Summary, arm: Arm) -> list[Part]:
-    is_baseline = arm["name"] == look(summary, "baseline")
-    kind = "baseline" if is_baseline else arm.get("kind")
-    mark = f" {kind}" if kind and (is_baseline or "control" in kind) else ""
-    return [Strong(arm["name"]), Muted(mark)] if mark else [Strong(arm["name"])]
+def _training_cells(results: Results, arm: ArmResult) -> list[Line]:
+    seconds, reference = arm.epoch_seconds, results.baseline_arm.epoch_seconds
+    ratio = seconds / reference if seconds and reference else None
+    return [significant(seconds), number(ratio, 2), count(arm.peak_memory_mb)]
 
 
-def _mean_and_sd(arm: Arm, metric: str) -> Line:
-    sd = look(arm, "metrics", metric, "sd")
-    return apart(number(mean(arm, metric)) + (f" ± {number(sd)}" if sd is not None else ""))
+def _name(results: Results, arm: ArmResult) -> list[Part]:
+    is_marked = arm.name == results.baseline or "control" in arm.kind
+    return [Strong(arm.name), Muted(f" {arm.kind}")] if is_marked else [Strong(arm.name)]
 
 
-def _latency(timed: Mapping[str, Any] | None) -> Line:
-    median = look(timed, "median_ms")
-    digits = 2 if median is not None and median < 10 else 1
-    return apart(with_interval(median, look(timed, "p5_ms"), look(timed, "p95_ms"), digits))
+def _mean_and_sd(arm: ArmResult, metric: str) -> Line:
+    if metric not in arm.metrics:
+        return MISSING
+    values = arm.metrics[metric]
+    return apart(number(values.mean) + (f" ± {number(values.sd)}" if values.sd is not None else ""))
 
 
-def _ratio(timed: Mapping[str, Any] | None) -> Line:
-    return apart(with_interval(look(timed, "ratio"), look(timed, "ratio_low"), look(timed, "ratio_high"), 3))
+def _latency(timed: Timing | None) -> Line:
+    if timed is None:
+        return MISSING
+    return apart(with_interval(timed.median_ms, timed.p5_ms, timed.p95_ms, digits=2 if timed.median_ms < 10 else 1))
 
 
-def _measured_how(measurement: Mapping[str, Any]) -> str:
-    rounds = measurement.get("rounds")
-    return setting(measurement) + (f", {plural(rounds, 'round')} of each model" if rounds else "")
+def _ratio(timed: Timing | None) -> Line:
+    return apart(with_interval(timed.ratio, timed.ratio_low, timed.ratio_high, 3)) if timed else MISSING
 
 
-def _measured_where(summary: Summary) -> str:
-    device, imgsz = look(summary, "speed", "device"), look(summary, "speed", "imgsz")
-    return " ".join(filter(None, [f"on images of {imgsz} px" if imgsz else None, f"on {device}" if device else None]))
+def _measured_how(measurement: Measurement) -> str:
+    return f"{measurement.setting}, {plural(measurement.rounds, 'round')} of each model"
+
+
+def _measured_where(results: Results) -> str:
+    return f"on images of {results.speed.imgsz} px on {results.speed.device}" if results.speed else ""

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from yolo_attn.report.results import LeftOut, Measurement, SpeedResult, Timing
+
 SPREAD_LIMIT = 1.5
 """A measurement whose baseline has a 95th percentile this many times the 5th is called unstable."""
 
@@ -23,34 +25,30 @@ DRIFT_LIMIT = 1.1
 _AT_MOST = 0.9  # autocorrelation that is believed; beyond it a series is too short to tell
 
 
-def summarize(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def summarize(records: Sequence[Mapping[str, Any]]) -> SpeedResult:
     """Summarize the raw lines of a complete measurement.
 
     Args:
-        records: What ``speed_run.read_raw`` returns.
-
-    Returns:
-        ``device``, ``imgsz``, ``baseline``, ``memory_format`` and ``environment``; ``left_out``, what could not be
-        measured and why; ``measurements``, one per batch and precision, with its number of ``rounds``, the baseline's
-        ``spread`` and ``drift``, whether these make it ``unstable``, and per arm of ``arms``: ``median_ms``, ``p5_ms``,
-        ``p95_ms`` of a forward pass, ``images_per_second``, ``ratio`` to the baseline's time with its 95 % interval
-        ``ratio_low``, ``ratio_high``, and ``peak_memory_mb`` (``None`` where not known).
+        records: What :func:`yolo_attn.speed.spec.read_raw` returns.
     """
     header, spec = records[0], records[0]["spec"]
-    return {
-        **{name: spec[name] for name in ("device", "imgsz", "baseline")},
-        **{name: header[name] for name in ("memory_format", "environment")},
-        "measurements": [
+    return SpeedResult(
+        device=spec["device"],
+        imgsz=spec["imgsz"],
+        baseline=spec["baseline"],
+        memory_format=header["memory_format"],
+        environment=header["environment"],
+        measurements=tuple(
             _measurement(record, _times_of(record, records), spec["baseline"])
             for record in records
             if record["kind"] == "measurement"
-        ],
-        "left_out": [
-            {name: record[name] for name in ("batch", "precision", "why")}
+        ),
+        left_out=tuple(
+            LeftOut(batch=record["batch"], precision=record["precision"], why=record["why"])
             for record in records
             if record["kind"] == "left out"
-        ],
-    }
+        ),
+    )
 
 
 def milliseconds(times: np.ndarray) -> dict[str, float]:
@@ -132,19 +130,19 @@ def _times_of(measurement: Mapping[str, Any], records: Sequence[Mapping[str, Any
     return {arm: np.array([times[arm] for times in rounds]) for arm in measurement["peak_memory_mb"]}
 
 
-def _measurement(record: Mapping[str, Any], times: dict[str, np.ndarray], baseline: str) -> dict[str, Any]:
-    return {
-        "batch": record["batch"],
-        "precision": record["precision"],
-        "rounds": len(times[baseline]),
+def _measurement(record: Mapping[str, Any], times: Mapping[str, np.ndarray], baseline: str) -> Measurement:
+    return Measurement(
+        batch=record["batch"],
+        precision=record["precision"],
+        rounds=len(times[baseline]),
         **stability(times[baseline]),
-        "arms": {
-            arm: {
+        arms={
+            arm: Timing(
                 **milliseconds(series),
-                "images_per_second": float(record["batch"] * 1e3 / np.median(series)),
+                images_per_second=float(record["batch"] * 1e3 / np.median(series)),
                 **ratio(series, times[baseline]),
-                "peak_memory_mb": record["peak_memory_mb"][arm],
-            }
+                peak_memory_mb=record["peak_memory_mb"][arm],
+            )
             for arm, series in times.items()
         },
-    }
+    )

@@ -1,0 +1,71 @@
+"""The results stored in the repository: read, written again and rendered with the same numbers."""
+
+import csv
+import io
+import json
+import re
+
+import pytest
+from support.paths import ROOT
+
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.report import plots
+from yolo_attn.report.csv_table import to_csv
+from yolo_attn.report.html import to_html
+from yolo_attn.report.markdown import to_markdown
+from yolo_attn.report.results import Results, read_results
+
+STORED = ROOT / "docs" / "results" / "coco3k-neck"
+
+
+@pytest.fixture(scope="module")
+def content():
+    return json.loads((STORED / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def results():
+    return read_results(STORED)
+
+
+def numbers(text):
+    return re.findall(r"[−+]?\d[\d,.]*", text)
+
+
+def test_written_again_the_file_is_the_same(content, results):
+    assert json.dumps(results.to_json()) == json.dumps(content)
+    assert Results.from_json(results.to_json()) == results
+
+
+def test_the_markdown_report_has_the_same_numbers(results):
+    stored = (STORED / "report.md").read_text()
+    shown = re.findall(r"plots/(\w+)\.png", stored)
+    assert numbers(to_markdown(results, plots=shown)) == numbers(stored)
+
+
+def test_the_html_report_has_the_same_numbers(results):
+    def shown(html):
+        body = re.sub(r"<style>.*?</style>|<svg.*?</svg>", "", html, flags=re.DOTALL)
+        return numbers(re.sub(r"<[^>]+>", " ", body))
+
+    drawn = dict.fromkeys(plots.NAMES, "<svg></svg>")
+    assert shown(to_html(results, drawn)) == shown((STORED / "report.html").read_text())
+
+
+def test_the_csv_table_is_the_same(content, results):
+    assert to_csv(results) == (STORED / "results.csv").read_text()
+    rows = {(row["model"], row["metric"]): row for row in csv.DictReader(io.StringIO(to_csv(results)))}
+    for arm in content["arms"]:
+        for metric, values in arm["metrics"].items():
+            row = rows[arm["name"], metric]
+            assert [float(row[f"seed_{seed}"]) for seed in arm["seeds"]] == values["by_seed"]
+            assert float(row["mean"]) == values["mean"]
+
+
+def test_results_that_are_missing_or_damaged_are_refused(tmp_path):
+    with pytest.raises(YoloAttnError, match=r"has no results.json"):
+        read_results(tmp_path)
+    for text in ('{"title": ', "[]", "{}"):
+        (tmp_path / "results.json").write_text(text)
+        with pytest.raises(YoloAttnError, match=r"results.json' is damaged"):
+            read_results(tmp_path)
