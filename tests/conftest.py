@@ -52,6 +52,14 @@ def base_weights(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def everything(tmp_path_factory) -> Path:
+    """A checkpoint of yolo11n with every shipped block behind its P4, with random weights; read it only."""
+    from support.attention_example import with_every_block
+
+    return with_every_block(tmp_path_factory.mktemp("every block"))
+
+
+@pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory):
     """Two models that train in a second: three convolutions and a head, with and without attention."""
     import yaml

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from support.attention_example import Broken, Known, Silent, save, with_every_block
+from support.attention_example import Broken, Known, Silent, save
 from support.users_blocks import known
 from ultralytics.utils import ASSETS
 
@@ -20,11 +20,6 @@ SIZE = 96
 @pytest.fixture(scope="module")
 def image():
     return read_image(ASSETS / "zidane.jpg")
-
-
-@pytest.fixture(scope="module")
-def everything(tmp_path_factory):
-    return with_every_block(tmp_path_factory.mktemp("every block"))
 
 
 @pytest.fixture(scope="module")

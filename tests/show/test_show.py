@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.attention_example import save, with_every_block
+from support.attention_example import save
 from ultralytics.utils import ASSETS
 
 import yolo_attn as ya
@@ -24,11 +24,6 @@ from yolo_attn.show.look import Watched, read_image
 
 SIZE = "96"
 BUS, ZIDANE = ASSETS / "bus.jpg", ASSETS / "zidane.jpg"  # a tall one and a wide one
-
-
-@pytest.fixture(scope="module")
-def everything(tmp_path_factory):
-    return with_every_block(tmp_path_factory.mktemp("every block"))
 
 
 @pytest.fixture(scope="module")

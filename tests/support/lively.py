@@ -10,11 +10,17 @@ from torch import Tensor, nn
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def randomize(module: Module, std: float = 0.05) -> Module:
-    """Add normal noise to every parameter, in place; zeros of an identity start would hide what a block does."""
+def randomize(module: Module, std: float = 0.05, keep: bool = True) -> Module:
+    """Add normal noise to every parameter, in place; zeros of an identity start would hide what a block does.
+
+    Args:
+        module: The module, whose parameters are changed.
+        std: Standard deviation of the noise.
+        keep: ``False`` replaces the parameters by the noise.
+    """
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter.add_(torch.randn_like(parameter) * std)
+            parameter.mul_(keep).add_(torch.randn_like(parameter) * std)
     return module
 
 
