@@ -11,8 +11,10 @@ from support.users_blocks import known
 from torch import nn
 
 import yolo_attn as ya
-from yolo_attn.gates import log
-from yolo_attn.gates.statistics import distance, maps_of, ranges_of, statistics_of, thinned
+from yolo_attn.gates import host, log
+from yolo_attn.gates.find import attention_blocks, declared_maps
+from yolo_attn.gates.statistics import distance, statistics_of, thinned
+from yolo_attn.gates.watch import maps_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -45,7 +47,7 @@ def users_blocks():
 @pytest.fixture
 def warned(monkeypatch):
     lines = []
-    monkeypatch.setattr(log._LOG, "warning", lines.append)
+    monkeypatch.setattr(host._LOG, "warning", lines.append)
     return lines
 
 
@@ -62,7 +64,7 @@ def rows_of(folder):
 # --- the training -----------------------------------------------------------------------------------------------------
 def test_the_training_is_the_same_without_it(logged, scenes, tmp_path, monkeypatch):
     folder, with_log = logged
-    monkeypatch.setattr(log.GateLog, "_begin_gate_log", lambda self: None)
+    monkeypatch.setattr(host.GateLog, "_begin_gate_log", lambda self: None)
     without = train(scenes, tmp_path)
     assert rows_of(tmp_path) == []
     assert [k for k, v in with_log.weights.items() if not torch.equal(v, without.weights[k])] == []
@@ -74,7 +76,7 @@ def test_nothing_of_a_model_changes_by_measuring(logged):
     model, images = trainer.ema.ema, trainer._gate_images
     before = {k: v.clone() for k, v in model.state_dict().items()}
     random = torch.get_rng_state()
-    log.measure_gates(log.attention_sites(model), model, images)
+    log.measure_gates(attention_blocks(model), model, images)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
     assert not any(m.training or m._forward_pre_hooks for m in model.modules())
@@ -113,16 +115,16 @@ def train_one_epoch(model, scenes, folder, **changes):
 @pytest.mark.contract("shows")
 def test_every_gate_has_a_row_for_every_epoch(logged):
     rows = rows_of(logged[0])
-    maps = [(path, n) for path in ("model.3", "model.4.m.0.cv2.attention", "model.7") for n in "12"]
-    assert [(r["path"], r["map"]) for r in rows] == maps * 4
-    assert [r["epoch"] for r in rows] == [e for e in "0123" for _ in maps]
-    places = {r["path"]: (r["row"], r["place"], r["block"]) for r in rows}
+    maps = [(path, n) for path in ("model.3", "model.4.m.0.cv2.attention", "model.7") for n in (1, 2)]
+    assert [(r.path, r.map) for r in rows] == maps * 4
+    assert [r.epoch for r in rows] == [e for e in (0, 1, 2, 3) for _ in maps]
+    places = {r.path: (r.row, r.place, r.block) for r in rows}
     assert places == {
-        "model.3": ("3", "backbone:P3", "ELA"),
-        "model.4.m.0.cv2.attention": ("4", "backbone:P3", "ELA"),
-        "model.7": ("7", "neck:P5", "ELA"),
+        "model.3": (3, "backbone:P3", "ELA"),
+        "model.4.m.0.cv2.attention": (4, "backbone:P3", "ELA"),
+        "model.7": (7, "neck:P5", "ELA"),
     }
-    assert {float(r["distance"]) for r in rows if r["epoch"] == "0"} == {0.0}
+    assert {r.distance for r in rows if r.epoch == 0} == {0.0}
 
 
 def test_the_last_row_is_what_the_model_computes(logged):
@@ -133,14 +135,14 @@ def test_the_last_row_is_what_the_model_computes(logged):
         for i in range(3):
             x = model.model[i](x)
         gates = model.model[3].attention(x)
-    rows = [r for r in rows_of(folder) if r["epoch"] == "3" and r["path"] == "model.3"]
+    rows = [r for r in rows_of(folder) if r.epoch == 3 and r.path == "model.3"]
     for row, gate in zip(rows, gates, strict=True):
         values = gate.double().numpy()
-        assert float(row["mean"]) == pytest.approx(values.mean(), rel=1e-5)
-        assert float(row["std"]) == pytest.approx(values.std(), rel=1e-4)
-        assert (float(row["min"]), float(row["max"])) == pytest.approx((values.min(), values.max()), rel=1e-5)
-        assert float(row["dead"]) == pytest.approx((values < 0.02).mean())
-        assert float(row["distance"]) > 0
+        assert row.mean == pytest.approx(values.mean(), rel=1e-5)
+        assert row.std == pytest.approx(values.std(), rel=1e-4)
+        assert (row.min, row.max) == pytest.approx((values.min(), values.max()), rel=1e-5)
+        assert row.dead == pytest.approx((values < 0.02).mean())
+        assert row.distance > 0
 
 
 def test_images_are_those_of_validation(logged):
@@ -164,15 +166,15 @@ def test_a_stock_model_has_no_log(scenes, tmp_path):
     file = tiny_yaml(tmp_path)
     file.write_text(file.read_text().replace("C2f_ELA", "C2f").replace("ELA", "nn.Identity").replace("- - {}", "- []"))
     model = ya.YOLO(file)
-    assert log.attention_sites(model.model) == {}
+    assert attention_blocks(model.model) == {}
 
 
 def test_what_is_done_again_is_logged_once(scenes, tmp_path):
     with pytest.raises(StoppedError):
         train(scenes, tmp_path, callbacks=[("on_train_epoch_end", lambda t: None), ("on_model_save", stop(epoch=1))])
-    assert {r["epoch"] for r in rows_of(tmp_path)} == {"0", "1", "2"}
+    assert {r.epoch for r in rows_of(tmp_path)} == {0, 1, 2}
     train(scenes, tmp_path, resume=True)
-    assert [r["epoch"] for r in rows_of(tmp_path)] == [e for e in "0123" for _ in range(6)]
+    assert [r.epoch for r in rows_of(tmp_path)] == [e for e in (0, 1, 2, 3) for _ in range(6)]
 
 
 def test_scalars_go_where_tensorboard_is(monkeypatch):
@@ -193,25 +195,68 @@ def test_statistics_of_every_block(name, init):
     block = ya.create_attention(name, 32, init=init).eval()
     with torch.no_grad():
         maps = maps_of(block, torch.randn(2, 32, 8, 8))
-    tops = ranges_of(block, maps)
+    tops = declared_maps(block, len(maps)).tops
     gating = name not in ("GC", "NL", "SNL")
     wanted = 2.0 if init == "identity" and name != "scSE" else 1.0  # scSE adds its gates up
     assert tops == ((wanted,) * len(maps) if gating else (None,) * len(maps))
     for values, top in zip(maps, tops, strict=True):
-        found, plain = statistics_of(values, top), values.double().numpy()
+        found, plain = statistics_of(values.numpy(), top), values.double().numpy()
         assert found.mean == pytest.approx(plain.mean(), rel=1e-5)
         assert found.std == pytest.approx(plain.std(), rel=1e-3, abs=1e-6)
-        assert np.isnan(found.dead) != gating
+        assert (found.dead is not None) == gating
 
 
 def test_dead_and_saturated_are_shares_of_the_range():
-    values = torch.tensor([0.0, 0.09, 0.11, 1.0, 1.89, 1.91])
-    assert statistics_of(values, 2.0)[-2:] == pytest.approx((2 / 6, 1 / 6))
+    found = statistics_of(np.array([0.0, 0.09, 0.11, 1.0, 1.89, 1.91]), 2.0)
+    assert (found.dead, found.saturated) == pytest.approx((2 / 6, 1 / 6))
 
 
 def test_distance_is_relative_and_of_thinned_maps():
-    first = torch.full((2, 3, 400, 400), 0.5)
+    first = np.full((2, 3, 400, 400), 0.5, np.float32)
     assert distance(thinned(first * 1.1), thinned(first)) == pytest.approx(0.1, rel=1e-4)
-    assert thinned(first).numel() <= 2**16
-    assert distance(torch.zeros(3), torch.zeros(3)) == 0
-    assert distance(torch.ones(3), torch.zeros(3)) == float("inf")
+    assert thinned(first).size <= 2**16
+    assert distance(np.zeros(3), np.zeros(3)) == 0
+    assert distance(np.ones(3), np.zeros(3)) == float("inf")
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+STORED = """epoch,row,place,block,path,map,mean,std,min,max,dead,saturated,distance
+0,17,neck:P3,ELA,model.17,1,0.5,0.0123457,0.25,0.75,0,0,0
+0,21,neck,GC,model.21,1,0.00390625,1e-07,0,1,,,
+1,4,backbone:P3,SE,model.4.m.0.cv2.attention,1,1.5,0,1.5,1.5,0,0.25,inf
+"""
+
+
+def test_a_stored_log_is_read_and_written_byte_for_byte(tmp_path):
+    file = tmp_path / "gates.csv"
+    file.write_text(STORED)
+    rows = log.read_gates(file)
+    assert (rows[0].epoch, rows[0].block, rows[0].std) == (0, "ELA", 0.0123457)
+    assert (rows[1].dead, rows[1].saturated, rows[1].distance) == (None, None, None)
+    assert rows[2].name == "row 4 SE (backbone:P3, m.0.cv2.attention)"
+    log.write_gates(file, rows)
+    assert file.read_text() == STORED
+
+
+class Softmax(Unseen):
+    """A user's block whose map sums to 1 over the channels."""
+
+    def attention(self, x):
+        return x.mean((2, 3), keepdim=True).softmax(1)
+
+
+class Steep(Unseen):
+    """A user's block whose gate is in (0, 2), with some images below 1."""
+
+    def attention(self, x):
+        return x.mean((2, 3), keepdim=True) * 0 + torch.linspace(0, 1.9, len(x) * x.shape[1]).reshape(len(x), -1, 1, 1)
+
+
+def test_the_range_of_a_users_block_is_that_of_all_images():
+    """The expected shares are those of the values of all images over one range."""
+    x = torch.zeros(2, 4, 3, 3)
+    at = log.Location(3, "model.3", "Mine", None, "backbone")
+    (softmax,) = log._measure(at, Softmax(4), x, 24)
+    assert (softmax.statistics.dead, softmax.place) == (None, "backbone:P3")
+    (steep,) = log._measure(at, Steep(4), x, 24)
+    assert (steep.statistics.dead, steep.statistics.saturated) == (1 / 8, 0)

@@ -10,9 +10,9 @@ from ultralytics.utils import ASSETS
 
 import yolo_attn as ya
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.gates.find import find_sites
+from yolo_attn.gates.find import find_locations
 from yolo_attn.host.gated import blocks_inside
-from yolo_attn.show.look import Watched, read_image
+from yolo_attn.show.look import GateWatcher, read_image
 
 SIZE = 96
 
@@ -24,7 +24,7 @@ def image():
 
 @pytest.fixture(scope="module")
 def looked(everything, image):
-    return Watched(everything).look(image, imgsz=SIZE)
+    return GateWatcher(everything).predict(image, imgsz=SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def inputs(everything, looked):
 
 
 def gates(looked, block):
-    return {g.kind: g for b in looked.blocks if b.site.block == block for g in b.gates}
+    return {g.kind: g for b in looked.blocks if b.location.block == block for g in b.gates}
 
 
 @pytest.mark.parametrize("name", ya.ATTENTION_BLOCKS)
@@ -51,7 +51,7 @@ def test_every_block_gives_what_its_attention_returns(name, looked, inputs):
     block, x = inputs[ya.ATTENTION_BLOCKS[name].__name__]
     with torch.no_grad():
         maps = block.attention(x)
-    shown = [b for b in looked.blocks if b.site.block == name]
+    shown = [b for b in looked.blocks if b.location.block == name]
     assert len(shown) == 1
     assert shown[0].size == tuple(x.shape[2:])
     assert shown[0].where == "neck P4, stride 16"
@@ -86,22 +86,24 @@ def test_strips_have_a_product_and_weights_sum_to_one(looked):
 def test_identity_blocks_stood_at_one(looked):
     for block in looked.blocks:
         for gate in block.gates:
-            assert gate.fresh is not None, block.site
+            assert gate.fresh is not None, block.location
             assert gate.fresh.shape == gate.values.shape
             if gate.kind not in ("weights", "pairs"):
-                np.testing.assert_array_equal(gate.fresh, 0.5 if block.site.block == "scSE" else 1.0, block.site.block)
+                np.testing.assert_array_equal(
+                    gate.fresh, 0.5 if block.location.block == "scSE" else 1.0, block.location.block
+                )
 
 
 def test_an_untrained_model_is_as_at_init(image):
-    watched = Watched("yolo11n-cbam.yaml")
-    looked = watched.look(image, imgsz=SIZE)
-    assert [b.site.label for b in looked.blocks] == ["row 17: CBAM", "row 21: CBAM", "row 25: CBAM"]
+    watched = GateWatcher("yolo11n-cbam.yaml")
+    looked = watched.predict(image, imgsz=SIZE)
+    assert [b.location.label for b in looked.blocks] == ["row 17: CBAM", "row 21: CBAM", "row 25: CBAM"]
     assert [b.where for b in looked.blocks] == ["neck P3, stride 8", "neck P4, stride 16", "neck P5, stride 32"]
     for gate in (g for b in looked.blocks for g in b.gates):
         np.testing.assert_array_equal(gate.values, gate.fresh)
-    again = Watched("yolo11n-cbam.yaml").look(image, imgsz=SIZE)
+    again = GateWatcher("yolo11n-cbam.yaml").predict(image, imgsz=SIZE)
     assert torch.equal(
-        watched.unwatched.model[0].conv.weight, Watched("yolo11n-cbam.yaml").unwatched.model[0].conv.weight
+        watched.unwatched.model[0].conv.weight, GateWatcher("yolo11n-cbam.yaml").unwatched.model[0].conv.weight
     )
     assert [g.values.shape for b in again.blocks for g in b.gates] == [
         g.values.shape for b in looked.blocks for g in b.gates
@@ -110,9 +112,9 @@ def test_an_untrained_model_is_as_at_init(image):
 
 def test_looking_changes_neither_model_nor_prediction(everything, image):
     plain = ya.YOLO(everything).predict(image, imgsz=SIZE, conf=1e-4, verbose=False)[0].boxes.data
-    watched = Watched(everything)
-    first = watched.look(image, imgsz=SIZE, conf=1e-4).result.boxes.data
-    second = watched.look(image, imgsz=SIZE, conf=1e-4).result.boxes.data
+    watched = GateWatcher(everything)
+    first = watched.predict(image, imgsz=SIZE, conf=1e-4).result.boxes.data
+    second = watched.predict(image, imgsz=SIZE, conf=1e-4).result.boxes.data
     assert len(plain)
     torch.testing.assert_close(first, plain)
     torch.testing.assert_close(second, plain)
@@ -120,10 +122,10 @@ def test_looking_changes_neither_model_nor_prediction(everything, image):
 
 def test_blocks_inside_hosts_are_found():
     model = ya.YOLO("yolo11n-ca-inside.yaml").model
-    sites = find_sites(model, ya.ATTENTION_BLOCKS)
-    assert len(sites) == len(blocks_inside(model)) > 8
-    assert {site.host for site in sites.values()} == {"C3k2@inner"}
-    assert next(iter(sites.values())).label == "row 2: C3k2_CA@inner, m.0.cv2"
+    locations = find_locations(model, ya.ATTENTION_BLOCKS)
+    assert len(locations) == len(blocks_inside(model)) > 8
+    assert {at.host for at in locations.values()} == {"C3k2@inner"}
+    assert next(iter(locations.values())).label == "row 2: C3k2_CA@inner, m.0.cv2"
     made = ya.insert("yolo11n.yaml", "SE", inside="C3k2@outer", at="neck:P3")
     assert [row[2] for row in made.yaml["head"] if "SE" in str(row[2])] == ["C3k2_SE@outer"]
 
@@ -134,7 +136,7 @@ def test_repeated_rows_and_outer_places_are_labelled(tmp_path, image):
     text["head"][-1][0] = [15, 18, 22]
     path = tmp_path / "yolov8n-twice.yaml"  # 6 repeats are 2 at this scale
     path.write_text(yaml.safe_dump({k: v for k, v in text.items() if k not in ("scale", "yaml_file")}))
-    labels = [b.site.label for b in Watched(path).look(image, imgsz=SIZE).blocks]
+    labels = [b.location.label for b in GateWatcher(path).predict(image, imgsz=SIZE).blocks]
     assert labels == ["row 15: C2f_SE@outer", "row 22: ECA", "row 22: ECA"]
 
 
@@ -148,7 +150,7 @@ def users_blocks():
 def test_a_users_block_is_returned_exactly(users_blocks, tmp_path, image):
     made = ya.insert("yolo11n.yaml", [("Known", "neck:P4"), ("Silent", "neck:P4"), ("Broken", "neck:P4")])
     path = save(ya.YOLO(made.save(tmp_path / "yolo11n-own.yaml")).model, tmp_path / "own.pt")
-    known, silent, broken = Watched(path).look(image, imgsz=SIZE).blocks
+    known, silent, broken = GateWatcher(path).predict(image, imgsz=SIZE).blocks
     channel, spatial = known.gates
     np.testing.assert_allclose(channel.values.ravel(), np.arange(1, known.channels + 1) / (known.channels + 1))
     truth = np.full((1, *known.size), 0.25)
@@ -171,4 +173,4 @@ def test_what_cannot_be_looked_at_is_said(tmp_path):
         with pytest.raises(YoloAttnError, match="cannot be read as an image"):
             read_image(tmp_path / name)
     with pytest.raises(YoloAttnError, match="is a model for 'semantic'; drawn are those for detect"):
-        Watched("yolo26n-sem.yaml")
+        GateWatcher("yolo26n-sem.yaml")

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from yolo_attn.show.letterbox import Placement, onto_image, onto_line, place, position_of
-from yolo_attn.show.look import Watched
+from yolo_attn.show.look import GateWatcher
 
 # an image of 200 x 100 in the middle rows of a 64 x 64 input; a map of stride 8
 WIDE = Placement(left=0, top=16, width=64, height=32, input_size=(64, 64))
@@ -71,13 +71,13 @@ def test_a_point_lies_in_the_cell_that_is_drawn_there(placement):
 # --- against what Ultralytics does ------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def models():
-    return {name: Watched(name) for name in ("yolo11n.yaml", "yolo11n-cls.yaml")}
+    return {name: GateWatcher(name) for name in ("yolo11n.yaml", "yolo11n-cls.yaml")}
 
 
 @pytest.mark.parametrize("imgsz", [64, 96, [64, 128]])
 @pytest.mark.parametrize("size", [(48, 64), (90, 41), (300, 31), (7, 200), (64, 64), (333, 500), (101, 134)])
 def test_padding_is_found_to_the_pixel(models, size, imgsz):
-    looked = models["yolo11n.yaml"].look(np.full((*size, 3), 255, np.uint8), imgsz=imgsz)
+    looked = models["yolo11n.yaml"].predict(np.full((*size, 3), 255, np.uint8), imgsz=imgsz)
     white = (looked.tensor[0, 0] == 1).numpy()
     at = looked.placement
     assert region(white) == (at.top, at.top + at.height, at.left, at.left + at.width)
@@ -93,7 +93,7 @@ def test_a_classified_image_is_cropped_as_ultralytics_crops(models, size):
         band = [slice(None), slice(None)]
         band[axis] = slice(round(start * length), round(end * length))
         image[tuple(band)] = 255
-        looked = models["yolo11n-cls.yaml"].look(image, imgsz=64)
+        looked = models["yolo11n-cls.yaml"].predict(image, imgsz=64)
         line = looked.tensor[0, 0].mean(1 - axis).numpy()
         line = (line - line.min()) / (line.max() - line.min())
         middle = (line * (np.arange(64) + 0.5)).sum() / line.sum()

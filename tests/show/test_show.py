@@ -16,11 +16,11 @@ from ultralytics.utils import ASSETS
 
 import yolo_attn as ya
 from yolo_attn import cli
-from yolo_attn.gates.gate import read_gates, statistics
+from yolo_attn.gates.gate import gates_of
 from yolo_attn.show import cam, panels
 from yolo_attn.show.gallery import NUMBERS, PAGE
 from yolo_attn.show.letterbox import Placement
-from yolo_attn.show.look import Watched, read_image
+from yolo_attn.show.look import GateWatcher, read_image
 
 SIZE = "96"
 BUS, ZIDANE = ASSETS / "bus.jpg", ASSETS / "zidane.jpg"  # a tall one and a wide one
@@ -96,14 +96,14 @@ def test_the_numbers_are_those_of_the_gates(shown, everything):
     for image in model["images"]:
         assert set(image) == {"image", "width", "height", "input", "detections", "blocks"}
         assert (image["width"], image["height"], image["input"]) == (1280, 720, [64, 96])
-        looked = Watched(everything).look(read_image(ZIDANE), imgsz=int(SIZE))
+        looked = GateWatcher(everything).predict(read_image(ZIDANE), imgsz=int(SIZE))
         for block, truth in zip(image["blocks"], looked.blocks, strict=True):
-            assert (block["label"], block["where"], block["note"]) == (truth.site.label, truth.where, "")
+            assert (block["label"], block["where"], block["note"]) == (truth.location.label, truth.where, "")
             for gate, one in zip(block["gates"], truth.gates, strict=True):
                 assert gate["mean"] == pytest.approx(float(one.values.mean()), rel=1e-4, abs=1e-5)
                 assert gate["shape"] == list(one.values.shape)
                 assert gate["range"] == ([0, one.top] if one.top else None)
-                assert set(statistics(one)) <= set(gate)
+                assert one.statistics.to_json().items() <= gate.items()
 
 
 def test_json_and_table_go_to_stdout_and_progress_to_stderr(everything, tmp_path, capsys):
@@ -179,7 +179,7 @@ def test_colours_lie_on_the_pixels_of_the_hot_cell_and_nowhere_else():
     scene = panels.Scene(picture, Placement(0, 16, 64, 32, (64, 64)))
     grid = np.zeros((1, 8, 8), np.float32)
     grid[0, 3, 5] = 1
-    (gate,) = read_gates([grid], 4, (8, 8), [1.0])
+    (gate,) = gates_of([grid], 4, (8, 8), [1.0])
     scale = panels.scale_of(gate, [grid])
     from yolo_attn.show.letterbox import onto_image
 
@@ -200,7 +200,7 @@ def test_a_panel_keeps_the_images_aspect_and_marks_the_cell():
         scene = panels.Scene(np.zeros((*size, 3), np.uint8), placement)
         grid = np.zeros((8, 8), np.float32)
         grid[row, column] = 1
-        (gate,) = read_gates([grid[None]], 4, (8, 8), [1.0])
+        (gate,) = gates_of([grid[None]], 4, (8, 8), [1.0])
         png = panels.map_panel(grid, scene, panels.scale_of(gate, [grid]), "a map")
         pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
         cold, hot = (
@@ -221,7 +221,7 @@ def test_a_panel_keeps_the_images_aspect_and_marks_the_cell():
 
 def test_one_is_in_the_middle_of_the_colours_where_a_gate_can_strengthen():
     values = np.linspace(0.9, 1.3, 8, dtype=np.float32)
-    (gate,) = read_gates([values], 8, (2, 2), [2.0])
+    (gate,) = gates_of([values], 8, (2, 2), [2.0])
     scale = panels.scale_of(gate, [values])
     assert (scale.norm.vmin, scale.norm.vmax) == (pytest.approx(0.7), pytest.approx(1.3))
     assert scale.norm(1.0) == pytest.approx(0.5)
@@ -236,11 +236,11 @@ def test_the_class_activation_map_is_ultralytics_own(everything, tmp_path, monke
 
     if not hasattr(plotting, "class_activation_map"):
         pytest.skip("the installed Ultralytics draws none")
-    model = Watched(everything)
+    model = GateWatcher(everything)
     for head in (model.model.model[-1], model.unwatched.model[-1]):
         for branch in head.cv3:
             branch[-1].weight.data /= 20  # random weights are sure of everything, and then no gradient is left
-    looked = model.look(read_image(ZIDANE), imgsz=64)
+    looked = model.predict(read_image(ZIDANE), imgsz=64)
     drawn = []
     monkeypatch.setattr(
         plotting.cv2, "applyColorMap", lambda grey, colours: drawn.append(grey) or cv2.merge([grey] * 3)

@@ -10,12 +10,12 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import yolo_attn as ya
-from yolo_attn.gates import log
+from yolo_attn.gates.host import GateLog
 from yolo_attn.train import resume
 from yolo_attn.util.words import key_values
 
 PARTS: Mapping[type, tuple[str, ...]] = {
-    log.GateLog: ("_log_gates",),
+    GateLog: ("_log_gates",),
     resume.Resumable: ("_begin_epoch", "_refill_mosaic_memory", "_store", "save_model"),
 }
 """Methods that are timed."""

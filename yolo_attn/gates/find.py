@@ -1,4 +1,4 @@
-"""Where the attention blocks of a model stand, and what range their gates have."""
+"""Find the attention blocks of a built model, and read the kinds and ranges of the maps they declare."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from dataclasses import dataclass
 from torch import nn
 
 from yolo_attn.blocks import ATTENTION_BLOCKS, GC
+from yolo_attn.gates.gate import NAMES
 from yolo_attn.host.gated import Gated, host_class
+from yolo_attn.host.registry import registered
+from yolo_attn.models.built import model_layers, model_yaml, repeats
 
 
 @dataclass(frozen=True)
-class Site:
-    """Where a block stands in a model.
+class Location:
+    """Location of an attention block in a built model.
 
     Attributes:
-        row: Number of the row it is, or is inside of.
-        path: Its name among the model's modules, e.g. ``model.17``.
-        block: Its YAML name.
-        host: The host block it sits in, with the place, e.g. ``C3k2@inner``; ``None`` for a row of its own.
+        row: Number of the layer that is the block, or that holds it.
+        path: Name among the model's modules, e.g. ``model.17``.
+        block: YAML name of the block.
+        host: Host block that holds it, with the position, e.g. ``C3k2@inner``; ``None`` for a layer of its own.
         section: ``backbone`` or ``neck``.
     """
 
@@ -31,25 +34,40 @@ class Site:
 
     @property
     def label(self) -> str:
-        """Row and block as a model YAML writes them, e.g. ``row 6: C3k2_CA@inner, m.0.cv2``."""
+        """Layer and block as a model YAML writes them, e.g. ``row 6: C3k2_CA@inner, m.0.cv2``."""
         if self.host is None:
             return f"row {self.row}: {self.block}"
-        host, _, place = self.host.partition("@")
+        host, _, position = self.host.partition("@")
         inside = self.path.split(".", 2)[2].rpartition("attention")[0].rstrip(".")
-        return f"row {self.row}: {host}_{self.block}{place and '@'}{place}{inside and ', '}{inside}"
+        return f"row {self.row}: {host}_{self.block}{position and '@'}{position}{inside and ', '}{inside}"
 
 
-def find_sites(model: nn.Module, blocks: Mapping[str, type[nn.Module]]) -> dict[str, Site]:
-    """Return where a model's blocks stand, by their names among its modules; blocks inside blocks are left out.
+@dataclass(frozen=True)
+class Declared:
+    """Kinds and ranges of the maps that a block's class declares.
+
+    Attributes:
+        kinds: Key of :data:`yolo_attn.gates.gate.NAMES` for each map; ``None`` where only ranges are known.
+        tops: Upper end of each map's range, which begins at 0; ``None`` for weights.
+    """
+
+    kinds: tuple[str, ...] | None
+    tops: tuple[float | None, ...]
+
+
+def find_locations(model: nn.Module, blocks: Mapping[str, type[nn.Module]]) -> dict[str, Location]:
+    """Return the locations of a model's blocks by module name, in the order of the layers.
+
+    Blocks inside other blocks are left out.
 
     Args:
-        model: A YOLO model.
-        blocks: What counts as a block, by YAML name.
+        model: A built YOLO model.
+        blocks: Classes to look for, by YAML name.
     """
     names = {cls: name for name, cls in blocks.items()}
     modules = dict(model.named_modules())
-    backbone = len((getattr(model, "yaml", None) or {}).get("backbone", ()))
-    found: dict[str, Site] = {}
+    backbone = len((model_yaml(model) or {}).get("backbone", ()))
+    found: dict[str, Location] = {}
     for path, module in modules.items():
         words = path.split(".")
         is_layer = len(words) > 1 and words[0] == "model"
@@ -57,24 +75,44 @@ def find_sites(model: nn.Module, blocks: Mapping[str, type[nn.Module]]) -> dict[
             continue
         row = int(words[1])
         section = "backbone" if row < backbone else "neck"
-        found[path] = Site(row, path, names[type(module)], _host_of(model, modules, words), section)
+        found[path] = Location(row, path, names[type(module)], _host_of(model, modules, words), section)
     return found
 
 
+def attention_blocks(model: nn.Module) -> dict[Location, nn.Module]:
+    """Return the registered attention blocks of a built YOLO model by location, in the order of the layers."""
+    modules = dict(model.named_modules())
+    return {location: modules[path] for path, location in find_locations(model, registered()).items()}
+
+
+def declared_maps(block: nn.Module, maps: int) -> Declared | None:
+    """Return the declared kinds and ranges of the maps that ``block.attention(x)`` returns; ``None`` if undeclared.
+
+    Args:
+        block: An attention block.
+        maps: Number of maps it returned.
+    """
+    kinds = getattr(type(block), "maps", None)
+    if isinstance(kinds, tuple) and len(kinds) == maps and all(kind in NAMES for kind in kinds):
+        return Declared(kinds, tuple(block.tops))  # type: ignore[arg-type]
+    return Declared(None, _tops_of_shipped(block, maps)) if type(block) in ATTENTION_BLOCKS.values() else None
+
+
+def _tops_of_shipped(block: nn.Module, maps: int) -> tuple[float | None, ...]:
+    if isinstance(block, GC):  # whose map holds weights
+        return (None,) * maps
+    own = getattr(block, "scale", None)
+    scales = [own] if own is not None else [m.scale for m in block.children() if hasattr(m, "scale")]
+    return tuple(scales if len(scales) == maps else (scales or [None])[:1] * maps)  # type: ignore[arg-type]
+
+
 def _host_of(model: nn.Module, modules: Mapping[str, nn.Module], words: list[str]) -> str | None:
-    row = model.model[int(words[1])]
-    hosts = {"model." + words[1], ".".join(words[:3])} if type(row) is nn.Sequential else {"model." + words[1]}
+    layer = model_layers(model)[int(words[1])]
+    repeated = type(layer) is nn.Sequential
+    hosts = {"model." + words[1], ".".join(words[:3])} if repeated else {"model." + words[1]}
     if ".".join(words) in hosts:
         return None
     parent = ".".join(words[:-1])
-    host = row[int(words[2])] if type(row) is nn.Sequential else row
-    place = ("@outer" if parent in hosts else "@inner") if isinstance(modules[parent], Gated) else ""
-    return host_class(host).__name__ + place
-
-
-def declared_tops(block: nn.Module, maps: int) -> tuple[float | None, ...]:
-    """Return the upper ends of a shipped block's gates, which begin at 0, one for each map; weights have none."""
-    if type(block) not in ATTENTION_BLOCKS.values() or isinstance(block, GC):  # whose map is no gate, but weights
-        return (None,) * maps
-    scales = [block.scale] if hasattr(block, "scale") else [m.scale for m in block.children() if hasattr(m, "scale")]
-    return tuple(scales if len(scales) == maps else (scales or [None])[:1] * maps)
+    host = repeats(layer)[int(words[2])] if repeated else layer
+    position = ("@outer" if parent in hosts else "@inner") if isinstance(modules[parent], Gated) else ""
+    return host_class(host).__name__ + position

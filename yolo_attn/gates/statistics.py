@@ -1,101 +1,155 @@
-"""What a gate does, in a few numbers: plain functions of the maps that ``block.attention(x)`` returns."""
+"""Statistics of the attention maps that ``block.attention(x)`` returns. Needs numpy only."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
-from yolo_attn.blocks import ATTENTION_BLOCKS
-from yolo_attn.gates.find import declared_tops
-from yolo_attn.gates.gate import DEAD, SATURATED, assumed_top
+DEAD, SATURATED = 0.05, 0.95
+"""Shares of a gate's range: a value below the first counts as dead, one above the second as saturated."""
+
+_UNIT_SUM = 1e-3  # by how much a sum of weights may differ from 1
 
 
-class GateStatistics(NamedTuple):
+@dataclass(frozen=True)
+class Change:
+    """Absolute difference of a map from an earlier one: mean and largest over its values."""
+
+    mean: float
+    max: float
+
+
+@dataclass(frozen=True)
+class GateStatistics:
     """Statistics over all values of a map.
 
     Attributes:
+        min: Smallest value.
         mean: Mean.
-        std: Standard deviation, of all values rather than of a sample.
-        low: Smallest value.
-        high: Largest value.
-        dead: Share of values below ``DEAD`` of the range; NaN where the map has no range.
-        saturated: Share of values above ``SATURATED`` of the range; NaN where the map has no range.
+        max: Largest value.
+        std: Standard deviation of the population.
+        dead: Share of values below ``DEAD`` of the range, in [0, 1]; ``None`` without a range.
+        saturated: Share of values above ``SATURATED`` of the range, in [0, 1]; ``None`` without a range.
+        entropy: Entropy of weights in nats, of pairwise weights the mean over queries; ``None`` for gates.
+        uniformity: Entropy over that of uniform weights, in [0, 1]; ``None`` for gates.
+        peak: Largest weight as a multiple of the uniform weight; ``None`` for gates.
+        from_init: Difference from the map of the freshly built block; ``None`` where it is unknown.
     """
 
+    min: float
     mean: float
+    max: float
     std: float
-    low: float
-    high: float
-    dead: float
-    saturated: float
+    dead: float | None = None
+    saturated: float | None = None
+    entropy: float | None = None
+    uniformity: float | None = None
+    peak: float | None = None
+    from_init: Change | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the statistics as JSON values, by name."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> GateStatistics:
+        """Return statistics from what :meth:`to_json` returned; further keys are ignored."""
+        known = {name: given.get(name) for name in cls.__dataclass_fields__}
+        change = known.pop("from_init")
+        return cls(**known, from_init=Change(**change) if change else None)  # type: ignore[arg-type]
 
 
-def maps_of(block: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
-    """Return the maps a block computes for its input, as a tuple also where it is only one.
-
-    Raises:
-        AttributeError: If the block has no ``attention(x)``.
-    """
-    found = block.attention(x)
-    return (found,) if isinstance(found, Tensor) else tuple(found)
-
-
-def ranges_of(block: nn.Module, maps: tuple[Tensor, ...]) -> tuple[float | None, ...]:
-    """Return the top of each map's range, which begins at 0.
-
-    It is 1 for a sigmoid, 2 for one that starts as the identity, and ``None`` for what is no gate: weights that sum to
-    1 over positions, or values of a user's block outside 0 to 2.
-    """
-    if type(block) in ATTENTION_BLOCKS.values():
-        return declared_tops(block, len(maps))
-    return tuple(
-        None if _are_weights(values) else assumed_top(float(values.min()), float(values.max())) for values in maps
-    )
-
-
-def _are_weights(values: Tensor) -> bool:
-    if values.dim() < 3 or values[0].numel() == 1:
-        return False
-    sums = values.flatten(1).sum(1) if values.dim() == 4 else values.sum(-1)  # (N, 1, H, W), (N, HW, HW)
-    return torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
-
-
-def statistics_of(values: Tensor, top: float | None) -> GateStatistics:
+def statistics_of(
+    values: np.ndarray, top: float | None, kind: str = "other", fresh: np.ndarray | None = None
+) -> GateStatistics:
     """Return the statistics of a map.
 
     Args:
-        values: The map, of any shape.
-        top: Top of its range, or ``None`` where it has none.
+        values: The map, of one image or of several; of weights the last two axes are positions, of pairs the last one.
+        top: Upper end of its range, which begins at 0; ``None`` without a range.
+        kind: Key of :data:`yolo_attn.gates.gate.NAMES`.
+        fresh: The map of the freshly built block for the same input.
 
     Examples:
-        >>> statistics_of(torch.tensor([0.0, 0.5, 1.0, 0.5]), top=1.0)
-        GateStatistics(mean=0.5, std=0.3535533845424652, low=0.0, high=1.0, dead=0.25, saturated=0.25)
+        >>> found = statistics_of(np.array([0.0, 0.5, 1.0, 0.5]), top=1.0)
+        >>> found.mean, round(found.std, 6), found.dead, found.saturated
+        (0.5, 0.353553, 0.25, 0.25)
     """
-    values = values.detach().float()
-    dead = saturated = float("nan")
-    if top is not None:
-        dead = float((values < DEAD * top).float().mean())
-        saturated = float((values > SATURATED * top).float().mean())
-    std, mean = torch.std_mean(values, correction=0)
-    return GateStatistics(float(mean), float(std), float(values.min()), float(values.max()), dead, saturated)
+    values = values.astype(np.float64)
+    change = None
+    if fresh is not None:
+        moved = np.abs(values - fresh)
+        change = Change(float(moved.mean()), float(moved.max()))
+    return GateStatistics(
+        min=float(values.min()),
+        mean=float(values.mean()),
+        max=float(values.max()),
+        std=float(values.std()),
+        dead=None if top is None else float((values < DEAD * top).mean()),
+        saturated=None if top is None else float((values > SATURATED * top).mean()),
+        **_of_weights(values, kind),
+        from_init=change,
+    )
 
 
-def distance(values: Tensor, first: Tensor) -> float:
-    """Return how far a map is from an earlier one of the same input: mean difference over mean size of the earlier.
+def are_weights(values: np.ndarray, kind: str = "other") -> bool:
+    """Tell whether a map of one image holds weights: none negative, summing to 1 within 0.001.
+
+    Args:
+        values: The map. A single value is taken for a gate, unless it is of kind ``"pairs"``.
+        kind: ``"pairs"`` if each row of the map is a set of weights of its own.
+    """
+    lines = values if kind == "pairs" else values.reshape(1, -1)
+    if not values.size or (kind != "pairs" and values.size < 2) or values.min() < 0:
+        return False
+    return bool((np.abs(lines.sum(-1, dtype=np.float64) - 1) < _UNIT_SUM).all())
+
+
+def assumed_top(low: float, high: float) -> float | None:
+    """Return the upper end of the smallest usual range, (0, 1) or (0, 2), that holds all values; ``None`` if none does.
+
+    Args:
+        low: Smallest value.
+        high: Largest value.
+    """
+    return next((top for top in (1.0, 2.0) if low >= 0 and high <= top), None)
+
+
+def distance(values: np.ndarray, first: np.ndarray) -> float:
+    """Return the distance of a map from an earlier one: mean absolute difference over mean absolute value.
+
+    Args:
+        values: The map.
+        first: The earlier map, of the same input.
 
     Examples:
-        >>> distance(torch.tensor([0.5, 0.6]), torch.tensor([0.5, 0.5]))
-        0.10000002384185791
+        >>> round(distance(np.array([0.5, 0.6]), np.array([0.5, 0.5])), 6)
+        0.1
     """
-    first = first.to(values.device, torch.float32)
-    size = float(first.abs().mean())
-    moved = float((values.detach().float() - first).abs().mean())
+    size = float(np.abs(first, dtype=np.float64).mean())
+    moved = float(np.abs(np.subtract(values, first, dtype=np.float64)).mean())
     return moved / size if size else (0.0 if moved == 0 else float("inf"))
 
 
-def thinned(values: Tensor, most: int = 2**16) -> Tensor:
-    """Return at most so many of a map's values, evenly spaced and flat, in float32 on the CPU: enough to keep."""
-    step = -(-values.numel() // most)
-    return values.detach().flatten()[::step].float().cpu()
+def thinned(values: np.ndarray, most: int = 2**16) -> np.ndarray:
+    """Return at most ``most`` values of a map, evenly spaced, flat, in float32: enough to compare maps later."""
+    step = -(-values.size // most)
+    return values.ravel()[::step].astype(np.float32)
+
+
+def _of_weights(values: np.ndarray, kind: str) -> dict[str, float | None]:
+    positions = values.shape[-1] if kind == "pairs" else math.prod(values.shape[-2:])
+    lines = values.reshape(-1, positions)
+    if kind not in ("weights", "pairs") or not are_weights(lines, "pairs"):
+        return dict.fromkeys(("entropy", "uniformity", "peak"))
+    logs = np.log(lines, out=np.zeros_like(lines), where=lines > 0)
+    entropy = float(-(lines * logs).sum(1).mean())
+    return {
+        "entropy": entropy,
+        "uniformity": entropy / math.log(positions) if positions > 1 else 1.0,
+        "peak": float(lines.max(1).mean()) * positions,
+    }

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from yolo_attn.models.built import model_layers
+
 Target = tuple[int, float]
 """A prediction to explain: its class and its confidence, by which it is found among the head's."""
 
@@ -52,7 +54,9 @@ def _one(activation: Tensor, gradient: Tensor, size: Sequence[int]) -> Tensor:
 
 def _forward(model: nn.Module, image: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
     """Run the model; return what its head reads, and score and class of all its predictions."""
-    head, maps, logits = model.model[-1], [], []
+    head: Any = model_layers(model)[-1]
+    maps: list[Tensor] = []
+    logits: list[Tensor] = []
     head.shape = None  # has the head lay out its grid again: one from inference cannot take part in gradients
 
     def read(_: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -72,7 +76,7 @@ def _forward(model: nn.Module, image: Tensor) -> tuple[list[Tensor], Tensor, Ten
     return maps, scores, classes
 
 
-def _predictions(output: Any, head: nn.Module) -> tuple[Tensor, Tensor]:
+def _predictions(output: Any, head: Any) -> tuple[Tensor, Tensor]:
     """Return score and class of every prediction: anchors times classes, or the head's own choice of both."""
     while isinstance(output, (list, tuple)):
         output = output[0]

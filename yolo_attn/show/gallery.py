@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.gates.gate import DEAD, SATURATED
+from yolo_attn.gates.statistics import DEAD, SATURATED
 from yolo_attn.report.formatting import listing, plural
 from yolo_attn.show import numbers
 from yolo_attn.show.cam import layer_cam
 from yolo_attn.show.content import Chapter
 from yolo_attn.show.detections import detections
-from yolo_attn.show.look import Looked, Watched, read_image
+from yolo_attn.show.look import GateWatcher, Prediction, read_image
 from yolo_attn.show.page import Overview, to_html
 from yolo_attn.show.pictures import MOST_OUTLINES, View, Wanted, chapter
 from yolo_attn.util.files import write_all
@@ -52,15 +52,15 @@ def show(
     """
     wanted = wanted or Wanted()
     pictures = [read_image(path) for path in images]
-    watched = [Watched(model) for model in models]
+    watchers = [GateWatcher(model) for model in models]
     names = _names(models)
-    _check_rows(watched, names, rows)
-    records = [_record(model, name) for model, name in zip(watched, names, strict=True)]
+    _check_rows(watchers, names, rows)
+    records = [_record(model, name) for model, name in zip(watchers, names, strict=True)]
     chapters = []
     for path, key, picture in zip(images, _keys(images), pictures, strict=True):
         views = []
-        for k, model in enumerate(watched):
-            view = _view(model, names[k], "ab"[k] + "-" if len(watched) > 1 else "", picture, rows, cam, settings)
+        for k, model in enumerate(watchers):
+            view = _view(model, names[k], "ab"[k] + "-" if len(watchers) > 1 else "", picture, rows, cam, settings)
             records[k]["images"].append(_image_record(path, view))
             views.append(view)
         _check_channels(views, wanted)
@@ -79,18 +79,18 @@ def attention_in_words(record: dict[str, Any]) -> str:
 
 
 def _view(
-    model: Watched, name: str, prefix: str, picture: Any, rows: Sequence[int], cam: bool, settings: dict[str, Any]
+    model: GateWatcher, name: str, prefix: str, picture: Any, rows: Sequence[int], cam: bool, settings: dict[str, Any]
 ) -> View:
-    looked = model.look(picture, **settings)
-    blocks = [block for block in looked.blocks if not rows or block.site.row in rows]
-    return View(name, prefix, looked, _explain(model, looked) if cam else None, blocks)
+    predicted = model.predict(picture, **settings)
+    blocks = [block for block in predicted.blocks if not rows or block.location.row in rows]
+    return View(name, prefix, predicted, _explain(model, predicted) if cam else None, blocks)
 
 
-def _explain(model: Watched, looked: Looked) -> tuple[Any, str]:
-    found = detections(looked.result)
+def _explain(model: GateWatcher, predicted: Prediction) -> tuple[Any, str]:
+    found = detections(predicted.result)
     shown = found[:1] if model.task == "classify" else found[:MOST_OUTLINES]
-    model.unwatched.to(looked.tensor)
-    values = layer_cam(model.unwatched, looked.tensor, [(d.label, d.confidence) for d in shown])
+    model.unwatched.to(predicted.tensor)
+    values = layer_cam(model.unwatched, predicted.tensor, [(d.label, d.confidence) for d in shown])
     if model.task == "classify":
         return values, f"the class {shown[0].name}"
     if not shown:
@@ -101,8 +101,8 @@ def _explain(model: Watched, looked: Looked) -> tuple[Any, str]:
 
 
 # --- what is asked for ------------------------------------------------------------------------------------------------
-def _check_rows(models: Sequence[Watched], names: Sequence[str], rows: Sequence[int]) -> None:
-    held = sorted({site.row for model in models for site in model.sites.values()})
+def _check_rows(models: Sequence[GateWatcher], names: Sequence[str], rows: Sequence[int]) -> None:
+    held = sorted({at.row for model in models for at in model.locations.values()})
     if missing := [row for row in rows if row not in held]:
         there = f"attention is in rows {', '.join(map(str, held))}" if held else "there is no attention at all"
         raise YoloAttnError(f"--rows: row {missing[0]} of {listing(list(names))} holds no attention; {there}")
@@ -131,24 +131,24 @@ def _keys(images: Sequence[Path]) -> list[str]:
 
 
 # --- records and files ------------------------------------------------------------------------------------------------
-def _record(model: Watched, name: str) -> dict[str, Any]:
+def _record(model: GateWatcher, name: str) -> dict[str, Any]:
     return {
         "model": name,
         "source": model.source,
         "task": model.task,
         "seed": model.seed,
-        "attention": len(model.sites),
+        "attention": len(model.locations),
         "images": [],
     }
 
 
 def _image_record(path: Path, view: View) -> dict[str, Any]:
-    height, width = view.looked.image.shape[:2]
+    height, width = view.predicted.image.shape[:2]
     return {
         "image": str(path),
         "width": width,
         "height": height,
-        "input": list(view.looked.placement.input_size),
+        "input": list(view.predicted.placement.input_size),
         "detections": [d.as_dict() for d in view.detections],
         "blocks": [numbers.of_block(block) for block in view.blocks],
     }

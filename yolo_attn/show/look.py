@@ -1,16 +1,16 @@
-"""Look at what a model attends to: the gates that its blocks compute for an image, taken during one prediction.
+"""Predict an image and record the gates that a model's blocks compute for it.
 
-A hook on the input of every block calls the block's own ``attention(x)``; nothing is computed a second way. Beside each
-gate stands what the same block, freshly built, makes of the same input.
+The maps are those of the block's own ``attention(x)``, taken during the prediction. Each comes with the map that the
+freshly built block computes for the same input.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -19,10 +19,12 @@ from torch import Tensor, nn
 
 from yolo_attn.blocks import ATTENTION_BLOCKS
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.gates.find import Site, declared_tops, find_sites
-from yolo_attn.gates.gate import Gate, read_gates
+from yolo_attn.gates.find import Location, declared_maps, find_locations
+from yolo_attn.gates.gate import Gate, gates_of
+from yolo_attn.gates.watch import GateRecorder, maps_of
 from yolo_attn.host.checkpoints import open_source
 from yolo_attn.host.registry import row_blocks
+from yolo_attn.models.built import model_layers, model_yaml
 from yolo_attn.models.graph import level_of
 from yolo_attn.show.letterbox import Placement, place
 from yolo_attn.train.yolo import YOLO
@@ -32,41 +34,41 @@ TASKS = ("detect", "segment", "pose", "obb", "classify")
 
 @dataclass(frozen=True)
 class BlockMaps:
-    """What one block computed for one image.
+    """Maps that one block computed for one image.
 
     Attributes:
-        site: Where it stands.
+        location: Location of the block.
         channels: Channels of its input.
         size: Height and width of its input.
-        stride: Pixels of the model's input per position.
         gates: Its maps; empty where there is a ``note``.
         note: Why there are none; empty where there are.
+        stride: Pixels of the model's input per position; 0 if the block did not run.
     """
 
-    site: Site
-    channels: int
-    size: tuple[int, int]
-    stride: float
-    gates: tuple[Gate, ...]
+    location: Location
+    channels: int = 0
+    size: tuple[int, int] = (0, 0)
+    gates: tuple[Gate, ...] = ()
     note: str = ""
+    stride: float = 0.0
 
     @property
     def where(self) -> str:
-        """Part of the model and level, e.g. ``neck P3, stride 8``."""
+        """Section of the model, level and stride, e.g. ``neck P3, stride 8``."""
         level = level_of(self.stride)
-        return f"{self.site.section}{f' {level}' if level else ''}, stride {self.stride:g}"
+        return f"{self.location.section}{f' {level}' if level else ''}, stride {self.stride:g}"
 
 
 @dataclass(frozen=True)
-class Looked:
-    """One prediction of a model, and what its blocks computed on the way.
+class Prediction:
+    """Prediction of one image, and the maps that the model's blocks computed for it.
 
     Attributes:
         image: The image, ``(H, W, 3)``, BGR.
         result: Ultralytics' own result.
         tensor: The model's input, ``(1, 3, h, w)``.
-        placement: Where the image lies in it.
-        blocks: What each block computed, in the order of the rows.
+        placement: Position of the image in the model's input.
+        blocks: Maps of each block, in the order of the layers.
     """
 
     image: np.ndarray
@@ -76,8 +78,8 @@ class Looked:
     blocks: tuple[BlockMaps, ...]
 
 
-class Watched:
-    """A model that can be looked at while it predicts.
+class GateWatcher:
+    """A model whose gates are recorded while it predicts.
 
     Args:
         source: Checkpoint or model YAML. A model built from a YAML has random weights, the same every time.
@@ -85,52 +87,49 @@ class Watched:
             YAML; by default the seed that the checkpoint was trained with.
 
     Raises:
-        YoloAttnError: If there is no such model, or it is for a task that is not among ``TASKS``.
+        YoloAttnError: If there is no such model, or its task is not among ``TASKS``.
     """
 
     def __init__(self, source: str | Path, seed: int | None = None):
         self.source = str(source)
         self.yolo = _open(self.source, seed or 0)
-        self.task = self.yolo.task
+        self.task = cast(str, self.yolo.task)
         if self.task not in TASKS:
             raise YoloAttnError(f"'{source}' is a model for '{self.task}'; drawn are those for {', '.join(TASKS)}")
-        self.model: nn.Module = self.yolo.model
+        self.model = cast("nn.Module", self.yolo.model)
         self.seed = _trained_seed(self.model) if seed is None else seed
-        self.unwatched = deepcopy(self.model).eval()  # neither fused nor hooked, for what needs gradients
-        self.sites = find_sites(self.model, row_blocks())
-        self._seen: dict[str, Any] = {}
-        self._watch(_fresh(self.model, self.seed) if self.sites else {})
+        self.unwatched = deepcopy(self.model).eval()  # neither fused nor hooked, for class activation maps
+        self.locations = find_locations(self.model, row_blocks())
+        fresh = _fresh(self.model, self.seed) if self.locations else {}
+        modules = dict(self.model.named_modules())
+        self._input = GateRecorder({"input": model_layers(self.model)[0]}, lambda _, module, x: _copied(x))
+        self._maps = GateRecorder(
+            {path: modules[path] for path in self.locations},
+            lambda path, block, x: _record(self.locations[path], block, fresh.get(path), x),
+        )
 
-    def look(self, image: np.ndarray, **settings: Any) -> Looked:
-        """Predict one image and return what the blocks computed for it.
+    def predict(self, image: np.ndarray, **settings: Any) -> Prediction:
+        """Predict one image and return the maps that the blocks computed for it.
 
         Args:
             image: ``(H, W, 3)``, BGR, as OpenCV reads it.
-            **settings: What ``ultralytics.YOLO.predict`` takes: ``imgsz``, ``conf``, ``device``, ...
+            **settings: Arguments of ``ultralytics.YOLO.predict``: ``imgsz``, ``conf``, ``device``, ...
         """
-        self._seen.clear()
-        result = self.yolo.predict(image, verbose=False, **settings)[0]
-        tensor = self._seen.pop("input")
-        size = tuple(tensor.shape[2:])
-        wanted = self.yolo.predictor.imgsz
-        stretched = "RTDETR" in type(self.yolo.predictor).__name__
-        placement = place(image.shape[:2], size, tuple(wanted), self.task == "classify", stretched)
-        blocks = tuple(self._maps_of(path, site, size[0]) for path, site in self.sites.items())
-        return Looked(image, result, tensor, placement, blocks)
+        self._maps.clear()
+        (result,) = self.yolo.predict(image, verbose=False, **settings)
+        tensor = self._input.results["input"]
+        height, width = tensor.shape[2:]
+        predictor: Any = self.yolo.predictor
+        stretched, wanted = "RTDETR" in type(predictor).__name__, tuple(predictor.imgsz)
+        placement = place(image.shape[:2], (height, width), wanted, self.task == "classify", stretched)
+        blocks = tuple(self._maps_of(path, at, height) for path, at in self.locations.items())
+        return Prediction(image, result, tensor, placement, blocks)
 
-    def _watch(self, fresh: Mapping[str, nn.Module]) -> None:
-        self.model.model[0].register_forward_pre_hook(_input_recorder(self._seen))
-        modules = dict(self.model.named_modules())
-        for path in self.sites:
-            modules[path].register_forward_pre_hook(_maps_recorder(self._seen, path, fresh.get(path)))
-
-    def _maps_of(self, path: str, site: Site, height: int) -> BlockMaps:
-        if path not in self._seen:
-            return BlockMaps(site, 0, (0, 0), 0.0, (), "it was not run in this prediction")
-        (_, channels, *size), tops, maps, fresh, note = self._seen[path]
-        size = tuple(size)
-        gates = () if note else tuple(read_gates(maps, channels, size, tops, fresh))
-        return BlockMaps(site, channels, size, height / size[0], gates, note)
+    def _maps_of(self, path: str, at: Location, height: int) -> BlockMaps:
+        maps = self._maps.results.get(path)
+        if maps is None:
+            return BlockMaps(at, note="it was not run in this prediction")
+        return replace(maps, stride=height / maps.size[0])
 
 
 # --- opening ----------------------------------------------------------------------------------------------------------
@@ -142,12 +141,13 @@ def _open(source: str, seed: int) -> YOLO:
 
 
 def _fresh(model: nn.Module, seed: int) -> dict[str, nn.Module]:
-    """Return the modules of the model as freshly built from its own YAML; none where that cannot be built."""
-    if not isinstance(getattr(model, "yaml", None), Mapping):
+    """Return the modules of the model freshly built from its own YAML; none if it cannot be built."""
+    given, make = model_yaml(model), type(model)
+    if given is None:
         return {}
     try:
-        built = _seeded(seed, lambda: type(model)(deepcopy(model.yaml), verbose=False))
-    except Exception:  # e.g. a model whose own code has changed since: there is no before then
+        built: nn.Module = _seeded(seed, lambda: make(deepcopy(given), verbose=False))
+    except Exception:  # e.g. a model whose own code has changed since
         return {}
     return dict(built.eval().named_modules())
 
@@ -182,37 +182,33 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 # --- recording --------------------------------------------------------------------------------------------------------
-# Plain functions, because Ultralytics copies a model before it predicts: a copied function still writes where it did.
-def _input_recorder(seen: dict[str, Any]) -> Callable[..., None]:
-    def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen["input"] = inputs[0].detach().float().cpu().clone()
-
-    return record
+def _copied(x: Tensor) -> Tensor:
+    return x.detach().float().cpu().clone()
 
 
-def _maps_recorder(seen: dict[str, Any], path: str, fresh: nn.Module | None) -> Callable[..., None]:
-    def record(block: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        x, before, note, maps = inputs[0], None, "", []
-        if not hasattr(block, "attention"):
-            note = f"{type(block).__name__} has no attention(x) that could be drawn"
-        elif type(block) in ATTENTION_BLOCKS.values():
-            maps = _as_arrays(block.attention(x))
-        else:
-            maps, note = _of_a_users_block(block, x)
-        if not note and type(fresh) is type(block):
-            before = _as_arrays(fresh.to(x).attention(x))
-        seen[path] = (tuple(x.shape), declared_tops(block, len(maps)), maps, before, note)
-
-    return record
+def _record(location: Location, block: nn.Module, fresh: nn.Module | None, x: Tensor) -> BlockMaps:
+    """Return the maps of a block; those of a user's block that fails are replaced by a note."""
+    _, channels, height, width = x.shape
+    maps, note = _maps_or_note(block, x)
+    if note:
+        return BlockMaps(location, channels, (height, width), note=note)
+    before = _as_arrays(maps_of(fresh.to(x), x)) if fresh is not None and type(fresh) is type(block) else None
+    declared = declared_maps(block, len(maps))
+    tops = declared.tops if declared else (None,) * len(maps)
+    gates = gates_of(maps, channels, (height, width), tops, before, declared.kinds if declared else None)
+    return BlockMaps(location, channels, (height, width), tuple(gates))
 
 
-def _of_a_users_block(block: nn.Module, x: Tensor) -> tuple[list[np.ndarray], str]:
+def _maps_or_note(block: nn.Module, x: Tensor) -> tuple[list[np.ndarray], str]:
+    if not hasattr(block, "attention"):
+        return [], f"{type(block).__name__} has no attention(x) that could be drawn"
     try:
-        return _as_arrays(block.attention(x)), ""
-    except Exception as error:  # one block that cannot be drawn leaves the others
+        return _as_arrays(maps_of(block, x)), ""
+    except Exception as error:
+        if type(block) in ATTENTION_BLOCKS.values():
+            raise
         return [], f"{type(block).__name__}.attention(x) failed: {type(error).__name__}: {error}"
 
 
-def _as_arrays(maps: Tensor | tuple[Tensor, ...]) -> list[np.ndarray]:
-    maps = (maps,) if isinstance(maps, Tensor) else maps
+def _as_arrays(maps: tuple[Tensor, ...]) -> list[np.ndarray]:
     return [one[0].detach().float().cpu().numpy().copy() for one in maps]

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from yolo_attn.gates.gate import DEAD, SATURATED, Gate
-from yolo_attn.gates.gate import statistics as statistics_of
+from yolo_attn.gates.gate import Gate
+from yolo_attn.gates.statistics import DEAD, SATURATED
 from yolo_attn.report.formatting import MISSING, number, percent
 from yolo_attn.show.look import BlockMaps
 
@@ -24,15 +24,15 @@ Numbers = dict[str, Any]
 
 def of_block(block: BlockMaps) -> Numbers:
     """Return where a block stands and the statistics of its gates."""
-    site = block.site
+    at = block.location
     return {
-        "row": site.row,
-        "path": site.path,
-        "block": site.block,
-        "host": site.host,
-        "label": site.label,
+        "row": at.row,
+        "path": at.path,
+        "block": at.block,
+        "host": at.host,
+        "label": at.label,
         "where": block.where,
-        "section": site.section,
+        "section": at.section,
         "stride": block.stride,
         "channels": block.channels,
         "size": list(block.size),
@@ -49,7 +49,7 @@ def of_gate(gate: Gate) -> Numbers:
         "shape": list(gate.values.shape),
         "range": None if gate.top is None else [0.0, gate.top],
         "range_declared": gate.declared,
-        **statistics_of(gate),
+        **gate.statistics.to_json(),
     }
 
 

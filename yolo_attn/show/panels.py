@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -18,10 +18,11 @@ from matplotlib.colors import Colormap, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from matplotlib.ticker import MaxNLocator
-from mpl_toolkits.axes_grid1 import ImageGrid, make_axes_locatable
+from mpl_toolkits.axes_grid1 import ImageGrid, make_axes_locatable  # type: ignore[import-untyped]
 from PIL import Image
 
-from yolo_attn.gates.gate import DEAD, SATURATED, Gate
+from yolo_attn.gates.gate import Gate
+from yolo_attn.gates.statistics import DEAD, SATURATED
 from yolo_attn.report.plots import styled
 from yolo_attn.show.letterbox import Placement, onto_image, onto_line
 
@@ -270,7 +271,7 @@ def _draw_steps(axes: Axes, values: np.ndarray, **style: Any) -> None:
 
 def _limit(axes: Axes, gate: Gate, scale: Scale) -> None:
     """Let the axis span the colours' scale, and mark where a gate counts as dead or saturated if that is in sight."""
-    low, high = float(scale.norm.vmin), float(scale.norm.vmax)
+    low, high = cast(float, scale.norm.vmin), cast(float, scale.norm.vmax)
     if gate.neutral is None and low > 0:
         low = 0.0
     margin = 0.06 * (high - low)
@@ -338,7 +339,7 @@ def _add_bar(figure: Figure, side: Axes, scale: Scale) -> None:
 def to_png(figure: Figure) -> bytes:
     """Return a figure as a PNG of 256 dithered colours, which looks the same at less than half the size."""
     drawn, packed = io.BytesIO(), io.BytesIO()
-    crop = {} if figure.get_layout_engine() else {"bbox_inches": "tight", "pad_inches": 0.06}
+    crop: dict[str, Any] = {} if figure.get_layout_engine() else {"bbox_inches": "tight", "pad_inches": 0.06}
     figure.savefig(drawn, format="png", dpi=_DPI, pil_kwargs={"compress_level": 0}, metadata={"Software": None}, **crop)
     picture = Image.open(drawn).convert("RGB")
     colours = picture.quantize(256, Image.Quantize.FASTOCTREE)

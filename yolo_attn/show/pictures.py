@@ -8,13 +8,13 @@ from functools import cached_property
 
 import numpy as np
 
-from yolo_attn.gates.gate import Gate, statistics
+from yolo_attn.gates.gate import Gate
 from yolo_attn.report.formatting import number, percent, plural
 from yolo_attn.show import panels
 from yolo_attn.show.content import Card, Chapter, Panel
 from yolo_attn.show.detections import Detection, detections
 from yolo_attn.show.letterbox import position_of
-from yolo_attn.show.look import BlockMaps, Looked
+from yolo_attn.show.look import BlockMaps, Prediction
 from yolo_attn.show.panels import Scale, Scene, Tile
 
 _TILES = {"product": 4, "full": 4, "groups": 8, "pairs": 4}  # how many maps of a block are drawn one by one, by kind
@@ -43,29 +43,29 @@ class View:
     Attributes:
         name: The model's.
         prefix: Begins the names of its files.
-        looked: What it saw.
+        predicted: What it saw.
         cam: Its class activation map over its input, and what was explained; ``None`` if not wanted.
         blocks: The blocks to draw.
     """
 
     name: str
     prefix: str
-    looked: Looked
+    predicted: Prediction
     cam: tuple[np.ndarray, str] | None
     blocks: Sequence[BlockMaps]
 
     @cached_property
     def detections(self) -> list[Detection]:
         """What was detected, most confident first."""
-        return detections(self.looked.result)
+        return detections(self.predicted.result)
 
     @cached_property
     def scene(self) -> Scene:
         """The image, ready to be drawn on."""
-        picture = panels.shrunk(self.looked.image)
-        ratio = picture.shape[1] / self.looked.image.shape[1]
+        picture = panels.shrunk(self.predicted.image)
+        ratio = picture.shape[1] / self.predicted.image.shape[1]
         found = [d.corners * ratio for d in self.detections[:MOST_OUTLINES] if d.corners is not None]
-        return Scene(picture, self.looked.placement, found)
+        return Scene(picture, self.predicted.placement, found)
 
 
 def chapter(title: str, key: str, views: Sequence[View], wanted: Wanted) -> Chapter:
@@ -79,7 +79,7 @@ def chapter(title: str, key: str, views: Sequence[View], wanted: Wanted) -> Chap
     """
     cards = [Card("", [list(_of_the_whole(view, key)) for view in views])]
     for matching in _matched(views):
-        titles = dict.fromkeys(f"{block.site.label} ({block.where})" for _, block in matching)
+        titles = dict.fromkeys(f"{block.location.label} ({block.where})" for _, block in matching)
         notes = [f"{_whose(view, views)}{block.note}" for view, block in matching if block.note]
         scales = _scales([gate for _, block in matching for gate in block.gates], wanted.full)
         blocks = [_Block(view, block, views, key) for view, block in matching]
@@ -94,10 +94,10 @@ def _matched(views: Sequence[View]) -> list[list[tuple[View, BlockMaps]]]:
     for view in views:
         counts: dict[tuple, int] = {}
         for block in view.blocks:
-            place = (block.where, bool(block.site.host))
+            place = (block.where, bool(block.location.host))
             counts[place] = counts.get(place, 0) + 1
             places.setdefault((*place, counts[place]), []).append((view, block))
-    return sorted(places.values(), key=lambda matching: matching[0][1].site.row)
+    return sorted(places.values(), key=lambda matching: matching[0][1].location.row)
 
 
 def _whose(view: View, views: Sequence[View]) -> str:
@@ -107,7 +107,7 @@ def _whose(view: View, views: Sequence[View]) -> str:
 # --- the whole model --------------------------------------------------------------------------------------------------
 def _of_the_whole(view: View, key: str) -> Iterable[Panel]:
     found = plural(len(view.detections), "detection") if view.scene.outlines else _best(view)
-    plotted = panels.shrunk(view.looked.result.plot(pil=False))
+    plotted = panels.shrunk(view.predicted.result.plot(pil=False))
     yield Panel(
         f"{key}/{view.prefix}prediction.png",
         panels.plain_panel(plotted, f"{view.name}\nprediction"),
@@ -136,13 +136,13 @@ class _Block:
 
     def title(self, what: str) -> str:
         """Return the heading of one of its pictures."""
-        return f"{_whose(self.view, self.views)}{self.maps.site.label}\n{what}"
+        return f"{_whose(self.view, self.views)}{self.maps.location.label}\n{what}"
 
     def file(self, kind: str) -> str:
         """Return the name of one of its pictures."""
-        site = self.maps.site
-        inside = site.path.removeprefix(f"model.{site.row}").removesuffix("attention").strip(".")
-        words = [f"{self.view.prefix}{site.row:02d}", site.block, *filter(None, [inside]), kind]
+        at = self.maps.location
+        inside = at.path.removeprefix(f"model.{at.row}").removesuffix("attention").strip(".")
+        words = [f"{self.view.prefix}{at.row:02d}", at.block, *filter(None, [inside]), kind]
         return f"{self.key}/{'-'.join(words)}.png"
 
     def panel(self, kind: str, png: bytes, caption: str) -> Panel:
@@ -164,14 +164,16 @@ def _is_drawn(gate: Gate) -> bool:
     return gate.per_channel or gate.grids() is not None
 
 
-def _shown(gate: Gate, fresh: bool = False) -> np.ndarray | None:
-    grids = gate.grids(fresh)
-    return grids.mean(0) if grids is not None else gate.fresh if fresh else gate.values
+def _shown(gate: Gate) -> np.ndarray:
+    """Return what is drawn of a gate: the mean of its maps over positions, or the values of a channel gate."""
+    grids = gate.grids()
+    return gate.values if grids is None else grids.mean(0)
 
 
 def _shown_at_init(gate: Gate) -> np.ndarray | None:
     """Return what is drawn of the freshly built block; nothing where that is the same everywhere."""
-    before = _shown(gate, fresh=True)
+    grids = gate.grids(fresh=True)
+    before = gate.fresh if grids is None else grids.mean(0)
     return None if before is None or np.ptp(before) <= _CONSTANT else before
 
 
@@ -220,7 +222,7 @@ def _of_tiles(block: _Block, gate: Gate, wanted: Wanted) -> Panel:
 def _tiles(block: _Block, gate: Gate, wanted: Wanted) -> list[Tile]:
     if gate.kind == "pairs":
         return _seen_from_detections(block, gate)
-    grids, word = gate.grids(), "group" if gate.kind == "groups" else "channel"
+    grids, word = gate.values, "group" if gate.kind == "groups" else "channel"
     chosen = [c for c in wanted.channels if c < len(grids)] if word == "channel" else []
     if not chosen:
         spread = grids.reshape(len(grids), -1).std(1)
@@ -229,13 +231,13 @@ def _tiles(block: _Block, gate: Gate, wanted: Wanted) -> list[Tile]:
 
 
 def _seen_from_detections(block: _Block, gate: Gate) -> list[Tile]:
-    looked, scene = block.view.looked, block.view.scene
+    predicted, scene = block.view.predicted, block.view.scene
     found = [(d.name, d.corners.mean(0)) for d in block.view.detections if d.corners is not None]
-    height, width = looked.image.shape[:2]
+    height, width = predicted.image.shape[:2]
     points = found[: _TILES["pairs"]] or [("the middle", np.array([width / 2, height / 2]))]
     tiles = []
     for name, point in points:
-        position = position_of(tuple(point), looked.placement, (height, width), gate.size)
+        position = position_of(tuple(point), predicted.placement, (height, width), gate.size)
         tiles.append(Tile(f"from {name}", gate.seen_from(position), point * scene.size[1] / width))
     return tiles
 
@@ -257,19 +259,19 @@ def _sentence(gate: Gate) -> str:
 
 
 def _in_numbers(gate: Gate) -> str:
-    """Say in words what the statistics of a gate are."""
-    found = statistics(gate)
-    if found["uniformity"] is not None:
-        words = [f"Uniformity {number(found['uniformity'], 3)}, peak {number(found['peak'], 1)} times uniform"]
+    """Return the statistics of a gate as a sentence."""
+    s = gate.statistics
+    if s.uniformity is not None:
+        words = [f"Uniformity {number(s.uniformity, 3)}, peak {number(s.peak, 1)} times uniform"]
     else:
-        digits = 3 if gate.top else 4
-        low, mean, high = (number(found[key], digits) for key in ("min", "mean", "max"))
+        low, mean, high = (number(value, 3 if gate.top else 4) for value in (s.min, s.mean, s.max))
         words = [f"Values {low} to {high}, mean {mean}"]
-    if found["dead"] or found["saturated"]:
-        words.append(f"dead {percent(found['dead'])} %, saturated {percent(found['saturated'])} %")
+    if s.dead is not None and s.saturated is not None and (s.dead or s.saturated):
+        words.append(f"dead {percent(s.dead)} %, saturated {percent(s.saturated)} %")
     text = "; ".join(words) + "."
-    if found["from_init"] is None:
+    if s.from_init is None or gate.fresh is None:
         return text
-    moved = f"{found['from_init']['mean']:.2g} on average, {found['from_init']['max']:.2g} at most"
+    if not s.from_init.max:
+        return f"{text} As at init."
     start = f" (there {number(float(gate.fresh.flat[0]), 2)} everywhere)" if np.ptp(gate.fresh) <= _CONSTANT else ""
-    return f"{text} From init{start}: {moved}." if found["from_init"]["max"] else f"{text} As at init."
+    return f"{text} From init{start}: {s.from_init.mean:.2g} on average, {s.from_init.max:.2g} at most."

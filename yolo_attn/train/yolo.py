@@ -27,7 +27,7 @@ from ultralytics.engine.results import Results
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, RANK, dist, torch_utils
 
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.gates.log import GateLog
+from yolo_attn.gates.host import GateLog
 from yolo_attn.host.checkpoints import open_source, restricted_first
 from yolo_attn.host.compat import patched, unwrapped, workers_get_the_model
 from yolo_attn.host.data import check_data
