@@ -12,9 +12,11 @@ from yolo_attn.errors import YoloAttnError
 from yolo_attn.host import patch, registry
 from yolo_attn.host.patch import register, unregister
 from yolo_attn.host.registry import create_attention, registered
+from yolo_attn.host.releases import UntestedVersionWarning
 
 if TYPE_CHECKING:
     from yolo_attn.blocks import ATTENTION_BLOCKS
+    from yolo_attn.export.check import export_checked
     from yolo_attn.models.insert import insert
     from yolo_attn.train.yolo import YOLO
     from yolo_attn.weights.transfer import TransferReport, transfer_weights
@@ -24,8 +26,10 @@ __all__ = [
     "ATTENTION_BLOCKS",
     "YOLO",
     "TransferReport",
+    "UntestedVersionWarning",
     "YoloAttnError",
     "create_attention",
+    "export_checked",
     "insert",
     "register",
     "registered",
@@ -36,6 +40,7 @@ __all__ = [
 _LAZY = {
     "ATTENTION_BLOCKS": "blocks",
     "YOLO": "train.yolo",
+    "export_checked": "export.check",
     "insert": "models.insert",
     "TransferReport": "weights.transfer",
     "transfer_weights": "weights.transfer",

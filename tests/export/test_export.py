@@ -15,7 +15,7 @@ from torch import nn
 import yolo_attn as ya
 from yolo_attn import cli
 from yolo_attn.export import check as export_check
-from yolo_attn.export.check import CheckedExport, Comparison, check, differences, export, photographs
+from yolo_attn.export.check import CheckedExport, Comparison, check, differences, export_checked, photographs
 from yolo_attn.export.host import _as_exported
 from yolo_attn.host.gated import blocks_inside
 from yolo_attn.host.registry import is_attention
@@ -62,7 +62,7 @@ def test_a_model_with_every_block_is_the_same_in_the_runtime(format, best, tmp_p
     copy = tmp_path / "best.pt"
     copy.write_bytes(best.read_bytes())
     dynamic = format != "ncnn"
-    found = export(copy, format=format, dynamic=dynamic, imgsz=64)
+    found = ya.export_checked(copy, format=format, dynamic=dynamic, imgsz=64)
     assert found.file.exists()
     assert [c.shape for c in found.comparisons] == [(1, 3, 64, 64), (2, 3, 32, 96)][: 1 + dynamic]
     assert not found.failures, found.failures
@@ -71,7 +71,7 @@ def test_a_model_with_every_block_is_the_same_in_the_runtime(format, best, tmp_p
 
 # --- a file that is wrong ---------------------------------------------------------------------------------------------
 def test_a_size_that_tracing_froze_is_found(frozen):
-    fixed, other = export(frozen, format="torchscript", dynamic=True, imgsz=64).comparisons
+    fixed, other = export_checked(frozen, format="torchscript", dynamic=True, imgsz=64).comparisons
     assert fixed.passed
     assert not other.passed
     assert other.worst > 3 * other.tolerance
@@ -109,7 +109,7 @@ def test_a_file_that_cannot_be_run_is_a_failure_with_the_runtimes_words(best, tm
     monkeypatch.setattr(export_check, "open_exported", lambda file, device: raises)
     copy = tmp_path / "best.pt"
     copy.write_bytes(best.read_bytes())
-    (line,) = export(copy, format="torchscript", imgsz=64).failures
+    (line,) = export_checked(copy, format="torchscript", imgsz=64).failures
     assert line == "torchscript fp32, 1x3x64x64: worst difference inf, tolerance 0.001 (Input shape mismatch)"
 
 
@@ -152,7 +152,7 @@ def test_a_runtime_that_is_not_here_is_said(best, tmp_path, monkeypatch):
     monkeypatch.setitem(export_check.RUNTIMES, "torchscript", ("no_such_runtime",))
     copy = tmp_path / "best.pt"
     copy.write_bytes(best.read_bytes())
-    found = export(copy, format="torchscript", imgsz=64)
+    found = export_checked(copy, format="torchscript", imgsz=64)
     assert str(found).endswith("torchscript fp32: not checked here: no_such_runtime is not installed")
     assert not found.failures
     assert found.file.exists()

@@ -36,7 +36,7 @@ from instruments.lively import (
 )
 from instruments.paths import variables
 from yolo_attn.export import host
-from yolo_attn.export.check import differences, export, photographs, why_not
+from yolo_attn.export.check import differences, export_checked, photographs, why_not
 from yolo_attn.host import registry
 from yolo_attn.models.insert import insert
 from yolo_attn.speed.interleaved import interleaved
@@ -159,7 +159,7 @@ def measure_block(folder: Path, block: str, imgsz: int, data: str) -> None:
         try:
             if cell["precision"] == "int8":
                 settings["data"] = data
-            made = export(_copy(folder, block, file_stem(cell)), format=format, **settings)
+            made = export_checked(_copy(folder, block, file_stem(cell)), format=format, **settings)
         except Exception as error:  # converters raise anything; it is recorded in the cell
             line["error"] = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"[:300]
         else:

@@ -127,7 +127,7 @@ class CheckedExport:
         return "\n".join([str(self.file), *said])
 
 
-def export(model: str | Path | YOLO, /, **settings: Any) -> CheckedExport:
+def export_checked(model: str | Path | YOLO, /, **settings: Any) -> CheckedExport:
     """Export a model and check the file.
 
     Args:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.export.check import export
+from yolo_attn.export.check import export_checked
 from yolo_attn.host.checkpoints import open_source
 from yolo_attn.host.compat import dynamic_torchscript
 from yolo_attn.host.model_files import write_model
@@ -77,7 +77,7 @@ def _make_script(checkpoint: str, scratch: Path, imgsz: int | None) -> tuple[Pat
     copy = shutil.copy(checkpoint, scratch / "model.pt")  # Ultralytics writes beside what it exports
     size = {} if imgsz is None else {"imgsz": imgsz}
     with dynamic_torchscript():
-        made = export(YOLO(str(copy)), format="torchscript", dynamic=True, device="cpu", **size)
+        made = export_checked(YOLO(str(copy)), format="torchscript", dynamic=True, device="cpu", **size)
     if made.failures:
         raise YoloAttnError(f"'{checkpoint}' cannot be packed, its TorchScript differs from it: {made.failures[0]}")
     return Path(made.file), made.as_dict()["comparisons"]
