@@ -116,7 +116,7 @@ def comparing(scenes, monkeypatch):
 
 @pytest.fixture
 def faked(monkeypatch):
-    """Let no run be trained and nothing be timed; returns the executor that makes the results up."""
+    """Let no run be trained, nothing be timed and nothing be plotted; returns the executor that makes the results up."""
     from support.fake_runs import FakeExecutor
 
     from yolo_attn.compare import driver
@@ -124,4 +124,5 @@ def faked(monkeypatch):
     fake = FakeExecutor()
     monkeypatch.setattr(driver, "_executor", lambda *_: fake)
     monkeypatch.setattr(driver, "_measure_speed", lambda *_: None)
+    monkeypatch.setattr("yolo_attn.report.plots.draw", lambda _: {})  # four fifths of the time
     return fake
