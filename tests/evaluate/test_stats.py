@@ -84,6 +84,24 @@ def test_students_quantiles(df, probability, quantile):
     assert student_quantile(probability, df) == pytest.approx(quantile, abs=6e-4)
 
 
+@pytest.mark.parametrize("df", [1, 2, 3, 4, 7, 29, 599, 4_999, 9_999])
+def test_students_distribution_is_scipys(df):
+    scipy_t = pytest.importorskip("scipy.stats").t
+    for probability in (0.5, 0.6, 0.8, 0.9, 0.95, 0.975, 0.995, 0.9995):
+        assert student_quantile(probability, df) == pytest.approx(scipy_t.ppf(probability, df), rel=1e-9, abs=1e-12)
+    far = 1 - 1e-6  # a probability this near 1 has few digits left
+    assert student_quantile(far, df) == pytest.approx(scipy_t.ppf(far, df), rel=2e-7)
+    for t in (0.0, 0.3, 1.0, 2.5, 10.0, 60.0):
+        assert student_cdf(t, df) == pytest.approx(scipy_t.cdf(t, df), abs=1e-11)
+
+
+def test_students_quantile_of_many_degrees_is_nearly_scipys():
+    """Beyond 10,000 degrees of freedom the normal distribution's quantile is used."""
+    scipy_t = pytest.importorskip("scipy.stats").t
+    for df in (10_001, 10**6):
+        assert student_quantile(0.975, df) == pytest.approx(scipy_t.ppf(0.975, df), rel=2e-4)
+
+
 def test_students_distribution_where_it_has_a_formula():
     for t in (0.0, 0.3, 2.0, 50.0):
         assert student_cdf(t, 1) == pytest.approx(0.5 + math.atan(t) / math.pi, abs=1e-12)

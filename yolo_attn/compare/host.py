@@ -24,7 +24,7 @@ from yolo_attn.errors import YoloAttnError
 from yolo_attn.evaluate.ap import average_precision, mean_average_precision
 from yolo_attn.evaluate.coco_ap import Boxes
 from yolo_attn.evaluate.matches import Matches
-from yolo_attn.evaluate.recorder import Recording
+from yolo_attn.evaluate.recorder import RecorderMixin
 from yolo_attn.host.compat import grad_scaler, patched
 from yolo_attn.train.resume import read_state
 from yolo_attn.train.yolo import YOLO
@@ -231,7 +231,7 @@ def _recording(host: type) -> type:
             f"detects boxes, and Ultralytics 8.3.168 or later"
         )
     members = {"__module__": __name__, "in_original_pixels": staticmethod(_in_original_pixels)}
-    return type(f"Recording{host.__name__}", (Recording, host), members)
+    return type(f"Recording{host.__name__}", (RecorderMixin, host), members)
 
 
 def _in_original_pixels(boxes: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor:

@@ -1,45 +1,43 @@
-"""Average precision of resampled images, exactly, without evaluating anything again.
+"""Compute the exact average precision (AP) of bootstrap samples from the matches of one evaluation.
 
-A bootstrap draws images with replacement: image ``i`` occurs ``w_i`` times. What Ultralytics would compute for such a
-set, with every drawn image's detections and targets repeated, follows from the matches of the original set alone:
+A bootstrap draws images with replacement: image ``i`` occurs ``w_i`` times. The AP that Ultralytics would compute for
+such a set, with the detections and targets of every drawn image repeated, follows from the matches of the original set:
 counts are weighted, and a true positive that occurs ``w`` times raises the recall in ``w`` steps, of which only the
-first bends the curve between two of its points.
+first bends the precision-recall curve between two of its points.
 
 The area under the curve is therefore a sum over true positives: each adds its interpolated precision, times the weight
-of the recalls that are reached with it.
+of the recalls that it reaches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from yolo_attn.evaluate.matches import Matches
+from yolo_attn.evaluate.matches import Curve, Matches
 
 RECALLS = np.linspace(0, 1, 101)
-"""The recalls at which precision is read off, as in COCO and Ultralytics."""
-
-Curve = Literal["drop", "ramp", "coco"]
+"""Recalls at which precision is interpolated, as in COCO and Ultralytics."""
 
 _TRAPEZOID = np.full(101, 0.01)
 _TRAPEZOID[[0, -1]] = 0.005
-_BLOCK = 2_000_000  # detections times replicates that are worked on at once
+_BLOCK = 2_000_000  # detections times replicates in memory at once
 
 
 def average_precision(matches: Matches, weights: np.ndarray | None = None, tail: Curve = "drop") -> np.ndarray:
     """Return the average precision by replicate, class and IoU threshold.
 
     Args:
-        matches: What was found.
-        weights: How often each image occurs in each replicate, integers. Shape ``(R, images)``. Each once by default.
-        tail: What lies beyond the last recall: nothing (``drop``, Ultralytics since 8.4), or a line down to precision 0
-            at recall 1 (``ramp``, before). ``coco`` is COCO's curve: nothing beyond, and no lines between its points.
+        matches: Matched detections.
+        weights: Number of times each image occurs in each replicate, integers. Shape ``(R, images)``. By default one
+            replicate with each image once.
+        tail: Precision beyond the highest recall: 0 (``drop``, Ultralytics since 8.4), or a line down to 0 at recall 1
+            (``ramp``, before). ``coco`` is COCO's step curve: 0 beyond, no interpolation between points.
 
     Returns:
-        Shape ``(R, classes with targets, T)``; NaN where a replicate has no target of a class.
+        AP of shape ``(R, classes with targets, T)``; NaN where a replicate has no target of a class.
     """
     weights = np.ones((1, matches.images), np.uint8) if weights is None else np.asarray(weights)
     weights = weights.astype(np.min_scalar_type(int(weights.max(initial=0))))
@@ -54,24 +52,26 @@ def average_precision(matches: Matches, weights: np.ndarray | None = None, tail:
 
 
 def mean_average_precision(ap: np.ndarray) -> np.ndarray:
-    """Return the mean over thresholds and classes that have targets, by replicate: ``(R, C, T)`` -> ``(R,)``.
+    """Return the mean AP over thresholds and classes with targets: ``(R, C, T)`` -> ``(R,)``.
 
-    NaN where a replicate has no targets at all.
+    A replicate without targets gets NaN.
     """
     by_class = ap.mean(2)
     classes = np.count_nonzero(~np.isnan(by_class), axis=1)
-    return np.divide(np.nansum(by_class, axis=1), classes, out=np.full(len(ap), np.nan), where=classes > 0)
+    mean = np.full(len(ap), np.nan)
+    np.divide(np.nansum(by_class, axis=1), classes, out=mean, where=classes > 0)
+    return mean
 
 
 @dataclass(frozen=True)
 class _Detections:
-    """One class's detections, by falling confidence.
+    """Detections of one class, by descending confidence.
 
     Attributes:
-        image: Image of each. Shape ``(D,)``.
-        pivots: Those whose kind (right, wrong, ignored) matters one by one. Shape ``(P,)``.
-        correct: Whether each pivot is a true positive, at each threshold. Shape ``(P, T)``.
-        ignored: Whether each pivot is ignored, or ``None`` for none.
+        image: Image index of each detection. Shape ``(D,)``.
+        pivots: Ranks of the detections that are a true positive or ignored at some threshold. Shape ``(P,)``.
+        correct: Whether each pivot is a true positive, by threshold. Shape ``(P, T)``.
+        ignored: Whether each pivot is ignored, by threshold, or ``None`` if none is. Shape ``(P, T)``.
     """
 
     image: np.ndarray
@@ -93,7 +93,7 @@ def _ranked_detections(matches: Matches, cls: int) -> _Detections:
 
 
 def _of_class(detections: _Detections, weights: np.ndarray, targets: np.ndarray, tail: Curve) -> np.ndarray:
-    """Return the average precision of one class by replicate and threshold."""
+    """Return the AP of one class by replicate and threshold: ``(R, T)``."""
     ap = np.zeros((len(weights), detections.correct.shape[1]))
     if not len(detections.pivots):
         return ap
@@ -119,7 +119,7 @@ def _blocks(rows: int, columns: int) -> Iterator[slice]:
 
 
 def _counts(detections: _Detections, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how often each pivot occurs, and how many detections there are down to and with it: ``(R, P)`` each."""
+    """Return the number of times each pivot occurs and the detections up to its rank: ``(R, P)`` each."""
     ends = detections.pivots
     drawn = weights.take(detections.image[: ends[-1] + 1], axis=1)
     between = np.add.reduceat(drawn, np.append(0, ends[:-1] + 1), axis=1, dtype=np.int64)
@@ -128,19 +128,20 @@ def _counts(detections: _Detections, weights: np.ndarray) -> tuple[np.ndarray, n
 
 def _total(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the number of detections of each replicate: ``(R,)``."""
-    return weights @ np.bincount(image, minlength=weights.shape[1])
+    total: np.ndarray = weights @ np.bincount(image, minlength=weights.shape[1])
+    return total
 
 
 class _Readout:
-    """What a curve's heights count for: how much weight of the recalls falls where, by the number of targets.
+    """Quadrature weights of a precision-recall curve, tabulated by the number of targets and of true positives ``n``.
 
     Attributes:
-        reached: Weight of the recalls that ``n`` true positives reach, by distinct number of targets and ``n``.
-        bend: Weight of the recalls at which the curve still has the height from before the ``n + 1``-th true positive.
-        beyond: Weight of the recalls at which a line down from ``n`` true positives still has its first height.
+        reached: Weight of the recalls that ``n`` true positives reach.
+        bend: Weight of the recalls that are interpolated with the precision before the ``n + 1``-th true positive.
+        beyond: Weight of the recalls beyond ``n`` true positives, for a line down to 0 (``ramp``).
     """
 
-    def __init__(self, targets: np.ndarray, tail: Curve):
+    def __init__(self, targets: np.ndarray, tail: Curve) -> None:
         self.tail = tail
         totals, self.row = np.unique(targets, return_inverse=True)
         self.width = int(totals[-1]) + 2
@@ -159,20 +160,20 @@ class _Readout:
         return table
 
     def area(self, rows: slice, occurs: np.ndarray, ranked: np.ndarray, total: np.ndarray) -> np.ndarray:
-        """Return the area under the curve by replicate.
+        """Return the area under the curve by replicate: ``(R,)``.
 
         Args:
-            rows: Which replicates.
-            occurs: How often each true positive occurs. Shape ``(R, K)``.
-            ranked: Number of detections down to and with it. Shape ``(R, K)``.
+            rows: The replicates.
+            occurs: Number of times each true positive occurs. Shape ``(R, K)``.
+            ranked: Number of detections up to its rank. Shape ``(R, K)``.
             total: Number of detections. Shape ``(R,)``.
         """
         first = self.row[rows, None] * self.width
-        found = occurs.cumsum(1)  # true positives down to and with each
+        found = occurs.cumsum(1)  # true positives up to each rank
         precision = found / np.maximum(ranked, 1)
         envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         gained = np.diff(self.reached.take(found + first), axis=1, prepend=0.0)
-        area = np.einsum("rk,rk->r", envelope, gained)
+        area: np.ndarray = np.einsum("rk,rk->r", envelope, gained)
         if self.tail != "coco":
             found_before, ranked_before = found - occurs, ranked - occurs
             height = np.maximum(found_before / np.maximum(ranked_before, 1), envelope)
@@ -186,8 +187,9 @@ class _Readout:
 
 
 def _first_count_to(totals: np.ndarray, reaches: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-    """Return the smallest count, 1 at least, whose recall reaches each of the recalls, as floats: ``(U, X)``."""
+    """Return the smallest count of true positives (at least 1) whose recall reaches each of ``RECALLS``: ``(U, X)``."""
     count = np.maximum(np.floor(RECALLS * totals), 1)
     for _ in range(2):  # rounding may have gone down twice
         count = np.where(reaches(count / totals, RECALLS), count, count + 1)
-    return count.astype(np.int64)
+    smallest: np.ndarray = count.astype(np.int64)
+    return smallest

@@ -1,4 +1,4 @@
-"""Metrics of evaluated runs on resampled images: the same images, with multiplicity, for every run."""
+"""Compute metrics of evaluated runs on bootstrap samples of the images, the same samples for every run."""
 
 from __future__ import annotations
 
@@ -9,29 +9,36 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from os import cpu_count
 from pathlib import Path
-from typing import Any
+from typing import TypeVar, cast
 
 import numpy as np
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.evaluate.ap import Curve, average_precision, mean_average_precision
-from yolo_attn.evaluate.matches import Matches
+from yolo_attn.evaluate.ap import average_precision, mean_average_precision
+from yolo_attn.evaluate.coco_ap import Boxes
+from yolo_attn.evaluate.matches import Curve, Matches
 from yolo_attn.evaluate.npz import Record
 
 THRESHOLDS = 10
-"""IoU thresholds of a record: 0.5 to 0.95 in steps of 0.05."""
+"""Number of IoU thresholds of an evaluation: 0.5 to 0.95 in steps of 0.05."""
 
 SIZE_METRICS = {"APs": "small", "APm": "medium", "APl": "large"}
+
+Evaluation = Matches | Boxes
+Source = Evaluation | str | Path
+"""An evaluation, or the path of its file."""
+
+Run = TypeVar("Run", bound=Hashable)
 
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """Metrics of one run.
+    """Metrics of one run on the original images (index 0) and on each bootstrap replicate.
 
     Attributes:
-        metrics: By name, on the images as they are and then by replicate. Shape ``(1 + R,)`` each. A metric by size is
-            left out where no target has that size, and where sizes are not stored.
-        by_class: Average precision of each class, likewise. Shape ``(1 + R, C)``; NaN where no target was drawn.
+        metrics: Values by metric. Shape ``(1 + R,)`` each. A metric by size is left out if no target has that size or
+            sizes are not stored.
+        by_class: AP of each class. Shape ``(1 + R, C)``; NaN where no target of the class was drawn.
     """
 
     metrics: Mapping[str, np.ndarray]
@@ -39,18 +46,21 @@ class Resampled:
 
 
 def draw_images(images: int, replicates: int, seed: int) -> np.ndarray:
-    """Draw as many images as there are, with replacement, and return how often each was: ``(replicates, images)``."""
+    """Draw ``images`` images with replacement; return how often each was drawn: ``(replicates, images)``."""
     counts = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=replicates)
     return counts.astype(np.min_scalar_type(counts.max(initial=1)))
 
 
-def resample(record: Any, draws: np.ndarray, curve: Curve | None = None) -> Resampled:
-    """Return the metrics of one run on all images and on the drawn ones.
+def resample(record: Evaluation, draws: np.ndarray, curve: Curve | None = None) -> Resampled:
+    """Return the metrics of one run on all images and on each bootstrap sample.
 
     Args:
-        record: A :class:`~yolo_attn.evaluate.matches.Matches`, or whatever else has its ``by_size`` and ``curve``.
-        draws: How often each image was drawn. Shape ``(R, images)``.
-        curve: How the curve of precision over recall is read, see ``average_precision``; the record's by default.
+        record: Evaluation of the run.
+        draws: Number of times each image was drawn. Shape ``(R, images)``.
+        curve: Precision-recall curve, see ``tail`` of :func:`average_precision`; the evaluation's own by default.
+
+    Raises:
+        YoloAttnError: If the evaluation does not have the 10 IoU thresholds.
     """
     curve = curve or record.curve
     weights = np.concatenate([np.ones((1, draws.shape[1]), draws.dtype), draws])
@@ -67,20 +77,20 @@ def resample(record: Any, draws: np.ndarray, curve: Curve | None = None) -> Resa
 
 
 def resample_all(
-    runs: Mapping[Hashable, Any],
+    runs: Mapping[Run, Source],
     draws: np.ndarray,
     curve: Curve | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[Hashable, Resampled]:
-    """Return the metrics of several runs of the same images, some runs at a time.
+) -> dict[Run, Resampled]:
+    """Return the metrics of several runs on the same images, computed in parallel.
 
     Args:
-        runs: The record of each run, or the path of its file, which is read when its turn comes.
-        draws: How often each image was drawn. Shape ``(R, images)``.
-        curve: How the curve of precision over recall is read; the records' by default.
-        workers: Runs worked on at a time; by default as many as there are processors.
-        progress: Told how many runs are done, and of how many.
+        runs: Evaluation of each run, or the path of its file, which is read by the worker.
+        draws: Number of times each image was drawn. Shape ``(R, images)``.
+        curve: Precision-recall curve; the evaluations' own by default.
+        workers: Number of parallel workers; the number of processors by default.
+        progress: Called with the number of runs done and the total.
 
     Raises:
         YoloAttnError: If the runs are not of the same images and targets.
@@ -88,7 +98,7 @@ def resample_all(
     first = next(iter(runs))
     reference = _Set.of(opened(runs[first]))
     workers = min(workers or cpu_count() or 1, len(runs))
-    done = {}
+    done: dict[Run, Resampled] = {}
     with _pool(workers) as pool:
         tasks = {pool.submit(_checked, r, run, first, reference, draws, curve): run for run, r in runs.items()}
         try:
@@ -102,9 +112,9 @@ def resample_all(
     return {run: done[run] for run in runs}
 
 
-def opened(record: Any) -> Any:
-    """Return a record, read from its file where a path is given."""
-    return Record.load(record) if isinstance(record, str | Path) else record
+def opened(record: Source) -> Evaluation:
+    """Return an evaluation, read from its file if a path is given."""
+    return cast(Evaluation, Record.load(record)) if isinstance(record, str | Path) else record
 
 
 def _pool(workers: int) -> Executor:
@@ -115,7 +125,7 @@ def _pool(workers: int) -> Executor:
 
 @dataclass(frozen=True, eq=False)
 class _Set:
-    """What a run was evaluated on; the same for all runs of a comparison."""
+    """Images and targets that a run was evaluated on; the same for all runs of a comparison."""
 
     images: int
     names: tuple[str, ...]
@@ -123,11 +133,11 @@ class _Set:
     target_cls: np.ndarray
 
     @classmethod
-    def of(cls, record: Any) -> _Set:
+    def of(cls, record: Evaluation) -> _Set:
         return cls(record.images, record.names, record.target_image, record.target_cls)
 
     def differs_from(self, other: _Set) -> str | None:
-        """Say in what two sets differ, or nothing."""
+        """Return the first difference between two sets, or ``None`` if they are equal."""
         if self.images != other.images:
             return f"{self.images} images, not {other.images}"
         if self.names and other.names and self.names != other.names:
@@ -142,9 +152,9 @@ class _Set:
 
 
 def _checked(
-    record: Any, run: Hashable, first: Hashable, reference: _Set, draws: np.ndarray, curve: Curve
+    source: Source, run: Hashable, first: Hashable, reference: _Set, draws: np.ndarray, curve: Curve | None
 ) -> Resampled:
-    record = opened(record)
+    record = opened(source)
     if difference := _Set.of(record).differs_from(reference):
         raise YoloAttnError(f"{run} was not evaluated on the same set as {first}: {difference}")
     return resample(record, draws, curve)

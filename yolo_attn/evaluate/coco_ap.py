@@ -1,7 +1,7 @@
-"""COCO's own AP of resampled images: boxes matched as ``pycocotools`` matches them, by size too.
+"""Match boxes as ``pycocotools`` does, for COCO's definition of average precision.
 
-COCO's matching differs from Ultralytics': a hundred detections of a class count per image, the targets outside a range
-of sizes are there to be matched but not to be found, and each range is matched anew. Crowds are not known here.
+COCO's matching differs from Ultralytics': at most 100 detections of a class count per image, targets outside a range of
+sizes can be matched but are ignored, and each range is matched separately. Crowd annotations are not supported.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import ClassVar
 import numpy as np
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.evaluate.matches import SIZES, Matches
+from yolo_attn.evaluate.matches import SIZES, Curve, Matches
 from yolo_attn.evaluate.npz import Record
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """IoU thresholds."""
 
 MOST_DETECTIONS = 100
-"""How many detections of a class count in an image."""
+"""Most detections that count, per image and class."""
 
 _RANGES = {"all": (0.0, np.inf), **SIZES}
 _PER_DETECTION = ("image", "cls", "confidence", "boxes")
@@ -29,18 +29,18 @@ _PER_TARGET = ("target_image", "target_cls", "target_boxes", "target_area")
 
 @dataclass(frozen=True, eq=False)
 class Boxes(Record):
-    """What a model found in a set of images, and what is there, not matched yet.
+    """Detected and labelled boxes of a set of images, not matched yet.
 
     Attributes:
         images: Number of images.
-        image: Image of each detection, as an index.
-        cls: Class of each detection.
-        confidence: Confidence of each detection.
+        image: Image index of each detection. Shape ``(D,)``.
+        cls: Class of each detection. Shape ``(D,)``.
+        confidence: Confidence of each detection. Shape ``(D,)``.
         boxes: Box of each detection: left, top, right, bottom, in pixels of the original image. Shape ``(D, 4)``.
-        target_image: Image of each target.
-        target_cls: Class of each target.
+        target_image: Image index of each target. Shape ``(G,)``.
+        target_cls: Class of each target. Shape ``(G,)``.
         target_boxes: Box of each target. Shape ``(G, 4)``.
-        target_area: Area of each target, in square pixels; COCO's own is that of the outline. By default the box's.
+        target_area: Area of each target, in square pixels; COCO takes that of the mask. By default the box's.
         names: Names of the images, in their order.
 
     Raises:
@@ -58,10 +58,10 @@ class Boxes(Record):
     target_area: np.ndarray | None = None
     names: tuple[str, ...] = ()
 
-    curve: ClassVar[str] = "coco"
-    """How the curve of precision over recall is read; see ``average_precision``."""
+    curve: ClassVar[Curve] = "coco"
+    """Precision-recall curve; see ``tail`` of :func:`~yolo_attn.evaluate.ap.average_precision`."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._make_arrays((*_PER_DETECTION, *_PER_TARGET))
         self._check_lengths(_PER_DETECTION, len(self.confidence))
         self._check_lengths(_PER_TARGET, len(self.target_cls))
@@ -73,7 +73,7 @@ class Boxes(Record):
                 raise YoloAttnError(f"'{name}' has shape {getattr(self, name).shape}; give (boxes, 4)")
 
     def by_size(self) -> dict[str, Matches]:
-        """Match as COCO does and return the matches of ``all`` targets and of those of each size."""
+        """Match as COCO does; return the matches of ``all`` targets and of those of each size."""
         kept = self._counted()
         area = _area(self.boxes[kept])
         target_area = _area(self.target_boxes) if self.target_area is None else self.target_area
@@ -100,14 +100,14 @@ class Boxes(Record):
         }
 
     def _counted(self) -> np.ndarray:
-        """Return the detections that count: of each image and class the most confident, in this order."""
+        """Return indices of the most confident detections of each image and class, by descending confidence."""
         order = np.lexsort((-self.confidence, self.cls, self.image))
         place = np.arange(len(order))
         first = np.r_[True, (np.diff(self.image[order]) != 0) | (np.diff(self.cls[order]) != 0)][: len(order)]
         return order[place - np.maximum.accumulate(np.where(first, place, 0)) < MOST_DETECTIONS]
 
     def _groups(self, kept: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield the detections, as places in ``kept``, and the targets of each image and class that has both."""
+        """Yield detections (as indices into ``kept``) and targets of each image and class that has both."""
         classes, rank = np.unique(np.append(self.cls[kept], self.target_cls), return_inverse=True)
         own = self.image[kept].astype(np.int64) * len(classes) + rank[: len(kept)]
         theirs = self.target_image.astype(np.int64) * len(classes) + rank[len(kept) :]
@@ -123,10 +123,10 @@ def _match(overlap: np.ndarray, foreign: np.ndarray, own: np.ndarray, matched: n
 
     Args:
         overlap: IoU of each detection and target. Shape ``(D, G)``.
-        foreign: Whether each target lies outside each range. Shape ``(G, ranges)``.
-        own: Places of the detections in the next two.
-        matched: Told whether each detection has a target, by range and threshold. Shape ``(all, ranges, T)``.
-        ignored: Told whether that target is outside the range.
+        foreign: Whether each target lies outside each range of sizes. Shape ``(G, ranges)``.
+        own: Indices of the detections in the two outputs.
+        matched: Output: whether each detection has a target, by range and threshold. Shape ``(all, ranges, T)``.
+        ignored: Output: whether that target is outside the range. Shape ``(all, ranges, T)``.
     """
     free = np.ones((*foreign.shape, len(THRESHOLDS)), bool)
     ranges, thresholds = np.indices(free.shape[1:])
@@ -135,7 +135,7 @@ def _match(overlap: np.ndarray, foreign: np.ndarray, own: np.ndarray, matched: n
         preferred = open_ & ~foreign[:, :, None]
         open_ = np.where(preferred.any(0), preferred, open_)
         score = np.where(open_, overlap[d, :, None, None], -1.0)
-        best = len(score) - 1 - score[::-1].argmax(0)  # of equal ones the last, as in COCO
+        best = len(score) - 1 - score[::-1].argmax(0)  # the last of equal ones, as in COCO
         has = open_.any(0)
         matched[own[d]] = has
         ignored[own[d]] = np.where(has, foreign[best, ranges], ignored[own[d]])
@@ -143,12 +143,15 @@ def _match(overlap: np.ndarray, foreign: np.ndarray, own: np.ndarray, matched: n
 
 
 def _overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the IoU of each box with each other one."""
+    """Return the IoU of each box with each other box: ``(D, 4)``, ``(G, 4)`` -> ``(D, G)``."""
     sides = np.minimum(boxes[:, None, 2:], others[:, 2:]) - np.maximum(boxes[:, None, :2], others[:, :2])
     common = np.clip(sides, 0, None).prod(2)
     union = _area(boxes)[:, None] + _area(others) - common
-    return np.divide(common, union, out=np.zeros(common.shape), where=union > 0)
+    overlap = np.zeros(common.shape)
+    np.divide(common, union, out=overlap, where=union > 0)
+    return overlap
 
 
 def _area(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    area: np.ndarray = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    return area

@@ -1,7 +1,7 @@
-"""Statistics of a comparison, from the stored matches of its runs: how much better an arm is, and how sure that is.
+"""Compute differences between the arms of a comparison and the baseline, with intervals and tests.
 
-Every run is evaluated on the same resampled images, so that differences are paired by image and by seed. How the
-intervals are made, and how often they hold the truth, is said in ``docs/statistics.md``.
+Every run is evaluated on the same bootstrap samples of the images, so differences are paired by image and by seed.
+``docs/statistics.md`` describes the intervals and their measured coverage.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.evaluate.ap import Curve
-from yolo_attn.evaluate.bootstrap import Resampled, draw_images, opened, resample_all
+from yolo_attn.evaluate.bootstrap import Resampled, Source, draw_images, opened, resample_all
 from yolo_attn.evaluate.intervals import Uncertainty, holm, sign_flip_test
+from yolo_attn.evaluate.matches import Curve
 
 SMALL_DIFFERENCE = 0.005
-"""The difference in mAP for which the number of seeds that would show it is told."""
+"""Difference in mAP for which the required number of seeds is reported."""
 
 SIGNIFICANT = 0.05
+"""Significance level of the adjusted p-value."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of one arm: by seed, its mean, and its standard deviation over seeds (``None`` for one seed)."""
+    """Values of a metric by seed, their mean, and their standard deviation (``None`` for one seed)."""
 
     by_seed: tuple[float, ...]
     mean: float
@@ -35,28 +36,27 @@ class Metric:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much higher a metric of an arm is than the baseline's, paired by seed and image.
+    """Difference of a metric to the baseline, paired by seed and image; positive where the arm is higher.
 
     Attributes:
         estimate: Mean difference over seeds, on all images.
-        low: Lower end of its interval.
+        low: Lower end of its confidence interval.
         high: Upper end.
-        se: Its standard error, over seeds and images.
-        df: Degrees of freedom of the seeds, one less than there are.
-        seed_share: Share of the seeds in the variance; the rest is the images'.
-        p: Two-sided p value that goes with the interval.
-        p_permutation: Exact p value of flipping the signs of the seeds' differences.
-        permutation_floor: The smallest that so many seeds can give.
-        by_seed: Difference of each seed.
-        seeds_counted: Whether the interval speaks of other seeds too; with one seed, it speaks of these weights only.
-        detectable: The smallest true difference that would be found significant with a probability of 80 %, before
-            Holm's adjustment; ``None`` for one seed.
-        seeds_needed: How many seeds would find a true difference of ``SMALL_DIFFERENCE`` so; ``None`` if more than
-            1,000, as where the images alone are too few.
-        p_holm: ``p``, adjusted by Holm's method over the arms.
-        p_permutation_holm: ``p_permutation``, likewise.
-        verdict: ``better`` or ``worse`` where ``p_holm`` is below 0.05, else ``not significant``; ``None`` for one
-            seed.
+        se: Standard error over seeds and images.
+        df: Degrees of freedom of the seeds: their number minus 1.
+        seed_share: Share of the variance that is due to the seeds; the rest is due to the images.
+        p: Two-sided p-value of the same test as the interval.
+        p_permutation: Exact p-value of the sign-flip test over seeds.
+        permutation_floor: Smallest p-value that this number of seeds can give in that test.
+        by_seed: Difference by seed.
+        seeds_counted: Whether the interval includes the variance between seeds; with one seed it does not.
+        detectable: Smallest true difference that is significant with a probability of 80 %, before Holm's adjustment;
+            ``None`` for one seed.
+        seeds_needed: Number of seeds that detect a true difference of ``SMALL_DIFFERENCE`` with that probability;
+            ``None`` if more than 1,000.
+        p_holm: ``p``, adjusted over the arms by Holm's method.
+        p_permutation_holm: ``p_permutation``, adjusted likewise.
+        verdict: ``better`` or ``worse`` if ``p_holm`` is below 0.05, else ``not significant``; ``None`` for one seed.
     """
 
     estimate: float
@@ -79,15 +79,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class ClassDifference:
-    """How much higher an arm's mAP50-95 of one class is, with the interval; no test is made by class.
+    """Difference in mAP50-95 of one class to the baseline, with its interval; classes are not tested.
 
     Attributes:
         name: Name of the class.
         targets: Number of its targets.
-        images: Number of images that they are in.
-        baseline: The baseline's mean over seeds.
+        images: Number of images with such a target.
+        baseline: Mean of the baseline over seeds.
         estimate: Mean difference over seeds.
-        low: Lower end of its interval; ``None`` where the targets are all in one image.
+        low: Lower end of its confidence interval; ``None`` if all targets are in one image.
         high: Upper end.
     """
 
@@ -106,10 +106,10 @@ class Arm:
 
     Attributes:
         seeds: Seeds of its runs.
-        metrics: By name.
-        compared_seeds: Seeds that the baseline has too, over which the differences go; none for the baseline itself.
-        differences: To the baseline, by metric; none for the baseline itself.
-        classes: To the baseline, by class; mAP50-95.
+        metrics: Values by metric.
+        compared_seeds: Seeds shared with the baseline, which the differences are computed over; empty for the baseline.
+        differences: Differences to the baseline by metric; empty for the baseline.
+        classes: Differences in mAP50-95 to the baseline by class; empty for the baseline.
     """
 
     seeds: tuple[int, ...]
@@ -125,13 +125,13 @@ class Statistics:
 
     Attributes:
         baseline: Name of the arm that the others are compared with.
-        arms: By name, the baseline first; arms without a run are left out.
-        skipped: Arms without a run, or without a seed that the baseline has.
+        arms: Statistics by arm, the baseline first; arms without a run are left out.
+        skipped: Arms without a run.
         images: Number of images.
         targets: Number of targets.
-        replicates: Number of times the images were drawn.
+        replicates: Number of bootstrap samples.
         level: Level of the intervals.
-        seed: Seed of the draws.
+        seed: Seed of the bootstrap.
     """
 
     baseline: str
@@ -144,12 +144,12 @@ class Statistics:
     seed: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain dictionaries, lists and numbers, ready for JSON."""
+        """Return all statistics as dicts, lists and numbers, ready for JSON."""
         return asdict(self)
 
 
 def compare_arms(
-    matches: Mapping[str, Mapping[int, Any] | Sequence[Any]],
+    matches: Mapping[str, Mapping[int, Source | None] | Sequence[Source | None]],
     seeds: Sequence[int] | None = None,
     baseline: str | None = None,
     *,
@@ -164,19 +164,19 @@ def compare_arms(
     """Compare arms with the baseline.
 
     Args:
-        matches: Of each arm, the record of each run: a mapping from the seed, or a list in the order of ``seeds`` with
-            ``None`` for what is missing. A record is a :class:`~yolo_attn.evaluate.matches.Matches`, a
+        matches: Evaluations of the runs of each arm: by seed, or a list in the order of ``seeds`` with ``None`` for a
+            missing run. An evaluation is a :class:`~yolo_attn.evaluate.matches.Matches`, a
             :class:`~yolo_attn.evaluate.coco_ap.Boxes`, or the path of a stored one.
         seeds: Seeds of the lists; 0, 1, 2 ... by default.
         baseline: Arm to compare with; the first by default.
-        replicates: How often to draw the images.
+        replicates: Number of bootstrap samples.
         level: Level of the intervals.
-        seed: Seed of the draws.
-        curve: How the curve of precision over recall is read; see ``average_precision``; by default
+        seed: Seed of the bootstrap.
+        curve: Precision-recall curve, see ``tail`` of :func:`~yolo_attn.evaluate.ap.average_precision`; by default
             Ultralytics' for matches, COCO's for boxes.
         class_names: Names of the classes; their numbers by default.
-        workers: Runs worked on at a time; by default as many as there are processors.
-        progress: Told how many runs are done, and of how many.
+        workers: Number of parallel workers; the number of processors by default.
+        progress: Called with the number of runs done and the total.
 
     Raises:
         YoloAttnError: If the baseline has no run, or the runs are not of the same images and targets.
@@ -187,9 +187,7 @@ def compare_arms(
     if baseline not in matches:
         raise YoloAttnError(one_of("arm", baseline, matches))
     if replicates < 2 or not 0 < level < 1:
-        raise YoloAttnError(
-            f"replicates={replicates}, level={level}: give 2 replicates at least, and a level in (0, 1)"
-        )
+        raise YoloAttnError(f"replicates={replicates}, level={level}: give at least 2 replicates and a level in (0, 1)")
     runs = {name: _by_seed(name, matches[name], seeds) for name in (baseline, *matches)}
     if not runs[baseline]:
         raise YoloAttnError(f"the baseline '{baseline}' has no complete run, so there is nothing to compare with")
@@ -215,17 +213,17 @@ def compare_arms(
 
 
 def difference(by_seed: np.ndarray, replicates: np.ndarray, images: int, level: float = 0.95) -> Difference:
-    """Return a mean difference with its interval and tests, not yet adjusted for the number of arms.
+    """Return a mean difference with its interval and tests, not adjusted for the number of arms.
 
     Args:
-        by_seed: Difference of each seed on all images. Shape ``(S,)``.
-        replicates: The same on resampled images, the same images for all seeds. Shape ``(R, S)``.
+        by_seed: Difference by seed on all images. Shape ``(S,)``.
+        replicates: Difference by bootstrap sample and seed, with the same samples for all seeds. Shape ``(R, S)``.
         images: Number of images.
         level: Level of the interval.
     """
     uncertainty, estimate = Uncertainty.of(by_seed, replicates, images), float(by_seed.mean())
     low, high = uncertainty.interval(estimate, level)
-    p_permutation, floor = sign_flip_test(by_seed)
+    p_permutation, floor = sign_flip_test(by_seed.tolist())
     counted = len(by_seed) > 1
     return Difference(
         estimate=estimate,
@@ -245,7 +243,7 @@ def difference(by_seed: np.ndarray, replicates: np.ndarray, images: int, level: 
 
 
 def power_note(found: Difference) -> str:
-    """Say in a sentence which differences a comparison of this size can find, and which not."""
+    """Return a sentence on the smallest difference that a comparison of this size can detect."""
     seeds = found.df + 1
     if not found.seeds_counted:
         return "With one seed nothing is known of the spread between trainings: train with 3 seeds at least."
@@ -275,7 +273,7 @@ class _Class(NamedTuple):
 
 
 def _classes(target_image: np.ndarray, target_cls: np.ndarray, names: Mapping[int, str]) -> list[_Class]:
-    """Return the classes that have targets, in order, with the number of those and of the images they are in."""
+    """Return the classes that have targets, in order, with the number of targets and of images with one."""
     found = []
     for cls in np.unique(target_cls).tolist():
         images = target_image[target_cls == cls]
@@ -283,8 +281,10 @@ def _classes(target_image: np.ndarray, target_cls: np.ndarray, names: Mapping[in
     return found
 
 
-def _by_seed(arm: str, records: Mapping[int, Any] | Sequence[Any], seeds: Sequence[int] | None) -> dict[int, Any]:
-    """Return the records that are there, by seed."""
+def _by_seed(
+    arm: str, records: Mapping[int, Source | None] | Sequence[Source | None], seeds: Sequence[int] | None
+) -> dict[int, Source]:
+    """Return the evaluations of the existing runs, by seed."""
     if not isinstance(records, Mapping):
         seeds = range(len(records)) if seeds is None else seeds
         if len(records) != len(seeds):
@@ -312,7 +312,7 @@ def _compared(
     images: int,
     level: float,
 ) -> Arm:
-    """Return an arm with its differences from the baseline: pairs of its runs and the baseline's."""
+    """Return an arm with its differences to the baseline, from pairs of its runs and the baseline's."""
     differences = {
         name: difference(*_paired([(a.metrics[name], b.metrics[name]) for a, b in pairs]), images, level)
         for name in arm.metrics
@@ -335,13 +335,13 @@ def _class_difference(cls: _Class, pairs: Sequence[tuple[np.ndarray, np.ndarray]
 
 
 def _paired(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the differences on all images ``(S,)``, and on those replicates that have a value ``(R, S)``."""
+    """Return differences on all images ``(S,)``, and on the bootstrap samples that have a value ``(R, S)``."""
     both = np.stack([a - b for a, b in pairs], axis=1)
     return both[0], both[1:][~np.isnan(both[1:]).any(1)]
 
 
 def _judged(arms: Mapping[str, Arm]) -> dict[str, Arm]:
-    """Return the arms with their p values adjusted for how many arms are compared, and the verdicts."""
+    """Return the arms with p-values adjusted for the number of arms, and verdicts."""
     judged = dict(arms)
     for metric in next(iter(arms.values())).metrics:
         compared = [name for name in arms if metric in arms[name].differences]
@@ -349,7 +349,6 @@ def _judged(arms: Mapping[str, Arm]) -> dict[str, Arm]:
         adjusted = zip(holm([d.p for d in found]), holm([d.p_permutation for d in found]), strict=True)
         for name, d, (p, p_permutation) in zip(compared, found, adjusted, strict=True):
             verdict = ("better" if d.estimate > 0 else "worse") if p < SIGNIFICANT else "not significant"
-            verdict = verdict if d.seeds_counted else None
-            d = replace(d, p_holm=p, p_permutation_holm=p_permutation, verdict=verdict)
+            d = replace(d, p_holm=p, p_permutation_holm=p_permutation, verdict=verdict if d.seeds_counted else None)
             judged[name] = replace(judged[name], differences={**judged[name].differences, metric: d})
     return judged

@@ -1,8 +1,8 @@
-"""Intervals and tests for a difference that varies over seeds and over images: plain functions on numbers.
+"""Compute confidence intervals and tests for a difference that varies over seeds and over images.
 
-A difference is measured with ``S`` seeds on the same ``N`` images. Its variance has a part from the seeds, known from
-``S`` values only, and a part from the images, known well from a bootstrap. The quantile that both together need lies
-between Student's t with ``S - 1`` degrees of freedom and the one with ``N - 1``; see ``docs/statistics.md``.
+A difference is measured with ``S`` seeds on the same ``N`` images. Its variance has a part from the seeds, estimated
+from ``S`` values, and a part from the images, estimated by a bootstrap. The quantile for both together lies between
+those of Student's t with ``S - 1`` and with ``N - 1`` degrees of freedom; see ``docs/statistics.md``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from statistics import NormalDist
 import numpy as np
 
 SHARE_EXPONENT = 1.25
-"""How fast the quantile goes to the seeds' with their share of the variance; chosen for coverage, by simulation."""
+"""Exponent of the seeds' share of variance in the quantile; chosen for coverage, by simulation."""
 
 MOST_FLIPS = 16
-"""Up to so many seeds all flips of sign are tried; beyond, a sample."""
+"""Largest number of seeds for which all sign flips are tried; beyond it, a sample is drawn."""
 
 _SAMPLED_FLIPS = 20_000
 _NEARLY_NORMAL = 10_000  # degrees of freedom
@@ -29,13 +29,13 @@ _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(200)
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """How uncertain the mean difference over ``seeds`` seeds on ``images`` images is.
+    """Variance of the mean difference over ``seeds`` seeds on ``images`` images.
 
     Attributes:
         seeds: Number of seeds.
         images: Number of images.
-        seed_variance: Variance of the mean due to the choice of seeds; 0 for one seed, from which it cannot be told.
-        image_variance: Variance of the mean due to the choice of images, the same for every seed.
+        seed_variance: Variance of the mean due to the choice of seeds; 0 for one seed, where it is unknown.
+        image_variance: Variance of the mean due to the choice of images, shared by all seeds.
     """
 
     seeds: int
@@ -45,16 +45,15 @@ class Uncertainty:
 
     @classmethod
     def of(cls, by_seed: np.ndarray, replicates: np.ndarray, images: int) -> Uncertainty:
-        """Estimate both parts.
+        """Estimate both variances.
+
+        The variance between seeds includes the interaction of seed and images. The variance due to the images that all
+        seeds share is the covariance between seeds over the replicates, so nothing is counted twice.
 
         Args:
-            by_seed: Difference of each seed on all images. Shape ``(S,)``.
-            replicates: The same on resampled images, the same images for all seeds. Shape ``(R, S)``.
+            by_seed: Difference by seed on all images. Shape ``(S,)``.
+            replicates: Difference by bootstrap sample and seed, with the same samples for all seeds. Shape ``(R, S)``.
             images: Number of images.
-
-        The spread between seeds holds, besides the seeds' own, what only one seed owes to the choice of images (the
-        interaction). What all seeds owe to it together is the covariance between seeds over the replicates, so nothing
-        is counted twice.
         """
         seeds = len(by_seed)
         covariance = np.cov(replicates.T, ddof=1).reshape(seeds, seeds) * images / (images - 1)
@@ -70,24 +69,25 @@ class Uncertainty:
 
     @property
     def seed_share(self) -> float:
-        """Share of the seeds in the variance."""
+        """Share of the variance that is due to the seeds."""
         return self.seed_variance / (self.seed_variance + self.image_variance) if self.se else 0.0
 
     def quantile(self, probability: float) -> float:
-        """Return the quantile of (mean difference - true difference) / se, from one half up."""
+        """Return the quantile of (mean difference - true difference) / se, for a probability of at least 0.5."""
         by_images = student_quantile(probability, self.images - 1)
         if self.seeds == 1:
             return by_images
         weight = self.seed_share**SHARE_EXPONENT
-        return (1 - weight) * by_images + weight * student_quantile(probability, self.seeds - 1)
+        by_seeds = student_quantile(probability, self.seeds - 1)
+        return float((1 - weight) * by_images + weight * by_seeds)
 
     def interval(self, estimate: float, level: float) -> tuple[float, float]:
-        """Return the two-sided interval at a level, e.g. 0.95."""
+        """Return the two-sided confidence interval at a level, e.g. 0.95."""
         half = self.quantile((1 + level) / 2) * self.se
         return estimate - half, estimate + half
 
     def p_value(self, estimate: float) -> float:
-        """Return the two-sided p value: one less the level of the interval that just reaches 0; 1e-9 at least."""
+        """Return the two-sided p-value, at least 1e-9: 1 minus the level of the interval that just reaches 0."""
         if estimate == 0:
             return 1.0
         low, high = math.log(1e-9), 0.0
@@ -98,17 +98,17 @@ class Uncertainty:
         return math.exp(high)
 
     def detectable(self, level: float = 0.95, power: float = 0.8) -> float:
-        """Return the smallest true difference that is found significant with a probability of ``power``."""
+        """Return the smallest true difference that is significant with a probability of ``power``."""
         return (self.quantile((1 + level) / 2) + self.quantile(power)) * self.se
 
     def with_seeds(self, seeds: int) -> Uncertainty:
-        """Return what it would be with another number of seeds of the same spread."""
+        """Return the uncertainty with another number of seeds of the same spread."""
         return Uncertainty(seeds, self.images, self.seed_variance * self.seeds / seeds, self.image_variance)
 
     def seeds_to_detect(
         self, difference: float, level: float = 0.95, power: float = 0.8, most: int = 1000
     ) -> int | None:
-        """Return how many seeds find a true difference with a probability of ``power``; ``None`` beyond ``most``."""
+        """Return the number of seeds that detect a true difference with ``power``; ``None`` beyond ``most``."""
         if self.seeds == 1 or self.with_seeds(most).detectable(level, power) > difference:
             return None
         few, many = 1, most
@@ -120,14 +120,14 @@ class Uncertainty:
 
 
 def sign_flip_test(differences: Sequence[float], seed: int = 0) -> tuple[float, float]:
-    """Test paired differences, one per seed, by flipping their signs: whole runs are what is exchangeable.
+    """Test paired differences, one per seed, by a permutation test that flips their signs.
 
     Args:
         differences: The paired differences.
-        seed: Seed of the sample of flips, drawn where there are more than ``MOST_FLIPS`` differences.
+        seed: Seed of the sample of flips, drawn for more than ``MOST_FLIPS`` differences.
 
     Returns:
-        The two-sided p value, and the smallest that so many differences can give.
+        The two-sided p-value, and the smallest that this number of differences can give.
     """
     values = np.asarray(differences, float)
     if len(values) <= MOST_FLIPS:
@@ -142,7 +142,7 @@ def sign_flip_test(differences: Sequence[float], seed: int = 0) -> tuple[float, 
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return Holm's adjusted p values, in the same order."""
+    """Return p-values adjusted by Holm's method, in the same order."""
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
@@ -151,7 +151,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def student_cdf(t: float, df: int) -> float:
-    """Return the distribution function of Student's t with ``df`` degrees of freedom, for ``t`` from 0 up."""
+    """Return the distribution function of Student's t with ``df`` degrees of freedom, for ``t`` of at least 0."""
     angle = math.atan(t / math.sqrt(df))
     inner = (_NODE_WEIGHTS @ np.cos((_NODES + 1) / 2 * angle) ** (df - 1)) * angle / 2
     return 0.5 + _height(df) * math.sqrt(df) * float(inner)
@@ -159,7 +159,7 @@ def student_cdf(t: float, df: int) -> float:
 
 @lru_cache(maxsize=10_000)
 def student_quantile(probability: float, df: int) -> float:
-    """Return the quantile of Student's t with ``df`` degrees of freedom, for a probability from one half up."""
+    """Return the quantile of Student's t with ``df`` degrees of freedom, for a probability of at least 0.5."""
     t = max(NormalDist().inv_cdf(probability), 0.0)
     if df > _NEARLY_NORMAL:
         return t

@@ -1,12 +1,12 @@
-"""A frozen dataclass of arrays that can be stored in one compressed file."""
+"""Store frozen dataclasses of arrays in one compressed ``.npz`` file each."""
 
 from __future__ import annotations
 
 import zipfile
 import zlib
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -19,17 +19,21 @@ _SHAPE = ".shape"
 
 
 class Record:
-    """A base for frozen dataclasses whose fields are arrays, whole numbers, tuples of text, or ``None``."""
+    """Base of frozen dataclasses whose fields are arrays, integers, tuples of text, or ``None``."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    images: int
+    names: tuple[str, ...]
 
     def save(self, path: str | Path) -> Path:
-        """Write everything to one compressed file, whole or not at all."""
+        """Write all fields to one compressed file, whole or not at all; return its path."""
         path = Path(path)
         content: dict[str, np.ndarray] = {}
         for field in fields(self):
-            values = getattr(self, field.name)
-            if values is None:
+            held = getattr(self, field.name)
+            if held is None:
                 continue
-            values = np.asarray(values, dtype=np.str_ if isinstance(values, tuple) else None)
+            values = np.asarray(held, dtype=np.str_ if isinstance(held, tuple) else None)
             if values.dtype == bool:
                 content[field.name + _SHAPE] = np.array(values.shape)
             content[field.name] = _compact(values)
@@ -38,10 +42,10 @@ class Record:
 
     @classmethod
     def load(cls, path: str | Path) -> Any:
-        """Read what :meth:`save` wrote; asked of ``Record``, whatever kind of record it is.
+        """Read a file written by :meth:`save`; ``Record.load`` reads every subclass.
 
         Raises:
-            YoloAttnError: If the file is not there, is damaged, or is something else.
+            YoloAttnError: If the file is missing, damaged, or of another kind.
         """
         kinds = cls.__subclasses__() or [cls]
         try:
@@ -63,7 +67,7 @@ class Record:
         return f"{cls.__name__} {_VERSION}"
 
     def _make_arrays(self, names: tuple[str, ...]) -> None:
-        """Turn fields that were given as lists into arrays, and the images' names into a tuple of text."""
+        """Convert fields given as lists to arrays, and the names of the images to a tuple of text."""
         for name in names:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, np.asarray(getattr(self, name)))
@@ -89,11 +93,11 @@ class Record:
 
 def _write(path: Path, content: dict[str, np.ndarray]) -> None:
     with path.open("wb") as file:  # given a path, numpy would append its own ending
-        np.savez_compressed(file, **content)
+        np.savez_compressed(file, **cast(dict[str, Any], content))
 
 
 def _compact(values: np.ndarray) -> np.ndarray:
-    """Return truth values as bits, whole numbers in the smallest type that holds them, other values as they are."""
+    """Pack booleans into bits and integers into their smallest type; return other values unchanged."""
     if values.dtype == bool:
         return np.packbits(values)
     if not np.issubdtype(values.dtype, np.integer) or not values.size:

@@ -1,7 +1,8 @@
-"""A validation that keeps, image by image, which detection matched which object: what statistics are computed from."""
+"""Record during validation, image by image, which detection matched which target."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,25 @@ from yolo_attn.evaluate.coco_ap import Boxes
 from yolo_attn.evaluate.matches import Matches
 
 
-class Recording:
-    """Mixin for an Ultralytics validator of boxes: collects a record per image while it does what it always does.
+class RecorderMixin:
+    """Mixin for an Ultralytics detection validator: record matches and boxes of each image.
 
-    A class made with it has ``in_original_pixels(boxes, batch)``, which turns boxes of the network's input into boxes
-    of the image's file.
+    Attributes:
+        in_original_pixels: Converts boxes from pixels of the network's input to pixels of the image file; set by the
+            class that uses the mixin.
     """
 
+    in_original_pixels: Callable[[torch.Tensor, Mapping[str, Any]], torch.Tensor]
+
     def init_metrics(self, model: Any) -> None:
-        """Begin a validation as the host does, with an empty record."""
-        super().init_metrics(model)
+        """Start a validation with an empty record."""
+        super().init_metrics(model)  # type: ignore[misc]
         self.images: list[dict[str, Any]] = []
 
     def _process_batch(self, preds: dict[str, torch.Tensor], batch: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Match one image's detections with its objects as the host does, and keep the outcome."""
-        self._overlap = None
-        found = super()._process_batch(preds, batch)
+        """Match the detections of one image as the host does, and record the result."""
+        self._overlap: np.ndarray | None = None
+        found: dict[str, np.ndarray] = super()._process_batch(preds, batch)  # type: ignore[misc]
         self.images.append(
             {
                 "name": Path(batch["im_file"]).name,
@@ -42,14 +46,16 @@ class Recording:
         )
         return found
 
-    def match_predictions(self, pred_classes: torch.Tensor, true_classes: torch.Tensor, iou: torch.Tensor, **kwargs):
-        """Match as the host does; the overlaps that it goes by are kept (of boxes, not of masks or key points)."""
+    def match_predictions(
+        self, pred_classes: torch.Tensor, true_classes: torch.Tensor, iou: torch.Tensor, **kwargs: Any
+    ) -> Any:
+        """Match as the host does, and record the IoU of boxes (not of masks or key points)."""
         if self._overlap is None:
             self._overlap = _numpy(iou * (true_classes[:, None] == pred_classes))
-        return super().match_predictions(pred_classes, true_classes, iou, **kwargs)
+        return super().match_predictions(pred_classes, true_classes, iou, **kwargs)  # type: ignore[misc]
 
     def matches(self) -> Matches:
-        """Return which detection matched which object, images in the order of their names."""
+        """Return the matches of all images, sorted by image name."""
         images = sorted(self.images, key=lambda image: image["name"])
         first = np.cumsum([0, *(len(image["target_cls"]) for image in images)])
         target = [np.where(r["target"] < 0, -1, r["target"] + n) for r, n in zip(images, first, strict=False)]
@@ -62,21 +68,24 @@ class Recording:
         )
 
     def boxes(self) -> Boxes | None:
-        """Return the boxes themselves, images in the same order, or ``None`` where they are rotated."""
+        """Return the boxes of all images, sorted by image name, or ``None`` if boxes are rotated."""
         images = sorted(self.images, key=lambda image: image["name"])
         boxes, targets = _joined(images, "box", np.float32), _joined(images, "target_box", np.float32)
         return Boxes(**_common(images), boxes=boxes, target_boxes=targets) if boxes.shape[1] == 4 else None
 
 
 def matched_targets(correct: np.ndarray, overlap: np.ndarray | None) -> np.ndarray:
-    """Return which target each true positive was matched with, at each IoU threshold, and -1 elsewhere.
+    """Return the index of the target that each true positive was matched with, by IoU threshold, and -1 elsewhere.
 
-    Ultralytics says which detections are true positives, not of what. In the order of confidence each takes the target
-    it overlaps most of those still free; a detection that is no true positive takes none.
+    Ultralytics reports which detections are true positives but not their targets. By descending confidence, each true
+    positive is matched with the free target of the highest IoU.
 
     Args:
-        correct: True positives, detections in the order of confidence. Shape ``(D, T)``.
+        correct: Whether each detection is a true positive; detections by descending confidence. Shape ``(D, T)``.
         overlap: IoU of targets and detections, 0 where the classes differ. Shape ``(G, D)``.
+
+    Returns:
+        Target indices of shape ``(D, T)``.
     """
     target = np.full(correct.shape, -1, np.int64)
     if overlap is None:
@@ -102,8 +111,10 @@ def _common(images: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _areas(boxes: np.ndarray) -> np.ndarray:
-    """Return the areas of boxes given by two corners or, rotated, by center, width, height and angle."""
-    return (boxes[:, 2:4] - boxes[:, :2] if boxes.shape[1] == 4 else boxes[:, 2:4]).prod(1)
+    """Return the areas of boxes given by two corners or, if rotated, by center, width, height and angle."""
+    sides = boxes[:, 2:4] - boxes[:, :2] if boxes.shape[1] == 4 else boxes[:, 2:4]
+    area: np.ndarray = sides.prod(1)
+    return area
 
 
 def _joined(images: list[dict[str, Any]], key: str, kind: type) -> np.ndarray:
@@ -111,4 +122,5 @@ def _joined(images: list[dict[str, Any]], key: str, kind: type) -> np.ndarray:
 
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().cpu().numpy()
+    array: np.ndarray = tensor.detach().cpu().numpy()
+    return array
