@@ -116,7 +116,7 @@ def comparing(scenes, monkeypatch):
 
 @pytest.fixture
 def faked(monkeypatch):
-    """Let no run be trained, nothing be timed and nothing be plotted; returns the executor that makes the results up."""
+    """Let no run be trained, nothing timed and nothing plotted; returns the executor that makes the results up."""
     from support.fake_runs import FakeExecutor
 
     from yolo_attn.compare import driver

@@ -81,6 +81,7 @@ def test_insert_several_blocks_and_inside_others(here, capsys):
     assert len(blocks_inside(ya.YOLO("yolo11n-in.yaml").model)) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.contract("commands")
 def test_train_val_predict_and_export_take_what_yolo_takes(here, scenes, caplog):
     torch.save({"model": ya.YOLO("yolo11n.yaml").model, "train_args": {}}, "base.pt")
@@ -201,6 +202,7 @@ def test_a_defect_keeps_its_traceback(monkeypatch):
         cli.main(["blocks"])
 
 
+@pytest.mark.slow
 def test_the_tools_are_the_commands():
     for tool in ("train", "compare", "make_subset", "insert", "benchmark", "visualize"):
         text = (ROOT / "tools" / f"{tool}.py").read_text()

@@ -102,6 +102,7 @@ def test_every_block_that_is_left_out_is_found(best):
     assert not blind
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_run_is_a_failure_with_the_runtimes_words(best, tmp_path, monkeypatch):
     def raises(images):
         raise RuntimeError("a long trace\nInput shape mismatch")
@@ -126,6 +127,7 @@ def test_a_head_whose_end2end_cannot_be_set_as_in_8_4_0():
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_the_command_prints_json_or_a_line_for_each_size(best, tmp_path, capsys):
     copy = tmp_path / "2nd try" / "best.pt"
     copy.parent.mkdir()
@@ -148,6 +150,7 @@ def test_a_misspelled_flag_is_named(capsys):
     assert "unknown flag '--nocheck'. Did you mean '--no-check'?" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_runtime_that_is_not_here_is_said(best, tmp_path, monkeypatch):
     monkeypatch.setitem(export_check.RUNTIMES, "torchscript", ("no_such_runtime",))
     copy = tmp_path / "best.pt"
@@ -192,6 +195,7 @@ def test_a_runtime_is_known_by_its_module(format):
     assert "device of its own" in export_check.why_not("rknn")
 
 
+@pytest.mark.slow
 def test_plain_python_still_exports_as_ultralytics_does(best, tmp_path):
     copy = tmp_path / "best.pt"
     copy.write_bytes(best.read_bytes())
@@ -276,6 +280,7 @@ def test_photographs_are_pictures_of_any_size_and_the_same_each_time():
     assert photographs((1, 4, 8, 8)).shape == (1, 4, 8, 8)
 
 
+@pytest.mark.slow
 def test_nms_inside_the_file_is_compared_detection_by_detection(best, tmp_path):
     copy = tmp_path / "best.pt"
     copy.write_bytes(best.read_bytes())

@@ -62,6 +62,7 @@ def rows_of(folder):
 
 
 # --- the training -----------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_the_training_is_the_same_without_it(logged, scenes, tmp_path, monkeypatch):
     folder, with_log = logged
     monkeypatch.setattr(host.GateLog, "_begin_gate_log", lambda self: None)
@@ -83,6 +84,7 @@ def test_nothing_of_a_model_changes_by_measuring(logged):
     assert all(p.grad is None for p in model.parameters())
 
 
+@pytest.mark.slow
 def test_a_block_that_fails_ends_the_log_not_the_training(users_blocks, scenes, tmp_path, warned):
     model = ya.YOLO(tiny_yaml(tmp_path, "Broken"))
     seen = []
@@ -95,6 +97,7 @@ def test_a_block_that_fails_ends_the_log_not_the_training(users_blocks, scenes, 
     assert torch.equal(*seen)
 
 
+@pytest.mark.slow
 def test_a_block_without_maps_is_named_once(users_blocks, scenes, tmp_path, warned):
     train_one_epoch(ya.YOLO(tiny_yaml(tmp_path, "Unseen")), scenes, tmp_path)
     assert [line for line in warned if "Unseen" in line] == [
@@ -151,6 +154,7 @@ def test_images_are_those_of_validation(logged):
     assert torch.equal(trainer._gate_images, batch["img"][:1].float() / 255)  # 16 images are trained on
 
 
+@pytest.mark.slow
 def test_gates_that_never_moved_are_named(scenes, tmp_path, warned):
     """Two of the blocks stay at the identity, whatever they see; the first is pushed away from it."""
     model = ya.YOLO(tiny_yaml(tmp_path, "ELA", {"init": "identity"}))
@@ -162,6 +166,7 @@ def test_gates_that_never_moved_are_named(scenes, tmp_path, warned):
     assert "row 4 ELA (backbone:P3, m.0.cv2.attention), row 7 ELA (neck:P5); see" in warned[-1]
 
 
+@pytest.mark.slow
 def test_a_stock_model_has_no_log(scenes, tmp_path):
     file = tiny_yaml(tmp_path)
     file.write_text(file.read_text().replace("C2f_ELA", "C2f").replace("ELA", "nn.Identity").replace("- - {}", "- []"))
@@ -169,6 +174,7 @@ def test_a_stock_model_has_no_log(scenes, tmp_path):
     assert attention_blocks(model.model) == {}
 
 
+@pytest.mark.slow
 def test_what_is_done_again_is_logged_once(scenes, tmp_path):
     with pytest.raises(StoppedError):
         train(scenes, tmp_path, callbacks=[("on_train_epoch_end", lambda t: None), ("on_model_save", stop(epoch=1))])

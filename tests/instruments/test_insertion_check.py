@@ -22,6 +22,7 @@ def cases(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 def test_a_stock_model_passes_at_every_site(cases):
     assert [c for c in cases if c.result != "ok"] == []
     assert {c.site for c in cases} == set(SITES)
@@ -43,6 +44,7 @@ def test_every_family_passes_at_every_site(name):
     assert {c.site for c in found} == set(SITES)
 
 
+@pytest.mark.slow
 def test_blocks_that_are_no_identity_are_found(monkeypatch):
     def insert_as_in_the_paper(*args, **kwargs):
         return insertion_check_insert(*args, **{**kwargs, "init": "paper"})
@@ -57,6 +59,7 @@ def test_blocks_that_are_no_identity_are_found(monkeypatch):
     assert "- yolov10n.yaml, SE, neck: outputs differ" in to_markdown(found)
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_come_over_are_found(monkeypatch):
     from yolo_attn.weights import transfer
 
@@ -66,6 +69,7 @@ def test_weights_that_do_not_come_over_are_found(monkeypatch):
     assert all("another architecture" in c.result for c in found)
 
 
+@pytest.mark.slow
 def test_sites_and_models_that_are_not_there_are_listed(monkeypatch):
     from yolo_attn.train import yolo
 

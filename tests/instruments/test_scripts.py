@@ -8,6 +8,7 @@ import pytest
 from instruments import subset, training
 from instruments.paths import RESULTS, ROOT, TOOLS
 from support.markdown import table_rows
+from support.tiers import sampled
 
 SCRIPTS = sorted(file.name for file in TOOLS.glob("*.py"))
 WITHOUT_HELP = {"make_block_table.py", "update_generated.py"}  # they take no arguments and write into the checkout
@@ -20,7 +21,7 @@ def run(script, *words, cwd):
     return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("script", [name for name in SCRIPTS if name not in WITHOUT_HELP])
+@pytest.mark.parametrize("script", sampled(sorted({*SCRIPTS} - WITHOUT_HELP), ["insert.py"], "slow"))
 def test_a_script_prints_its_help(script, tmp_path):
     done = run(script, "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -123,6 +123,7 @@ def test_json_and_table_go_to_stdout_and_progress_to_stderr(everything, tmp_path
     assert not list(tmp_path.rglob("cam.png"))
 
 
+@pytest.mark.slow
 def test_what_an_earlier_page_had_goes_and_other_files_stay(everything, tmp_path):
     out = tmp_path / "out"
     assert show(everything, BUS, "-o", out, "--no-cam", "--rows", "20") == 0
@@ -134,6 +135,7 @@ def test_what_an_earlier_page_had_goes_and_other_files_stay(everything, tmp_path
     assert (out / "bus" / "mine.png").exists()
 
 
+@pytest.mark.slow
 def test_two_models_stand_side_by_side(everything, tmp_path, capsys):
     base = save(ya.YOLO("yolo11n.yaml").model.eval(), tmp_path / "base.pt")
     out = tmp_path / "out"
@@ -148,6 +150,7 @@ def test_two_models_stand_side_by_side(everything, tmp_path, capsys):
     assert not [n for n in names if re.match(r"a-\d", n)]
 
 
+@pytest.mark.slow
 def test_blocks_at_the_same_place_of_two_models_share_a_card_and_a_scale(tmp_path):
     out = tmp_path / "out"
     assert show("yolo11n-se.yaml", ZIDANE, "--beside", "yolo11n-cbam.yaml", "-o", out, "--no-cam", "--rows", "17") == 0
@@ -161,6 +164,7 @@ def test_blocks_at_the_same_place_of_two_models_share_a_card_and_a_scale(tmp_pat
     assert re.findall(r'alt="zidane/(\S+)\.png', right) == ["b-17-CBAM-channel", "b-17-CBAM-spatial"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["seg", "pose", "obb", "cls"])
 def test_other_tasks_are_drawn_too(task, tmp_path, capsys):
     at = "backbone:P4" if task == "cls" else "neck:P4"
@@ -301,6 +305,7 @@ def test_a_mistake_is_one_line_and_exit_2_and_leaves_nothing(words, says, tmp_pa
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_a_picture_that_fails_leaves_no_half_page(everything, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

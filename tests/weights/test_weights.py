@@ -169,6 +169,7 @@ def test_stock_loading_warns_and_ours_does_not(bases, monkeypatch):
     assert "24 rows, this model with attention 27" in said[0]
 
 
+@pytest.mark.slow
 def test_the_table_of_what_insertion_does(bases, scenes, tmp_path):
     from instruments.insertion_table import measure, to_markdown
 
