@@ -17,6 +17,7 @@ from ultralytics.utils import ASSETS
 import yolo_attn as ya
 from yolo_attn import cli
 from yolo_attn.gates.gate import gates_of
+from yolo_attn.report import parts
 from yolo_attn.show import cam, panels
 from yolo_attn.show.gallery import NUMBERS, PAGE
 from yolo_attn.show.letterbox import Placement
@@ -84,6 +85,18 @@ def test_the_page_refers_to_nothing_outside_itself(shown):
     assert 'name="viewport"' in text
     pictures = [r for r in links.refers if r.startswith("data:")]
     assert len(pictures) == len(list(shown.rglob("*.png")))
+
+
+def test_images_of_a_report_have_a_form_in_markdown_too():
+    from yolo_attn.report.markdown import _block
+
+    image = parts.Image("bus/20-SE-channel.png", b"", "One factor for each channel.")
+    assert (
+        _block(parts.Gallery([[image], [image]]), ())
+        == ["![One factor for each channel.](bus/20-SE-channel.png)\n\nOne factor for each channel."] * 2
+    )
+    assert _block(parts.Heading("row 20: SE"), ()) == ["### row 20: SE"]
+    assert _block(parts.Heading(""), ()) == []
 
 
 def test_the_numbers_are_those_of_the_gates(shown, everything):

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 
 from yolo_attn.report import plots
-from yolo_attn.report.document import document
+from yolo_attn.report.document import STYLE, document
 from yolo_attn.report.formatting import ARROWS
 from yolo_attn.report.parts import (
     Block,
     Bullets,
     Code,
     Fold,
+    Gallery,
+    Heading,
+    Image,
     Line,
     Muted,
     Paragraph,
@@ -43,13 +48,24 @@ def to_html(results: Results, svgs: Mapping[str, str] | None = None) -> str:
     report = build(results)
     if svgs is None:
         svgs = {name: plots.to_svg(figure, name) for name, figure in plots.draw(results).items()}
+    return page(report, svgs)
+
+
+def page(report: Report, svgs: Mapping[str, str] | None = None, styles: Iterable[Path] = (STYLE,)) -> str:
+    """Return a report as a whole HTML file.
+
+    Args:
+        report: The report.
+        svgs: Its plots by name, as SVG; a picture whose plot is missing is left out.
+        styles: Style sheets that go into the file.
+    """
     body = [
         f"<header>\n<h1>{escape(report.title)}</h1>\n<p>{escape(report.subtitle)}</p>\n{_contents(report)}\n</header>",
         "<main>",
-        *(_section(section, svgs) for section in report.sections),
+        *(_section(section, svgs or {}) for section in report.sections),
         "</main>",
     ]
-    return document(report.title, body)
+    return document(report.title, body, styles)
 
 
 def _contents(report: Report) -> str:
@@ -74,7 +90,27 @@ def _block(block: Block, svgs: Mapping[str, str]) -> str:
     if isinstance(block, Fold):
         inside = "\n".join(_block(inner, svgs) for inner in block.blocks)
         return f"<details>\n<summary>{escape(block.title)}</summary>\n{inside}\n</details>"
+    if isinstance(block, Heading):
+        return f"<h3>{escape(block.text)}</h3>" if block.text else ""
+    if isinstance(block, Gallery):
+        return _gallery(block)
     return _picture(block, svgs)
+
+
+def _gallery(gallery: Gallery) -> str:
+    columns = "\n".join(
+        '<div class="panels">\n' + "\n".join(map(_image, column)) + "\n</div>" for column in gallery.columns
+    )
+    return f'<div class="beside">\n{columns}\n</div>' if len(gallery.columns) > 1 else columns
+
+
+def _image(image: Image) -> str:
+    data = base64.b64encode(image.png).decode()
+    alternative = escape(f"{image.name}: {image.caption}")
+    return (
+        f'<figure>\n<img src="data:image/png;base64,{data}" alt="{alternative}">\n'
+        f"<figcaption>{_text(image.caption)}</figcaption>\n</figure>"
+    )
 
 
 def _picture(picture: Picture, svgs: Mapping[str, str]) -> str:

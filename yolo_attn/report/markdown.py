@@ -11,6 +11,8 @@ from yolo_attn.report.parts import (
     Bullets,
     Code,
     Fold,
+    Gallery,
+    Heading,
     Line,
     Paragraph,
     Part,
@@ -67,6 +69,11 @@ def _block(block: Block, plots: Collection[str]) -> list[str]:
     if isinstance(block, Fold):
         inside = [text for inner in block.blocks for text in _block(inner, plots)]
         return ["<details>", f"<summary>{_escape(block.title)}</summary>", *inside, "</details>"]
+    if isinstance(block, Heading):
+        return [f"### {_escape(block.text)}"] if block.text else []
+    if isinstance(block, Gallery):
+        images = [image for column in block.columns for image in column]
+        return [f"![{_escape(image.caption)}]({image.name})\n\n{_escape(image.caption)}" for image in images]
     return _picture(block, plots)
 
 

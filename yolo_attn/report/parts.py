@@ -92,6 +92,35 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Heading:
+    """Heading of a part of a section; its text may be empty."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture held as the bytes of a PNG file.
+
+    Attributes:
+        name: Path of its file, relative to the report.
+        png: Content of the file.
+        caption: Description under the picture.
+    """
+
+    name: str
+    png: bytes
+    caption: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images in a grid, or one grid per column side by side."""
+
+    columns: Sequence[Sequence[Image]]
+
+
+@dataclass(frozen=True)
 class Fold:
     """Blocks that are shown on demand."""
 
@@ -99,7 +128,7 @@ class Fold:
     blocks: Sequence[Block]
 
 
-Block = Paragraph | Bullets | Table | Picture | Fold
+Block = Paragraph | Bullets | Table | Picture | Heading | Gallery | Fold
 
 
 @dataclass(frozen=True)

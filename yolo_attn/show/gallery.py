@@ -9,14 +9,15 @@ from typing import Any
 
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.gates.statistics import DEAD, SATURATED
+from yolo_attn.report.document import STYLE
 from yolo_attn.report.formatting import listing, plural
+from yolo_attn.report.html import page
+from yolo_attn.report.parts import Block, Gallery, Heading, Image, Paragraph, Report, Section, Table
 from yolo_attn.show import numbers
 from yolo_attn.show.cam import layer_cam
-from yolo_attn.show.content import Chapter
 from yolo_attn.show.detections import detections
 from yolo_attn.show.look import GateWatcher, Prediction, read_image
-from yolo_attn.show.page import Overview, to_html
-from yolo_attn.show.pictures import MOST_OUTLINES, View, Wanted, chapter
+from yolo_attn.show.pictures import MOST_OUTLINES, View, Wanted, section
 from yolo_attn.util.files import write_all
 
 PAGE, NUMBERS = "show.html", "show.json"
@@ -56,7 +57,7 @@ def show(
     names = _names(models)
     _check_rows(watchers, names, rows)
     records = [_record(model, name) for model, name in zip(watchers, names, strict=True)]
-    chapters = []
+    sections = []
     for path, key, picture in zip(images, _keys(images), pictures, strict=True):
         views = []
         for k, model in enumerate(watchers):
@@ -64,10 +65,10 @@ def show(
             records[k]["images"].append(_image_record(path, view))
             views.append(view)
         _check_channels(views, wanted)
-        chapters.append(chapter(path.name, key, views, wanted))
-        say(f"{path}: {plural(len(chapters[-1].panels), 'picture')}")
+        sections.append(section(path.name, key, views, wanted))
+        say(f"{path}: {plural(len(_images(sections[-1])), 'picture')}")
     found = {"models": records, "thresholds": {"dead": DEAD, "saturated": SATURATED}, "page": str(out / PAGE)}
-    write_all(out, _files(found, chapters), stale=_stale(out))
+    write_all(out, _files(found, sections), stale=_stale(out))
     return found
 
 
@@ -154,18 +155,30 @@ def _image_record(path: Path, view: View) -> dict[str, Any]:
     }
 
 
-def _files(found: dict[str, Any], chapters: Sequence[Chapter]) -> dict[str, bytes]:
-    drawn = {panel.name: panel.png for part in chapters for panel in part.panels}
-    models = found["models"]
-    overviews = [Overview(m["model"], numbers.HEAD, numbers.overview(m), attention_in_words(m)) for m in models]
-    heights = dict.fromkeys("x".join(map(str, image["input"][::-1])) for m in models for image in m["images"])
-    subtitle = f"{models[0]['task']}; {plural(len(chapters), 'image')}; input {listing(list(heights))} pixels. "
-    title = "What " + " and ".join(m["model"] for m in models) + (" attends to" if len(models) == 1 else " attend to")
-    page = to_html(
-        title, subtitle + " ".join(map(attention_in_words, models)), [numbers.HOW_TO_READ], overviews, chapters
-    )
+def _images(section: Section) -> list[Image]:
+    galleries = [block for block in section.blocks if isinstance(block, Gallery)]
+    return [image for gallery in galleries for column in gallery.columns for image in column]
+
+
+def _files(found: dict[str, Any], sections: Sequence[Section]) -> dict[str, bytes]:
+    drawn = {image.name: image.png for section in sections for image in _images(section)}
+    html = page(_report(found["models"], sections), styles=(STYLE, Path(__file__).with_name("show.css")))
     listed = json.dumps({**found, "files": sorted(drawn)}, indent=2) + "\n"
-    return {**drawn, PAGE: page.encode(), NUMBERS: listed.encode()}
+    return {**drawn, PAGE: html.encode(), NUMBERS: listed.encode()}
+
+
+def _report(models: Sequence[dict[str, Any]], sections: Sequence[Section]) -> Report:
+    title = "What " + " and ".join(m["model"] for m in models) + (" attends to" if len(models) == 1 else " attend to")
+    sizes = dict.fromkeys("x".join(map(str, image["input"][::-1])) for m in models for image in m["images"])
+    subtitle = f"{models[0]['task']}; {plural(len(sections), 'image')}; input {listing(list(sizes))} pixels. "
+    tables: list[Block] = [Paragraph(numbers.HOW_TO_READ)]
+    for model in models:
+        if rows := numbers.overview(model):
+            tables.append(Table(model["model"], numbers.HEAD, rows, words=frozenset({1, 2}), headed=True))
+        else:
+            tables += [Heading(model["model"]), Paragraph(attention_in_words(model))]
+    words = " ".join(map(attention_in_words, models))
+    return Report(title, subtitle + words, [*sections, Section("gates", "All gates", tables)])
 
 
 def _stale(out: Path) -> list[str]:

@@ -1,7 +1,7 @@
-"""Where an image lies in a model's input, and a map of the model's laid over the image again.
+"""Geometry between an image and a model's input: letterboxing, and maps laid back over the image.
 
-Position ``i`` of a map of stride ``s`` stands for the pixels ``[i s, (i + 1) s)`` of the input, as in Ultralytics' own
-anchors, which lie in the middle of them.
+Position ``i`` of a map of stride ``s`` covers the pixels ``[i s, (i + 1) s)`` of the input; Ultralytics' anchors are
+the centres of these ranges.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the whole image lies in a model's input, in pixels of the input; it may reach beyond where it was cropped.
+    """Position of the whole image in a model's input, in pixels of the input; a cropped image reaches beyond it.
 
     Attributes:
-        left: Of the image's left edge.
-        top: Of its upper edge.
-        width: Of the image.
-        height: Of the image.
+        left: Left edge of the image.
+        top: Upper edge of the image.
+        width: Width of the image.
+        height: Height of the image.
         input_size: Height and width of the input.
     """
 
@@ -33,13 +33,13 @@ class Placement:
 
 
 def place(image: Size, input_size: Size, wanted: Size, cropped: bool = False, stretched: bool = False) -> Placement:
-    """Return where Ultralytics puts an image in a model's input.
+    """Return the position that Ultralytics gives an image in a model's input.
 
     Args:
         image: Height and width of the image.
-        input_size: Those of the input, padding included.
-        wanted: Those asked for (``imgsz``), of which a rectangular input drops what would be padding only.
-        cropped: Whether the middle is cut out, as for classification.
+        input_size: Height and width of the input, padding included.
+        wanted: Height and width asked for (``imgsz``); a rectangular input leaves out rows or columns of padding.
+        cropped: Whether the centre is cropped, as for classification.
         stretched: Whether the image fills the input, as for RT-DETR.
     """
     height, width = image
@@ -59,21 +59,19 @@ def place(image: Size, input_size: Size, wanted: Size, cropped: bool = False, st
 
 
 def onto_image(grid: np.ndarray, placement: Placement, image: Size, smooth: bool = False) -> np.ndarray:
-    """Return the value of a map at every pixel of an image; NaN where the model did not see the image.
+    """Return the value of a map at every pixel of an image; NaN where the image lies outside the model's input.
 
     Args:
         grid: Map over the model's input, ``(h, w)``.
-        placement: Where the image lies in the input.
-        image: Height and width of the result; a smaller version of the image will do.
-        smooth: Interpolate between the middles of the positions instead of showing them as they are.
+        placement: Position of the image in the input.
+        image: Height and width of the result; those of a smaller version of the image will do.
+        smooth: Interpolate linearly between the centres of the positions.
     """
-    y = _in_input(image[0], placement.top, placement.height)
-    x = _in_input(image[1], placement.left, placement.width)
-    height, width = placement.input_size
-    weigh = _weights if smooth else _picks
-    values = weigh(y / height, grid.shape[0]) @ grid.astype(np.float64) @ weigh(x / width, grid.shape[1]).T
-    values[(y < 0) | (y >= height)] = np.nan
-    values[:, (x < 0) | (x >= width)] = np.nan
+    y = _share(image[0], placement.top, placement.height, placement.input_size[0])
+    x = _share(image[1], placement.left, placement.width, placement.input_size[1])
+    values = _sampled(_sampled(grid.astype(np.float64), y, 0, smooth), x, 1, smooth)
+    values[(y < 0) | (y >= 1)] = np.nan
+    values[:, (x < 0) | (x >= 1)] = np.nan
     return values
 
 
@@ -81,21 +79,21 @@ def onto_line(values: np.ndarray, start: int, length: int, input_length: int, pi
     """Return the values of a gate along one side of the input at every pixel of that side of an image.
 
     Args:
-        values: One per position.
-        start: Of the image in the input.
-        length: Of the image in the input.
-        input_length: Of the input.
-        pixels: Of the image.
+        values: One value per position.
+        start: First pixel of the image in the input.
+        length: Pixels of the image in the input.
+        input_length: Pixels of the input.
+        pixels: Pixels of the image.
     """
-    return _picks(_in_input(pixels, start, length) / input_length, len(values)) @ values.astype(np.float64)
+    return _sampled(values.astype(np.float64), _share(pixels, start, length, input_length), 0, False)
 
 
 def position_of(point: tuple[float, float], placement: Placement, image: Size, size: Size) -> Size:
-    """Return row and column of the position of a map in which a point of the image lies.
+    """Return row and column of the position of a map that covers a point of the image.
 
     Args:
         point: x and y, in pixels of the image.
-        placement: Where the image lies in the input.
+        placement: Position of the image in the input.
         image: Height and width of the image.
         size: Height and width of the map.
     """
@@ -105,18 +103,19 @@ def position_of(point: tuple[float, float], placement: Placement, image: Size, s
     return row, column
 
 
-def _in_input(pixels: int, start: int, length: int) -> np.ndarray:
-    """Return where the middles of an image's pixels lie in the input."""
-    return start + (np.arange(pixels) + 0.5) * length / pixels
+def _share(pixels: int, start: int, length: int, input_length: int) -> np.ndarray:
+    """Return where the centres of an image's pixels lie along one side of the input, 0 to 1 from end to end."""
+    share: np.ndarray = (start + (np.arange(pixels) + 0.5) * length / pixels) / input_length
+    return share
 
 
-def _picks(share: np.ndarray, positions: int) -> np.ndarray:
-    """Return the matrix that gives each pixel the value of the position it lies in."""
-    at = np.clip(np.floor(share * positions).astype(int), 0, positions - 1)
-    return np.eye(positions)[at]
+def _sampled(values: np.ndarray, share: np.ndarray, axis: int, smooth: bool) -> np.ndarray:
+    """Return the values at shares of one axis: of the position a share lies in, or interpolated between centres.
 
-
-def _weights(share: np.ndarray, positions: int) -> np.ndarray:
-    """Return the matrix that interpolates linearly between the middles of the positions."""
-    at = np.clip(share * positions - 0.5, 0, positions - 1)
-    return np.clip(1 - np.abs(at[:, None] - np.arange(positions)), 0, None)
+    ``cv2.remap`` would round the weights of an interpolation to 1/32.
+    """
+    positions = values.shape[axis]
+    if smooth:
+        centres = np.arange(positions) + 0.5
+        return np.apply_along_axis(lambda line: np.interp(share * positions, centres, line), axis, values)
+    return values.take(np.clip(np.floor(share * positions).astype(int), 0, positions - 1), axis)

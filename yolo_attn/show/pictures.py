@@ -10,8 +10,8 @@ import numpy as np
 
 from yolo_attn.gates.gate import Gate
 from yolo_attn.report.formatting import number, percent, plural
+from yolo_attn.report.parts import Block, Gallery, Heading, Image, Paragraph, Section
 from yolo_attn.show import panels
-from yolo_attn.show.content import Card, Chapter, Panel
 from yolo_attn.show.detections import Detection, detections
 from yolo_attn.show.letterbox import position_of
 from yolo_attn.show.look import BlockMaps, Prediction
@@ -68,8 +68,8 @@ class View:
         return Scene(picture, self.predicted.placement, found)
 
 
-def chapter(title: str, key: str, views: Sequence[View], wanted: Wanted) -> Chapter:
-    """Draw all that is shown of one image.
+def section(title: str, key: str, views: Sequence[View], wanted: Wanted) -> Section:
+    """Draw one image's section of the page: the prediction, the class activation map and the maps of every block.
 
     Args:
         title: The image's name.
@@ -77,15 +77,16 @@ def chapter(title: str, key: str, views: Sequence[View], wanted: Wanted) -> Chap
         views: The looks of one or two models at it.
         wanted: What is drawn.
     """
-    cards = [Card("", [list(_of_the_whole(view, key)) for view in views])]
+    blocks: list[Block] = [Gallery([list(_of_the_whole(view, key)) for view in views])]
     for matching in _matched(views):
         titles = dict.fromkeys(f"{block.location.label} ({block.where})" for _, block in matching)
-        notes = [f"{_whose(view, views)}{block.note}" for view, block in matching if block.note]
         scales = _scales([gate for _, block in matching for gate in block.gates], wanted.full)
-        blocks = [_Block(view, block, views, key) for view, block in matching]
-        drawn = [[p for b in blocks if b.view is view for p in _of_block(b, scales, wanted)] for view in views]
-        cards.append(Card(" | ".join(titles), drawn, notes))
-    return Chapter(title, key, cards)
+        held = [_Block(view, block, views, key) for view, block in matching]
+        drawn = [[image for b in held if b.view is view for image in _of_block(b, scales, wanted)] for view in views]
+        blocks.append(Heading(" | ".join(titles)))
+        blocks += [Paragraph(f"{_whose(view, views)}{block.note}") for view, block in matching if block.note]
+        blocks.append(Gallery(drawn))
+    return Section(key, title, blocks)
 
 
 def _matched(views: Sequence[View]) -> list[list[tuple[View, BlockMaps]]]:
@@ -105,10 +106,10 @@ def _whose(view: View, views: Sequence[View]) -> str:
 
 
 # --- the whole model --------------------------------------------------------------------------------------------------
-def _of_the_whole(view: View, key: str) -> Iterable[Panel]:
+def _of_the_whole(view: View, key: str) -> Iterable[Image]:
     found = plural(len(view.detections), "detection") if view.scene.outlines else _best(view)
     plotted = panels.shrunk(view.predicted.result.plot(pil=False))
-    yield Panel(
+    yield Image(
         f"{key}/{view.prefix}prediction.png",
         panels.plain_panel(plotted, f"{view.name}\nprediction"),
         f"Prediction: {found}.",
@@ -116,7 +117,7 @@ def _of_the_whole(view: View, key: str) -> Iterable[Panel]:
     if view.cam is not None:
         values, explained = view.cam
         drawn = panels.cam_panel(values, view.scene, f"{view.name}\nclass activation map")
-        yield Panel(f"{key}/{view.prefix}cam.png", drawn, f"What the whole model's prediction hangs on: {explained}.")
+        yield Image(f"{key}/{view.prefix}cam.png", drawn, f"What the whole model's prediction hangs on: {explained}.")
 
 
 def _best(view: View) -> str:
@@ -145,9 +146,9 @@ class _Block:
         words = [f"{self.view.prefix}{at.row:02d}", at.block, *filter(None, [inside]), kind]
         return f"{self.key}/{'-'.join(words)}.png"
 
-    def panel(self, kind: str, png: bytes, caption: str) -> Panel:
+    def panel(self, kind: str, png: bytes, caption: str) -> Image:
         """Return one of its pictures."""
-        return Panel(self.file(kind), png, f"{_whose(self.view, self.views)}{caption}")
+        return Image(self.file(kind), png, f"{_whose(self.view, self.views)}{caption}")
 
 
 def _scales(gates: Sequence[Gate], full: bool) -> dict[str, Scale]:
@@ -177,7 +178,7 @@ def _shown_at_init(gate: Gate) -> np.ndarray | None:
     return None if before is None or np.ptp(before) <= _CONSTANT else before
 
 
-def _of_block(block: _Block, scales: Mapping[str, Scale], wanted: Wanted) -> Iterable[Panel]:
+def _of_block(block: _Block, scales: Mapping[str, Scale], wanted: Wanted) -> Iterable[Image]:
     gates = {gate.kind: gate for gate in block.maps.gates}
     for kind, gate in gates.items():
         if kind == "channel":
@@ -189,7 +190,7 @@ def _of_block(block: _Block, scales: Mapping[str, Scale], wanted: Wanted) -> Ite
                 yield _of_tiles(block, gate, wanted)
 
 
-def _of_map(block: _Block, gate: Gate, scale: Scale, gates: Mapping[str, Gate]) -> Iterable[Panel]:
+def _of_map(block: _Block, gate: Gate, scale: Scale, gates: Mapping[str, Gate]) -> Iterable[Image]:
     scene, title = block.view.scene, block.title(_averaged(gate))
     if gate.kind == "product":
         drawn = panels.strips_panel(gate, gates["rows"], gates["columns"], scene, scale, title)
@@ -208,7 +209,7 @@ def _averaged(gate: Gate) -> str:
     return gate.name if count == 1 else f"{gate.name}, mean of {count}"
 
 
-def _of_tiles(block: _Block, gate: Gate, wanted: Wanted) -> Panel:
+def _of_tiles(block: _Block, gate: Gate, wanted: Wanted) -> Image:
     tiles = _tiles(block, gate, wanted)
     colours = "magma" if gate.kind == "pairs" else "viridis"
     drawn = panels.sheet_panel(tiles, block.view.scene, colours, block.title(f"{gate.name}, one by one"))
