@@ -23,7 +23,6 @@ import cv2
 import torch
 import ultralytics
 import yaml
-from torch import nn
 
 from instruments.lively import (
     BASE_MODEL,
@@ -66,7 +65,7 @@ def blocks() -> list[str]:
     return [NO_BLOCK, *registry.SHIPPED_ALIASES]
 
 
-def left_out(model: nn.Module, imgsz: int) -> dict[str, float]:
+def left_out(model: Any, imgsz: int) -> dict[str, float]:
     """Return the difference of a model's outputs to those with its attention replaced by the identity."""
     images = photographs((1, 3, imgsz, imgsz))
     with torch.no_grad():
@@ -83,7 +82,7 @@ def calibration_set(folder: Path, imgsz: int, images: int = 16) -> Path:
     """Write a set of unlabelled crops of the photographs that ship with Ultralytics, and return its data YAML."""
     where = folder / "calibration" / "images"
     where.mkdir(parents=True, exist_ok=True)
-    photos = [cv2.imread(str(file)) for file in sorted(Path(ultralytics.ASSETS).glob("*.jpg"))]
+    photos: list[Any] = [cv2.imread(str(file)) for file in sorted(Path(ultralytics.ASSETS).glob("*.jpg"))]
     for i in range(images):
         photo = photos[i % len(photos)]
         side = min(photo.shape[:2]) * (images - i // 2) // images
@@ -224,7 +223,7 @@ def measure_accuracy(folder: Path, weights: str, data: str, names: Sequence[str]
         _append(folder, {**line, "map": float(box.map), "map50": float(box.map50)})
 
 
-def _detecting_model(block: str, weights: str) -> nn.Module:
+def _detecting_model(block: str, weights: str) -> Any:
     torch.manual_seed(0)
     model = build(BASE_MODEL if block == NO_BLOCK else insert(BASE_MODEL, block, at=SITE, init="identity"))
     transfer_weights(model, weights)
@@ -272,7 +271,8 @@ def main(words: Sequence[str] | None = None) -> None:
             measure_speed(given.folder, given.imgsz, log)
             write_environment(given.folder)
         if given.map and not given.show:
-            measure_accuracy(given.folder, *given.map, given.map_blocks.split(","), 320, log)
+            weights, data = given.map
+            measure_accuracy(given.folder, weights, data, given.map_blocks.split(","), 320, log)
     print(to_markdown(read_lines(given.folder)))
 
 

@@ -102,7 +102,7 @@ def _check_model(name: str, blocks: Sequence[str]) -> Iterator[Case]:
 
     torch.manual_seed(0)
     try:
-        base = YOLO(name).model
+        base: Any = YOLO(name).model
     except OSError:  # it wants a file from the network
         yield from (Case(name, site, block, "host cannot build") for site in SITES for block in blocks)
         return
@@ -133,7 +133,7 @@ def _check_case(
 
     made = insert(name, block, init="identity", **place)
     with tempfile.TemporaryDirectory() as scratch:
-        model = YOLO(str(made.save(Path(scratch) / name))).model
+        model: Any = YOLO(str(made.save(Path(scratch) / name))).model
     report = transfer_weights(model, base, strict=True)
     if hasattr(base, "txt_feats"):  # the classes in words, which are no weights
         model.txt_feats = base.txt_feats

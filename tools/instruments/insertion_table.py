@@ -47,7 +47,7 @@ def measure(
         log(f"{model}, {loading}: mAP50-95 {box.map:.4f}")
         return {"model": model, "loading": loading, "tensors": [loaded, total], "mAP50-95": round(float(box.map), 4)}
 
-    known = ultralytics.YOLO(weights)
+    known: Any = ultralytics.YOLO(weights)
     total = len(known.model.state_dict())
     cases = [case(Path(base).stem, "checkpoint", known, total)]
     for site, place in _places(base).items():

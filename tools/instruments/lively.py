@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ from yolo_attn.train import yolo
 BASE_MODEL, NO_BLOCK, SITE = "yolo11n.yaml", "none", "neck:P3,P4,P5"
 
 
-def random_model(block: str, imgsz: int, seed: int = 0) -> nn.Module:
+def random_model(block: str, imgsz: int, seed: int = 0) -> Any:
     """Return yolo11n with a block in the neck and random weights, in evaluation mode.
 
     Batch norms hold the statistics of photographs, no attention is the identity, and scores are around one half.
@@ -42,14 +43,14 @@ def random_model(block: str, imgsz: int, seed: int = 0) -> nn.Module:
     return model.eval()
 
 
-def build(source: str | Insertion) -> nn.Module:
+def build(source: str | Insertion) -> Any:
     """Return the model of a YAML file or of an insertion."""
     with tempfile.TemporaryDirectory() as scratch:
         file = source if isinstance(source, str) else source.save(Path(scratch) / "yolo11n-block.yaml")
         return yolo.YOLO(str(file)).model
 
 
-def attention_layers(model: nn.Module) -> list[nn.Module]:
+def attention_layers(model: Any) -> list[Any]:
     """Return the layers of a model that are attention blocks."""
     return [layer for layer in model.model if registry.is_attention(layer)]
 
@@ -62,12 +63,13 @@ def randomize(module: nn.Module, scale: float = 1.0) -> None:
             parameter.add_(torch.randn_like(parameter) * scale / inputs**0.5)
 
 
-def randomize_norms(model: nn.Module) -> None:
+def randomize_norms(model: Any) -> None:
     """Add normal noise to biases and affine parameters, and draw the running statistics of batch norms."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 1 and parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter) * 0.1)
-        for norm in [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]:
+        norms: list[Any] = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+        for norm in norms:
             norm.running_mean.normal_(0, 0.1)
             norm.running_var.uniform_(0.5, 1.5)

@@ -22,7 +22,7 @@ from yolo_attn.evaluate.intervals import Uncertainty, student_quantile
 from yolo_attn.evaluate.matches import Matches
 from yolo_attn.util.markdown import table
 
-_integral = getattr(np, "trapezoid", None) or np.trapz  # the name before numpy 2
+_integral = np.trapezoid if hasattr(np, "trapezoid") else getattr(np, "trapz")  # noqa: B009, the name before numpy 2
 
 Interval = Callable[[np.ndarray, np.ndarray, int], tuple[float, float]]
 """From the difference by seed ``(S,)``, the replicates ``(R, S)`` and the number of images, an interval of 95 %."""

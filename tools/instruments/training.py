@@ -33,7 +33,10 @@ def measure(settings: Mapping[str, Any]) -> dict[str, Any]:
         method ``of it``, and ``MB`` of each file in the folder of weights.
     """
     settings = {**SETTINGS, **settings}
-    model, ticks, sizes, seconds = ya.YOLO(settings.pop("model")), [], {}, {}
+    model: Any = ya.YOLO(settings.pop("model"))
+    ticks: list[float] = []
+    sizes: dict[str, int] = {}
+    seconds: dict[str, list[float]] = {}
     model.add_callback("on_train_epoch_start", lambda trainer: ticks.append(time.process_time()))
     model.add_callback("on_fit_epoch_end", lambda trainer: ticks.append(time.process_time()))
     model.add_callback(

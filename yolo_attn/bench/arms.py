@@ -1,4 +1,4 @@
-"""The implementations of a block side by side: built, tried once, and as functions that can be timed."""
+"""Build the implementations of a block for a case, run each once, and return functions to time."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -24,14 +25,14 @@ Function = Callable[[], object]
 TORCH_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 TORCH_LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 LARGEST_ON_CPU = 2 * 2**30
-"""Bytes that the matrices of all pairs of positions may take on the CPU; what needs more is left out."""
+"""Limit of the pairwise matrices on the CPU, in bytes; a block that needs more is left out."""
 
 _MOST_BUFFERS = 128
-_L2_BYTES = 64 * 2**20  # where torch does not say
+_L2_BYTES = 64 * 2**20  # if torch does not report it
 
 
 class Inputs(NamedTuple):
-    """Maps to run on in turns, and the gradients that come back to each."""
+    """Feature maps to run on in turns, and the upstream gradient of each."""
 
     xs: list[Tensor]
     upstreams: list[Tensor]
@@ -39,15 +40,15 @@ class Inputs(NamedTuple):
 
 @dataclass
 class Arms:
-    """What is timed against each other in one case.
+    """Functions that are timed against each other in one case.
 
     Attributes:
         device: Torch device.
-        functions: By name; each runs its implementation on the next input.
-        runs_per_call: How often a function runs its implementation, where not once.
-        left_out: By name, why an implementation is not there.
-        memory: By name, what is kept for the backward pass and the peak, in multiples of the input.
-        first_call_s: By name, the seconds of its first call, which compiles what is to be compiled.
+        functions: By name of the implementation; each call runs it on the next input.
+        runs_per_call: Runs per call of a function, where not 1.
+        left_out: By name, the reason why an implementation is missing.
+        memory: By name, memory kept for the backward pass and peak memory, in multiples of the input.
+        first_call_s: By name, the seconds of the first call, compilation included.
     """
 
     device: str
@@ -61,13 +62,13 @@ class Arms:
 def build(
     case: Case, device: str, against: tuple[str, ...], not_compiled: dict[str, str], cuda_graphs: bool = False
 ) -> Arms:
-    """Build all implementations for a case, and leave out what cannot be built or run.
+    """Build all implementations for a case; leave out those that cannot be built or run.
 
     Args:
-        case: What to build.
+        case: Block, shape, precision, layout and pass.
         device: Torch device.
-        against: What stands beside ours: ``"floor"``, ``"tutorial"``, ``"timm"``. On CUDA the floor is no function.
-        not_compiled: By implementation, why compiling it is not to be tried.
+        against: Implementations beside ours: ``"floor"``, ``"tutorial"``, ``"timm"``. On CUDA the floor is computed.
+        not_compiled: By implementation, the reason for not compiling it.
         cuda_graphs: Whether to capture forward passes too.
     """
     inputs = make_inputs(case, device)
@@ -79,17 +80,17 @@ def build(
         _add_eager(arms, name, module, inputs, case)
     modules = {name: module for name, module in modules.items() if name in arms.functions and name != "timm"}
     if case.compiled:
-        torch._dynamo.reset()  # what was compiled for other shapes counts towards a limit, beyond which nothing is
+        torch._dynamo.reset()  # the number of compilations per code object is limited
         for name, module in modules.items():
             add_compiled(arms, name, module, inputs, case, not_compiled.get(name))
     if cuda_graphs and case.pass_ == "forward" and device.startswith("cuda"):
         for name, module in modules.items():
-            _try(arms, f"{name} graph", lambda module=module: _graph(module, inputs.xs), len(inputs.xs))
+            _try(arms, f"{name} graph", partial(_graph, module, inputs.xs), len(inputs.xs))
     return arms
 
 
 def make_inputs(case: Case, device: str, buffers: int | None = None) -> Inputs:
-    """Return random maps and gradients, on CUDA so many that they do not fit into the cache together."""
+    """Return random maps and gradients; on CUDA enough of them to exceed the second-level cache."""
     first, upstream = _random(case, device, 0), _random(case, device, 1)
     count = buffers or (_buffers(first.nbytes, device) if device.startswith("cuda") else 1)
     xs = [first, *(first.clone() for _ in range(count - 1))]
@@ -98,7 +99,7 @@ def make_inputs(case: Case, device: str, buffers: int | None = None) -> Inputs:
 
 
 def make_module(case: Case, implementation: str, device: str) -> nn.Module | None:
-    """Return ours, the tutorial's or timm's block for a case, where there is one, with the same weights."""
+    """Return our, the tutorial's or timm's block for a case with the same weights, or ``None`` if there is none."""
     torch.manual_seed(0)
     block = create_attention(case.block, case.shape[1])
     made: nn.Module | None = block
@@ -108,7 +109,7 @@ def make_module(case: Case, implementation: str, device: str) -> nn.Module | Non
         made = timm_blocks.from_block(case.block, block)
     if made is None:
         return None
-    made = made.to(device=device, dtype=TORCH_DTYPES[case.dtype], memory_format=TORCH_LAYOUTS[case.layout])
+    made = made.to(device, TORCH_DTYPES[case.dtype]).to(memory_format=TORCH_LAYOUTS[case.layout])
     return made.train(case.pass_ == "training")
 
 
@@ -118,11 +119,11 @@ def function_of(module: Callable[[Tensor], Tensor], parameters: list[Tensor], in
 
 
 def why_too_large(case: Case, module: nn.Module, device: str) -> str | None:
-    """Say why a module is not to be tried on the CPU, if it holds matrices of all pairs of positions that large."""
+    """Return why a module is too large for the CPU, or ``None``; a limit for matrices of all pairs of positions."""
     whole_matrices = isinstance(module, tutorial.TutorialNL) or type(module).__name__ == "NonLocalAttn"
     if not whole_matrices or device.startswith("cuda"):
         return None
-    matrices = 4 if case.pass_ == "training" else 2  # before and after the softmax, and the gradient of each
+    matrices = 4 if case.pass_ == "training" else 2  # before and after the softmax, and their gradients
     images, _, height, width = case.shape
     needed = matrices * images * (height * width) ** 2 * TORCH_DTYPES[case.dtype].itemsize
     if needed <= LARGEST_ON_CPU:
@@ -130,7 +131,7 @@ def why_too_large(case: Case, module: nn.Module, device: str) -> str | None:
     return f"holds {needed / 2**30:.1f} GiB of pairwise weights, on the CPU the limit is {LARGEST_ON_CPU / 2**30:.0f}"
 
 
-# --- what a function does ---------------------------------------------------------------------------------------------
+# --- functions --------------------------------------------------------------------------------------------------------
 def _forward(module: Callable[[Tensor], Tensor], xs: list[Tensor]) -> Function:
     turns = itertools.cycle(xs)
 
@@ -159,7 +160,7 @@ def _graph(module: nn.Module, xs: list[Tensor]) -> Function:
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.inference_mode(), torch.cuda.stream(side):
-        for _ in range(3):  # before a capture all libraries have to be set up
+        for _ in range(3):  # initialize all libraries before the capture
             module(xs[0])
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
@@ -169,7 +170,7 @@ def _graph(module: nn.Module, xs: list[Tensor]) -> Function:
     return graph.replay
 
 
-# --- what can be had --------------------------------------------------------------------------------------------------
+# --- implementations --------------------------------------------------------------------------------------------------
 def _modules(case: Case, against: tuple[str, ...], arms: Arms) -> dict[str, nn.Module]:
     made = {}
     for name in ("ours", *(name for name in ("tutorial", "timm") if name in against)):
@@ -195,7 +196,7 @@ def _add_eager(arms: Arms, name: str, module: nn.Module, inputs: Inputs, case: C
 
 
 def add_compiled(arms: Arms, name: str, module: nn.Module, inputs: Inputs, case: Case, why_not: str | None) -> None:
-    """Enter a module compiled, with the seconds of its first call, or why it is left out."""
+    """Add a compiled module with the seconds of its first call, or the reason why it is left out."""
     compiled = f"{name} compiled"
     if why_not:
         arms.left_out[compiled] = why_not
@@ -205,14 +206,14 @@ def add_compiled(arms: Arms, name: str, module: nn.Module, inputs: Inputs, case:
 
 
 def _try(arms: Arms, name: str, make: Callable[[], Function], runs: int = 1) -> bool:
-    """Make a function, call it once, and enter it, or else why it failed: whatever that was, the others go on."""
+    """Make a function, call it once and add it; on any error record the reason and return ``False``."""
     began = time.perf_counter()
     try:
         run = make()
         run()
         if arms.device.startswith("cuda"):
             torch.cuda.synchronize(arms.device)
-    except Exception as error:  # compilers and foreign kernels raise anything
+    except Exception as error:  # compilers and third-party kernels raise anything
         arms.left_out[name] = reason(error)
         gc.collect()
         if arms.device.startswith("cuda"):
@@ -225,7 +226,7 @@ def _try(arms: Arms, name: str, make: Callable[[], Function], runs: int = 1) -> 
 
 
 def reason(error: BaseException) -> str:
-    """Say in one line, of at most 200 characters, why something failed."""
+    """Return an error as one line of at most 200 characters."""
     if isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error):
         return "does not fit into memory"
     text = " ".join(str(error).split())[:200]
@@ -239,6 +240,6 @@ def _random(case: Case, device: str, seed: int) -> Tensor:
 
 
 def _buffers(nbytes: int, device: str) -> int:
-    """Return how many maps are more than twice the device's second-level cache."""
+    """Return the number of maps that exceed twice the device's second-level cache."""
     cache = getattr(torch.cuda.get_device_properties(device), "L2_cache_size", 0) or _L2_BYTES
     return min(_MOST_BUFFERS, math.floor(2 * cache / nbytes) + 2)

@@ -1,4 +1,4 @@
-"""A total time that is kept: nothing begins that would end too late."""
+"""Time budget of a measurement: a step starts only if it is expected to end in time."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 
 
 class Budget:
-    """Seconds that may be spent, and what things of a kind took so far.
+    """Remaining seconds, and the longest duration so far of each kind of step.
 
     Args:
-        seconds: All there is; ``math.inf`` for no limit.
-        clock: Seconds.
+        seconds: Total; ``math.inf`` for no limit.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, seconds: float = math.inf, clock: Callable[[], float] = time.monotonic):
@@ -23,21 +23,21 @@ class Budget:
 
     @property
     def left(self) -> float:
-        """Seconds that are left, at least 0."""
+        """Remaining seconds, at least 0."""
         return max(self._ends - self._clock(), 0.0)
 
     def allows(self, kind: str, expected: float) -> bool:
-        """Tell whether one more of a kind will end in time, if it takes as long as the longest of its kind so far.
+        """Return whether a step will end in time if it takes as long as the longest of its kind so far.
 
         Args:
-            kind: What takes about as long, one as the other.
-            expected: Seconds that one takes before any of its kind was seen.
+            kind: Steps of one kind take about equally long.
+            expected: Seconds of the first step of its kind.
         """
         return self.left > self._taken.get(kind, expected)
 
     @contextlib.contextmanager
     def spending(self, kind: str) -> Iterator[None]:
-        """Note how long something of a kind takes."""
+        """Record the duration of a step."""
         began = self._clock()
         yield
         self._taken[kind] = max(self._taken.get(kind, 0.0), self._clock() - began)

@@ -1,4 +1,4 @@
-"""What a bench is asked for, checked, and the list of what that means to time. Needs no torch."""
+"""Request of a bench, parsed and validated, and the list of cases to time. Needs no torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Shape = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Request:
-    """What to measure, and how.
+    """Blocks, shapes, devices and durations of a bench.
 
     Attributes:
         blocks: YAML names.
@@ -32,16 +32,16 @@ class Request:
         dtypes: Any of ``DTYPES``; blocks and maps are converted as a whole.
         layouts: Any of ``LAYOUTS``.
         passes: Any of ``PASSES``: forward under inference mode, and forward with backward in training mode.
-        modes: ``"eager"``, or with ``"compile"`` besides.
+        modes: ``"eager"``, optionally with ``"compile"``.
         against: Any of ``AGAINST``.
         models: Base models to put the blocks into.
-        imgsz: Side of their images, in pixels.
-        batch: Their images at a time; by default 1 for latency, and for training 16 on CUDA or 4 elsewhere.
+        imgsz: Image side of the models, in pixels.
+        batch: Batch of the models; by default 1 for latency, and for training 16 on CUDA or 4 elsewhere.
         cuda_graphs: Whether forward passes are also captured as CUDA graphs.
         threads: Threads on the CPU; torch's choice by default.
-        seconds: Time after which no more rounds begin, per group.
-        minutes: Time after which no more groups begin; unlimited by default.
-        suite: Whether the list is that of the whole protocol.
+        seconds: Time after which no more rounds start, per group.
+        minutes: Time after which no more groups start; unlimited by default.
+        suite: Whether to time the published protocol.
     """
 
     blocks: tuple[str, ...]
@@ -68,7 +68,7 @@ class Request:
 
 
 class Case(NamedTuple):
-    """One block on one map: a group of implementations that are timed in turns."""
+    """One block on one shape: a group of implementations that are timed interleaved."""
 
     block: str
     shape: Shape
@@ -78,19 +78,19 @@ class Case(NamedTuple):
     compiled: bool
 
     def record(self) -> dict[str, Any]:
-        """Return the case as a raw line has it."""
+        """Return the case as JSON for a raw line."""
         fields = {name.rstrip("_"): value for name, value in self._asdict().items()}
         return {"of": "block", **fields, "shape": shape_name(self.shape)}
 
     @property
     def title(self) -> str:
-        """The case in a few words."""
+        """One-line description of the case."""
         compiled = ", compiled too" if self.compiled else ""
         return f"{self.block} {shape_name(self.shape)} {self.dtype} {self.layout} {self.pass_}{compiled}"
 
 
 class ModelCase(NamedTuple):
-    """One base model with and without the blocks: a group of models that are timed in turns."""
+    """One base model with and without the blocks: a group of models that are timed interleaved."""
 
     model: str
     dtype: str
@@ -98,18 +98,18 @@ class ModelCase(NamedTuple):
     batch: int
 
     def record(self) -> dict[str, Any]:
-        """Return the case as a raw line has it."""
+        """Return the case as JSON for a raw line."""
         return {"of": "model", "model": self.model, "dtype": self.dtype, "pass": self.pass_, "batch": self.batch}
 
     @property
     def title(self) -> str:
-        """The case in a few words."""
+        """One-line description of the case."""
         return f"{self.model} {self.dtype} {self.pass_}, batch {self.batch}"
 
 
-# --- the list ---------------------------------------------------------------------------------------------------------
+# --- cases ------------------------------------------------------------------------------------------------------------
 def cases_of(request: Request) -> list[Case | ModelCase]:
-    """Return all that is to be timed, what is worth most first."""
+    """Return all cases of a request, most important first."""
     return list(_suite(request) if request.suite else _asked(request))
 
 
@@ -146,14 +146,14 @@ def _model_cases(request: Request, model: str, dtype: str) -> Iterator[ModelCase
         yield ModelCase(model, dtype, pass_, request.batch or batches[pass_])
 
 
-# --- words ------------------------------------------------------------------------------------------------------------
+# --- parsing ----------------------------------------------------------------------------------------------------------
 def shape_name(shape: Sequence[int]) -> str:
-    """Return a shape as one writes it: ``8x64x80x80``."""
+    """Return a shape as text, e.g. ``8x64x80x80``."""
     return "x".join(map(str, shape))
 
 
 def parse_shape(text: str) -> Shape:
-    """Return the shape that ``8x64x80x80`` stands for.
+    """Parse a shape such as ``8x64x80x80``.
 
     Raises:
         YoloAttnError: If it is not four whole numbers above 0.
@@ -164,11 +164,12 @@ def parse_shape(text: str) -> Shape:
     """
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){3}", text):
         raise YoloAttnError(f"shape '{text}' is not images x channels x height x width; write e.g. 8x64x80x80")
-    return tuple(map(int, text.split("x")))
+    images, channels, height, width = map(int, text.split("x"))
+    return images, channels, height, width
 
 
 def parse_choices(what: str, text: str, allowed: Iterable[str]) -> tuple[str, ...]:
-    """Return the words of a list with commas, or all that are allowed for ``all``.
+    """Parse a comma-separated list of allowed words; ``all`` means all of them.
 
     Raises:
         YoloAttnError: For a word that is not allowed; the message names the nearest.
@@ -184,5 +185,5 @@ def parse_choices(what: str, text: str, allowed: Iterable[str]) -> tuple[str, ..
 
 
 def as_dict(request: Request) -> dict[str, Any]:
-    """Return a request as the header of the raw lines has it."""
+    """Return a request as JSON for the header of the raw lines."""
     return {**asdict(request), "shapes": [shape_name(shape) for shape in request.shapes]}

@@ -1,4 +1,4 @@
-"""``yolo-attn bench``: its flags, and what they ask for. Imports no torch."""
+"""Parse the flags of ``yolo-attn bench`` and run it. Imports no torch."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def add_flags(bench: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
-    """Measure, or only read, and write summary, tables and plot; return what to print and the exit code."""
+    """Measure or read raw lines, write summary, tables and plot; return the text to print and the exit code."""
     refuse(trailing)
     given = {name: value for name, value in vars(arguments).items() if value is not None}
     folder = Path(given.get("source") or given.get("output") or OUTPUT)
@@ -82,10 +82,10 @@ def run(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
 
 
 def request_of(given: dict[str, Any]) -> Request:
-    """Return the request that the given flags amount to.
+    """Return the request of the given flags.
 
     Raises:
-        YoloAttnError: For a value that is not allowed, or one that a suite settles itself.
+        YoloAttnError: If a value is not allowed, or is fixed by the suite.
     """
     from yolo_attn.blocks import ATTENTION_BLOCKS
     from yolo_attn.host.devices import torch_device
@@ -132,10 +132,10 @@ def _report(folder: Path) -> tuple[dict[str, Any], str]:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Let nobody else measure into a folder meanwhile: the raw lines of two would be mixed.
+    """Lock a folder against a second bench, whose raw lines would be mixed in.
 
     Raises:
-        YoloAttnError: If somebody does.
+        YoloAttnError: If it is locked.
     """
     from filelock import FileLock, Timeout
 

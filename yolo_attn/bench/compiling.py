@@ -1,7 +1,7 @@
-"""Fill torch.compile's cache in several processes at a time, so that compiling in the one that measures is quick.
+"""Fill torch.compile's cache in parallel processes, so that compilation in the measuring process is fast.
 
-Each process compiles one block of one case after another. What fails, or is not done in time, is left out of the
-measurement with the reason; a compiler that hangs hangs in a process that is ended.
+Each process compiles one block of one case after another. A compilation that fails or exceeds the time limit is left
+out of the measurement with the reason; a compiler that hangs is killed with its process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from yolo_attn.bench.arms import Arms, add_compiled, make_inputs, make_module, w
 from yolo_attn.bench.cases import Case
 from yolo_attn.util.env import variables
 
-NOT_IN_TIME = "compiling did not end in the time for it"
+NOT_IN_TIME = "compilation exceeded its time limit"
 _FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 
 
@@ -33,7 +33,7 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How long compiling took, the first run included, or why it failed."""
+    """Seconds of a compilation, the first run included, or the reason why it failed."""
 
     seconds: float | None
     why_not: str | None
@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
 
 @contextlib.contextmanager
 def fresh_cache() -> Iterator[None]:
-    """Let torch.compile keep its results in a folder of this measurement, and compile without helpers of its own."""
+    """Use a temporary cache folder for torch.compile, and compile in a single process."""
     with tempfile.TemporaryDirectory(prefix="yolo-attn-bench-", ignore_cleanup_errors=True) as folder:
         settings = {_FOLDER: folder, "TORCHINDUCTOR_FX_GRAPH_CACHE": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
         with variables(settings):
@@ -49,23 +49,22 @@ def fresh_cache() -> Iterator[None]:
 
 
 def compile_all(
-    jobs: Sequence[Job], device: str, seconds: float, processes: int, say: Callable[[str], None] = lambda line: None
+    jobs: Sequence[Job], device: str, seconds: float, processes: int, log: Callable[[str], None] = lambda line: None
 ) -> Mapping[Job, Outcome]:
-    """Compile all jobs, in their order, and return what became of each; to be called within :func:`fresh_cache`.
+    """Compile all jobs in order and return the outcome of each; call within :func:`fresh_cache`.
 
-    Which of a kernel's variants is fastest was found out here while other processes used the device too; that is
-    forgotten, so that it is found out anew where the times are taken.
+    Autotuning results are deleted: they were measured while other processes used the device.
 
     Args:
-        jobs: What to compile.
+        jobs: Implementations to compile.
         device: Torch device.
-        seconds: What is not done by then is given up.
-        processes: How many at a time.
-        say: Told the progress.
+        seconds: Time limit for all jobs.
+        processes: Number of parallel processes.
+        log: Receives progress lines.
     """
     if not jobs:
         return {}
-    say(f"compiling {len(jobs)} blocks, {processes} at a time")
+    log(f"compiling {len(jobs)} blocks, {processes} at a time")
     outcomes: dict[Job, Outcome] = {}
     ends = time.monotonic() + seconds
     threads = torch.get_num_threads()
@@ -77,21 +76,21 @@ def compile_all(
             except multiprocessing.TimeoutError:
                 outcomes[job] = Outcome(None, NOT_IN_TIME)
         if all(result.ready() for result in waiting.values()):
-            pool.close()  # else what is still at work is ended
+            pool.close()  # otherwise leaving the block terminates the processes
             pool.join()
     for choice in Path(os.environ[_FOLDER]).rglob("*.best_config"):
         choice.unlink()
     done = sum(outcome.why_not is None for outcome in outcomes.values())
-    say(f"compiled {done} of {len(jobs)} in {seconds - ends + time.monotonic():.0f} s")
+    log(f"compiled {done} of {len(jobs)} in {seconds - ends + time.monotonic():.0f} s")
     return outcomes
 
 
 def _start(threads: int, device: str) -> None:
-    torch.set_num_threads(threads)  # generated code depends on it
+    torch.set_num_threads(threads)  # the generated code depends on it
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
-    with contextlib.suppress(Exception):  # whoever compiles next will say why
-        torch.compile(torch.neg)(torch.zeros(8, device=device))  # the compiler's own start is nobody's compile time
+    with contextlib.suppress(Exception):  # the next compilation reports the reason
+        torch.compile(torch.neg)(torch.zeros(8, device=device))  # warm-up: no job's compile time
 
 
 def _compile(job: Job, device: str) -> Outcome:
@@ -99,8 +98,10 @@ def _compile(job: Job, device: str) -> Outcome:
     arms = Arms(device)
     try:
         module = make_module(job.case, job.implementation, device)
+        if module is None:
+            return Outcome(None, f"there is no {job.implementation} of {job.case.block}")
         why_not = why_too_large(job.case, module, device)
         add_compiled(arms, "it", module, make_inputs(job.case, device, buffers=1), job.case, why_not)
-    except Exception as error:  # it is said why, and the next one is tried
+    except Exception as error:  # reported; the next job goes ahead
         return Outcome(None, f"{type(error).__name__}: {error}")
     return Outcome(arms.first_call_s.get("it compiled"), arms.left_out.get("it compiled"))

@@ -1,8 +1,8 @@
-"""The least an attention block can cost: two passes over the map forward, two more backward, and nothing beside.
+"""Lower bound on the cost of an attention block: two passes over the map forward, two more backward.
 
-On the CPU the floor is timed: one mean over the positions and one multiplication by a ready-made ``(N, C, 1, 1)`` gate;
-in training also the gate's gradient, the sum of ``gy * x`` over the positions, and ``gy * gate``, written once. On CUDA
-it is computed: the bytes that have to move, at the rate at which the device copies.
+On the CPU the floor is timed: one mean over the positions and one multiplication by a given ``(N, C, 1, 1)`` gate; in
+training also the gate's gradient, the sum of ``gy * x`` over the positions, and ``gy * gate``. On CUDA it is computed:
+bytes read and written, divided by the device's copy rate.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from torch import Tensor
 from yolo_attn.speed import interleaved
 
 MAPS = {"forward": 3, "training": 7}
-"""How often a map has to be read or written: ``x`` for the pool; ``x`` and ``y`` to apply the gate; in training also
-``gy`` and ``x`` for the gate's gradient, ``gy`` and ``gx`` to apply the gate to it."""
+"""Maps read or written: ``x`` by the pool; ``x`` and ``y`` by the gate; in training also ``gy`` and ``x`` for the
+gate's gradient, ``gy`` and ``gx`` for the input's."""
 
 _COPY_BYTES, _COPY_ROUNDS = 2**30, 20
 
 
 def floor_ms(x: Tensor, pass_: str, bytes_per_second: float) -> float:
-    """Return the time in which a device moves the bytes that a block on ``x`` has to move at least."""
+    """Return the milliseconds in which a device moves the fewest bytes that a block on ``x`` can move."""
     return MAPS[pass_] * x.nbytes / bytes_per_second * 1e3
 
 
 def copy_rates(device: str, rounds: int = _COPY_ROUNDS) -> dict[str, float]:
-    """Measure how many bytes a second a CUDA device moves while it copies 1 GiB; reads and writes both count.
+    """Measure a CUDA device's copy rate on 1 GiB, in bytes per second; reads and writes both count.
 
     Returns:
         ``best`` and ``median`` of ``rounds`` copies.
@@ -43,7 +43,7 @@ def copy_rates(device: str, rounds: int = _COPY_ROUNDS) -> dict[str, float]:
 
 
 def floor_function(xs: Sequence[Tensor], upstreams: Sequence[Tensor], pass_: str) -> Callable[[], object]:
-    """Return a function that does, on the next of ``xs``, what no block can do without."""
+    """Return a function that runs the floor's operations on the next of ``xs``."""
     gate = torch.rand_like(xs[0][:, :, :1, :1])
     products = cheapest_sum_of_products(xs[0], upstreams[0]) if pass_ == "training" else None
     turns: Iterator[tuple[Tensor, Tensor]] = itertools.cycle(zip(xs, upstreams, strict=True))
@@ -61,7 +61,7 @@ def floor_function(xs: Sequence[Tensor], upstreams: Sequence[Tensor], pass_: str
 
 
 def cheapest_sum_of_products(x: Tensor, upstream: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return whichever of torch's ways to sum ``upstream * x`` over the positions is the fastest for these maps."""
+    """Return the fastest of torch's ways to sum ``upstream * x`` over the positions for these maps."""
     with torch.no_grad():
         ways = {name: lambda way=way: way(upstream, x) for name, way in SUMS_OF_PRODUCTS.items()}
         rounds = list(interleaved.interleaved(ways, rounds=5, warmup_rounds=1))

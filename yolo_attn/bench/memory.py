@@ -1,4 +1,4 @@
-"""How much memory a module keeps for its backward pass."""
+"""Measure the memory that a module keeps for its backward pass, and its peak."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 
 class Kept(NamedTuple):
-    """What one forward pass left for the backward pass.
+    """Memory that one forward pass keeps for the backward pass.
 
     Attributes:
         x: Whether the input itself is kept.
@@ -23,16 +23,16 @@ class Kept(NamedTuple):
 
 
 def kept_for_backward(module: nn.Module, x: Tensor) -> Kept:
-    """Run a module forward and say what autograd keeps: whole storages, each once.
+    """Run a module forward and return the memory that autograd keeps: whole storages, each once.
 
-    Parameters and buffers are not counted, they are there anyway; an output that is kept is. What a custom function
-    keeps elsewhere than in ``save_for_backward`` is not seen.
+    Parameters and buffers are not counted; a kept output is. Tensors that a custom function keeps outside of
+    ``save_for_backward`` are not seen.
 
     Args:
         module: A module in training mode.
         x: Its input; requires a gradient.
     """
-    saved: list[Tensor] = []  # held, so that no storage is freed and its address given to another
+    saved: list[Tensor] = []  # keeps every storage alive, so that no address is reused
 
     def pack(tensor: Tensor) -> Tensor:
         saved.append(tensor)
@@ -48,10 +48,10 @@ def kept_for_backward(module: nn.Module, x: Tensor) -> Kept:
 
 
 def peak_maps(run: Callable[[], object], x: Tensor) -> float | None:
-    """Run a function and return the most memory it took on a CUDA device, in multiples of ``x``; elsewhere ``None``."""
+    """Return a function's peak memory on a CUDA device, in multiples of ``x``; elsewhere ``None``."""
     if x.device.type != "cuda":
         return None
-    run()  # what stays allocated after a first pass, such as workspaces, is not the pass's
+    run()  # allocates workspaces, which stay and do not count
     torch.cuda.reset_peak_memory_stats(x.device)
     before = torch.cuda.memory_allocated(x.device)
     run()

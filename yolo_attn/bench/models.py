@@ -1,9 +1,10 @@
-"""Whole models with attention in the neck, beside the model without: what a block costs where it is used."""
+"""Build whole models with and without attention in the neck, and return functions to time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from torch import nn
 
@@ -20,18 +21,18 @@ AT = "neck:P3,P4,P5"
 
 
 def check(base: str) -> None:
-    """Make sure that a base model is there and has a neck, before anything is measured.
+    """Check before the measurement that a base model exists and has a neck.
 
     Raises:
-        YoloAttnError: If not.
+        YoloAttnError: Otherwise.
     """
     insert(base, "SE", at=AT)
 
 
 def write_models(base: str, blocks: Sequence[str], folder: Path) -> dict[str, Path]:
-    """Write the YAMLs of a base model, of its identity control, and of the base with each block, and return them.
+    """Write the YAMLs of a base model, its identity control, and the base with each block, and return their paths.
 
-    The control has three rows that return their input: by how much it is off 1 is the error of the whole measurement.
+    The control has three layers that return their input: its ratio to the base shows the error of the measurement.
 
     Raises:
         YoloAttnError: If there is no such model, or it has no neck.
@@ -59,7 +60,7 @@ def build(case: ModelCase, files: dict[str, Path], imgsz: int, device: str) -> d
 
 
 def why_not(case: ModelCase, device: str) -> str | None:
-    """Say why a case cannot be timed, or return ``None``."""
+    """Return why a case cannot be timed, or ``None``."""
     if case.dtype == "bf16":
         return "models run in fp32, or on CUDA in fp16 (training: mixed precision)"
     if case.dtype == "fp16" and device == "cpu":
@@ -71,5 +72,6 @@ def _function(case: ModelCase, file: Path, imgsz: int, device: str) -> Callable[
     if case.pass_ == "training":
         model: nn.Module = yolo.open_model(file, fuse=False)
         return host.training_step(model, imgsz, case.batch, device, amp=case.dtype == "fp16")
-    model = passes.for_inference(yolo.open_model(file), device, case.dtype)
-    return passes.forward_pass(model, passes.random_images(case.batch, imgsz, device, case.dtype))
+    precision: Literal["fp32", "fp16"] = "fp16" if case.dtype == "fp16" else "fp32"
+    model = passes.for_inference(yolo.open_model(file), device, precision)
+    return passes.forward_pass(model, passes.random_images(case.batch, imgsz, device, precision))

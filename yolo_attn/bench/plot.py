@@ -1,4 +1,4 @@
-"""The summary of a bench as one plot: time over the floor, per block, shape and pass."""
+"""Plot the summary of a bench: time over the floor, per block, shape and pass."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TICKS = (0.5, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500)
 
 
 def draw(summary: Summary) -> Figure | None:
-    """Draw the first precision and layout of a bench; ``None`` where no floor was measured."""
+    """Draw the first precision and layout of a bench; return ``None`` if no floor was measured."""
     blocks = [block for block in summary["blocks"] if "floor" in block["times"]]
     if not blocks:
         return None
@@ -50,7 +50,7 @@ def draw(summary: Summary) -> Figure | None:
 
 
 def to_png_bytes(summary: Summary) -> bytes | None:
-    """Return the plot as a PNG, if there is one to draw."""
+    """Return the plot as a PNG, or ``None`` if there is nothing to draw."""
     figure = draw(summary)
     return None if figure is None else to_png(figure)
 

@@ -1,4 +1,4 @@
-"""Write what a bench found: ``bench.json``, ``bench.md`` and ``bench.png``, from its raw lines alone."""
+"""Write ``bench.json``, ``bench.md`` and ``bench.png`` from a bench's raw lines alone."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ JSON, MARKDOWN, PLOT = "bench.json", "bench.md", "bench.png"
 
 
 def write_report(folder: Path) -> tuple[Summary, str]:
-    """Write summary, tables and plot of a bench beside its raw lines, and return the first two.
+    """Write summary, tables and plot of a bench beside its raw lines; return summary and tables.
 
     Args:
-        folder: Where it was measured.
+        folder: Folder of the raw lines.
 
     Raises:
-        YoloAttnError: If there is no complete bench in it.
+        YoloAttnError: If it holds no complete bench.
     """
     summary = summarize(read_raw(folder))
     text = tables.to_markdown(summary)

@@ -1,4 +1,4 @@
-"""Measure what a request asks for, record by record; :mod:`yolo_attn.bench.summary` says what the times mean."""
+"""Measure the cases of a request and yield raw records; :mod:`yolo_attn.bench.summary` summarizes them."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from yolo_attn.util.jsonl import Record
 NO_TIME = "no time"
 WARMUP_ROUNDS, AT_LEAST_ROUNDS, MOST_ROUNDS = 2, 7, 200
 COMPILE_SECONDS, COMPILE_SHARE = 1200.0, 0.35
-_AROUND_SECONDS = 25.0  # of the total: starting before, writing tables and the plot afterwards
+_AROUND_SECONDS = 25.0  # of the total, for the start, the tables and the plot
 _BUILDING_SECONDS = 1.0  # one block or one model, roughly
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-def records(request: Request, say: Say = lambda line: None, budget: Budget | None = None) -> Iterator[Record]:
-    """Measure, and yield the raw records of a bench: a header, then per group its times, or why it was left out.
+def records(request: Request, log: Log = lambda line: None, budget: Budget | None = None) -> Iterator[Record]:
+    """Measure and yield raw records: a header, then per group its times or the reason why it is left out.
 
     Args:
-        request: What to measure.
-        say: Told the progress, a line at a time.
-        budget: The time there is; that of the request by default.
+        request: Cases and durations.
+        log: Receives progress lines.
+        budget: Time budget; by default that of the request.
     """
     if budget is None:
         seconds = request.minutes * 60 - _AROUND_SECONDS if request.minutes else float("inf")
@@ -45,14 +45,14 @@ def records(request: Request, say: Say = lambda line: None, budget: Budget | Non
         torch.cuda.set_device(request.device)
     yield _header(request)
     with compiling.fresh_cache(), tempfile.TemporaryDirectory() as scratch:
-        yield from _Bench(request, budget, Path(scratch), say).run()
+        yield from _Bench(request, budget, Path(scratch), log).run()
 
 
 class _Bench:
-    """One measurement: its cases in order, while there is time."""
+    """One measurement: all cases in order, within the time budget."""
 
-    def __init__(self, request: Request, budget: Budget, scratch: Path, say: Say):
-        self.request, self.budget, self.scratch, self.say = request, budget, scratch, say
+    def __init__(self, request: Request, budget: Budget, scratch: Path, log: Log):
+        self.request, self.budget, self.scratch, self.log = request, budget, scratch, log
         self.cases = cases_of(request)
         self.compiled: Mapping[compiling.Job, compiling.Outcome] = {}
         self.bytes_per_second: float | None = None
@@ -68,7 +68,7 @@ class _Bench:
             if not self.budget.allows(_kind(case), self._expected(case)):
                 yield _left_out(case, None, NO_TIME)
                 continue
-            self.say(f"{case.title} ({number + 1} of {len(self.cases)})")
+            self.log(f"{case.title} ({number + 1} of {len(self.cases)})")
             with self.budget.spending(_kind(case)):
                 yield from self._models(case, number) if isinstance(case, ModelCase) else self._blocks(case, number)
 
@@ -85,7 +85,7 @@ class _Bench:
         ]
         seconds = min(COMPILE_SECONDS, COMPILE_SHARE * self.budget.left)
         processes = max(1, cores() * 3 // 4)
-        return compiling.compile_all(jobs, self.request.device, seconds, processes, self.say)
+        return compiling.compile_all(jobs, self.request.device, seconds, processes, self.log)
 
     # --- blocks -------------------------------------------------------------------------------------------------------
     def _blocks(self, case: Case, group: int) -> Iterator[Record]:
@@ -93,7 +93,7 @@ class _Bench:
         why_not = {name: outcome.why_not for name, outcome in outcomes.items() if outcome.why_not}
         try:
             built = arms.build(case, self.request.device, self.request.against, why_not, self.request.cuda_graphs)
-        except Exception as error:  # whatever it is, what was measured before it is to be kept
+        except Exception as error:  # recorded, so that earlier measurements are kept
             yield _left_out(case, None, arms.reason(error))
             return
         yield from (_left_out(case, name, why) for name, why in built.left_out.items())
@@ -140,7 +140,7 @@ class _Bench:
         )
 
     def _too_slow(self, one_round: float) -> bool:
-        """Tell whether the fewest rounds that count, each as long as a first one was, would end too late."""
+        """Return whether the minimum number of rounds, each as long as the first, exceeds the budget."""
         return one_round * (WARMUP_ROUNDS + AT_LEAST_ROUNDS) > self.budget.left
 
     # --- times --------------------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ class _Bench:
         runs_per_call: Mapping[str, int],
         worth: float = 1.0,
     ) -> Iterator[Record]:
-        """Yield the times of a group; it may take ``worth`` times the seconds of a block's group."""
+        """Yield the times of a group, within ``worth`` times the seconds of a block's group."""
         request, on_cuda = self.request, self.request.on_cuda
         yield {"kind": "group", "group": group, **case.record(), **more}
         seconds = min(request.seconds * worth, self.budget.left)
@@ -184,7 +184,7 @@ def _header(request: Request) -> Record:
 
 
 def _kind(case: Case | ModelCase) -> str:
-    """Name what takes about as long: the first of a kind tells how long the next will take."""
+    """Return the kind of a case for the budget: cases of one kind take about equally long."""
     return f"{case.block} {case.pass_} {case.compiled}" if isinstance(case, Case) else f"{case.model} {case.pass_}"
 
 

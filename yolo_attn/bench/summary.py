@@ -1,4 +1,4 @@
-"""What the raw lines of a bench say: medians, ratios with intervals, means over blocks. Nothing is measured here."""
+"""Summarize the raw lines of a bench: medians, ratios with intervals, geometric means over blocks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from yolo_attn.bench.raw import Record
 from yolo_attn.speed.summary import milliseconds, ratio, stability
+from yolo_attn.util.jsonl import Record
 
 Summary = dict[str, Any]
 
@@ -31,8 +31,7 @@ PAIRS = (
     ("tutorial graph", "floor"),
     ("tutorial graph", "ours graph"),
 )
-"""The ratios that are computed, where both are there; ``best`` is the faster of the tutorial's and, where it computes
-the same, timm's."""
+"""Ratios to compute where both were timed; ``best`` is the faster of the tutorial and of timm if timm is the same."""
 
 _SETTING = ("dtype", "layout", "pass", "shape")
 
@@ -41,14 +40,14 @@ def summarize(records: Sequence[Record]) -> Summary:
     """Summarize the records of a complete bench.
 
     Args:
-        records: What ``raw.read_raw`` returns.
+        records: Raw lines, see ``raw.read_raw``.
 
     Returns:
-        ``request``, ``environment``, ``timm``, ``command``, ``copy_rate`` (``None`` where not measured); ``blocks``,
+        ``request``, ``environment``, ``timm``, ``command``, ``copy_rate`` (``None`` if not measured); ``blocks``,
         one mapping per group with its case, ``rounds``, the stability of ours, per implementation of ``times`` its
         milliseconds, per pair of ``ratios`` (e.g. ``"ours/tutorial"``) a ratio with interval, the ``verdict`` over the
         ``best``, ``memory`` and ``compile_s``; ``means``, geometric means of the ratios; ``models``, one mapping per
-        group of whole models; ``left_out``, what and why.
+        group of whole models; ``left_out``, cases with the reason.
     """
     header = records[0]
     rounds: dict[int, list[Mapping[str, float]]] = defaultdict(list)
@@ -111,7 +110,7 @@ def _model(group: Record, rounds: Sequence[Mapping[str, float]]) -> Summary:
 
 
 def _series(rounds: Sequence[Mapping[str, float]]) -> dict[str, np.ndarray]:
-    names = sorted(rounds[0])  # the order of a round is that in which the times were taken
+    names = sorted(rounds[0])  # a round is in the order of its timing
     return {name: np.array([times[name] for times in rounds]) for name in names}
 
 

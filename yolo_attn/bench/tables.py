@@ -1,4 +1,4 @@
-"""The summary of a bench as Markdown tables."""
+"""Format the summary of a bench as Markdown tables."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from yolo_attn.util.env import describe
 from yolo_attn.util.markdown import table
 
 _COLUMNS = ("ours", "tutorial", "timm", "ours compiled", "tutorial compiled", "ours graph", "tutorial graph")
+_MEANS = (
+    "tutorial/ours", "ours/best", "ours/floor", "tutorial/floor", "tutorial compiled/ours compiled",
+    "ours compiled/floor",
+)  # fmt: skip
 _FOLD_LEFT_OUT = 6
 
 
 def to_markdown(summary: Summary) -> str:
-    """Return all tables of a bench, under a heading that says on what and by which command they were measured."""
+    """Return all tables of a bench under a heading with hardware, versions and command."""
     env, request = summary["environment"], summary["request"]
     lines = [
         "# Cost of the attention blocks",
@@ -61,9 +65,7 @@ def _grouped(groups: Iterable[Summary], *keys: str) -> Iterable[tuple[tuple[Any,
 
 # --- times ------------------------------------------------------------------------------------------------------------
 def _means(means: Sequence[Summary]) -> list[str]:
-    pairs = ("tutorial/ours", "ours/best", "ours/floor", "tutorial/floor", "tutorial compiled/ours compiled")
-    pairs += ("ours compiled/floor",)
-    pairs = [pair for pair in pairs if any(pair in mean["ratios"] for mean in means)]
+    pairs = [pair for pair in _MEANS if any(pair in mean["ratios"] for mean in means)]
     if not pairs:
         return []
     rows = [

@@ -147,12 +147,19 @@ def _contract(python: Path, log: Log) -> dict[str, Any]:
 def _pytest(python: Path, words: Sequence[str], log: Log) -> tuple[int, str]:
     """Run pytest, log what fails, and return the exit code and the last line."""
     command = [str(python), "-m", "pytest", "-p", "no:cacheprovider", "--tb=line", *words]
-    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
-    process = subprocess.Popen(command, env=variables(), cwd=ROOT, **piped)
+    process = subprocess.Popen(
+        command,
+        env=variables(),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
     limit = threading.Timer(SECONDS, process.kill)
     limit.start()
     last = "no output"
-    for line in process.stdout:
+    for line in process.stdout or ():
         last = line.strip("= \n") or last
         if re.search(r"\b(FAILED|ERROR|SKIPPED)\b", line):
             log(line.strip())
