@@ -105,7 +105,7 @@ def test_the_copy_rate_counts_reads_and_writes(monkeypatch):
     """A fake device that copies 1 GiB in 0.5 to 0.7 s."""
     taken = iter([500.0] * 3 + [700.0, 600.0, 500.0, 600.0, 700.0])
     stopwatch = lambda function, calls: (function(), next(taken))[1]  # noqa: E731
-    monkeypatch.setattr(floor.timing, "cuda_events", lambda device: stopwatch)
+    monkeypatch.setattr(floor.interleaved, "cuda_events", lambda device: stopwatch)
     monkeypatch.setattr(floor, "_COPY_BYTES", 1000)
     rates = floor.copy_rates("cpu", rounds=5)
     assert rates == {"best": pytest.approx(2000 / 0.5), "median": pytest.approx(2000 / 0.6)}
@@ -210,7 +210,7 @@ def test_a_captured_graph_runs_all_inputs_at_once_and_counts_for_each(monkeypatc
     """What is taken for one call of its replay is divided by the inputs it goes through."""
     built = arms.Arms("cpu", {"ours": lambda: None, "ours graph": lambda: None}, {"ours graph": 5})
     monkeypatch.setattr(run.arms, "build", lambda *_: built)
-    monkeypatch.setattr(run.timing, "interleaved", lambda *_, **__: [{"ours": 2.0, "ours graph": 5.0}])
+    monkeypatch.setattr(run.interleaved, "interleaved", lambda *_, **__: [{"ours": 2.0, "ours graph": 5.0}])
     times = [r["milliseconds"] for r in run.records(request(passes=("forward",))) if r["kind"] == "round"]
     assert times == [{"ours": 2.0, "ours graph": 1.0}]
 
@@ -314,7 +314,7 @@ def test_the_time_is_kept_and_what_does_not_fit_is_said(monkeypatch):
         clock.now += 10
         yield dict.fromkeys(functions, 1.0)
 
-    monkeypatch.setattr(run.timing, "interleaved", taking_long)
+    monkeypatch.setattr(run.interleaved, "interleaved", taking_long)
     monkeypatch.setattr(floor, "cheapest_sum_of_products", lambda *_: floor.SUMS_OF_PRODUCTS["multiply and sum"])
     asked = request(blocks=("SE", "CA", "ECA", "ELA"), passes=("forward",), seconds=9)
     records = list(run.records(asked, budget=Budget(35, clock)))

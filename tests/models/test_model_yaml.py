@@ -69,7 +69,7 @@ def test_shipped_models_read_the_same_roles_as_stock(name, scales):
         assert provenance(layers, saved) == provenance(base_layers, base_saved), f"{name} at scale {scale}"
         base = [m for m in layers if not is_attention(m)]
         own = [sum(p.numel() for k, p in m.named_parameters() if "attention" not in k.split(".")) for m in base]
-        assert own == [m.np for m in base_layers], f"{name} at scale {scale}"
+        assert own == [sum(p.numel() for p in m.parameters()) for m in base_layers], f"{name} at scale {scale}"
         assert any(type(m) is block for layer in layers for m in layer.modules())
         assert sum(map(is_attention, layers)) == (0 if "inside" in name else 3)
         assert bool(blocks_inside(layers)) == ("inside" in name)

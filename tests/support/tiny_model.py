@@ -60,7 +60,9 @@ def model_yaml() -> dict[str, object]:
         rows += [[-1, 1, "Conv", [CHANNELS, 3, 2 if i in (0, 4, 8) else 1]]]
         rows += [[-1, 1, name, []] for name in names[i : i + 2]]
     rows.append([-1, 1, "C3k2_CA@inner", [CHANNELS, False]])
-    return {"nc": 2, "reg_max": 1, "backbone": rows, "head": [[[len(rows) - 1], 1, "Detect", ["nc"]]]}
+    head = [[[len(rows) - 1], 1, "Detect", ["nc"]]]
+    scales = {"n": [1.0, 1.0, 1024]}  # early releases of Ultralytics build no C3k2 without
+    return {"nc": 2, "reg_max": 1, "scale": "n", "scales": scales, "backbone": rows, "head": head}
 
 
 def model(folder: Path, content: dict[str, object] | None = None) -> nn.Module:

@@ -4,13 +4,15 @@ import csv
 import json
 
 import yaml
+from ultralytics.utils import DEFAULT_CFG
 
 import yolo_attn as ya
 
 # gradients wait for their step over the end of an epoch (nbs is three batches, an epoch is two), the warm-up ends with
 # the first batch of the second, mosaics end before the third
 RECIPE = {
-    "epochs": 3, "imgsz": 64, "batch": 8, "nbs": 24, "warmup_epochs": 1, "close_mosaic": 1, "multi_scale": 0.5,
+    "epochs": 3, "imgsz": 64, "batch": 8, "nbs": 24, "warmup_epochs": 1, "close_mosaic": 1,
+    "multi_scale": 0.5 if isinstance(DEFAULT_CFG.multi_scale, float) else True,  # a range, in early releases a switch
     "optimizer": "SGD", "plots": False, "device": "cpu", "amp": False, "verbose": False,
 }  # fmt: skip
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import functools
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from support import ddp_on_cpu
 from support.ddp_on_cpu import RANKS
 
 import yolo_attn as ya
+from yolo_attn.train import yolo
 from yolo_attn.train.freeze import attention_parameters
 
 pytestmark = pytest.mark.slow
@@ -52,7 +55,6 @@ def block_of(parameter):
     return re.match(r"model\.\d+(.*\.attention\.)?", parameter)[0]
 
 
-@pytest.mark.contract("worker rebuilds")
 def test_workers_rebuild_trainer_and_model(trained):
     for told in trained[1]["on_train_start"]:
         assert told["trainer"] == "yolo_attn.train.yolo.ultralytics__models__yolo__detect__train__DetectionTrainer"
@@ -62,7 +64,6 @@ def test_workers_rebuild_trainer_and_model(trained):
     assert len(blocks) == len(ya.ATTENTION_BLOCKS)
 
 
-@pytest.mark.contract("worker rebuilds")
 def test_transferred_weights_arrive_in_every_worker(trained, model_yaml, base_weights):
     """They are those of a model built and loaded in one process; the layers of other classes have other shapes."""
     single = ya.YOLO(model_yaml).load(base_weights).model
@@ -73,6 +74,39 @@ def test_transferred_weights_arrive_in_every_worker(trained, model_yaml, base_we
         compared = {k: v for k, v in expected.items() if v.shape == arrived[k].shape}
         assert set(expected) - set(compared) == {k for k in expected if re.fullmatch(r"model\.\d+\.cv3\.\d\.2\.\w+", k)}
         assert [k for k, v in compared.items() if not torch.equal(v, arrived[k])] == []
+
+
+@pytest.mark.contract("worker rebuilds")
+def test_the_program_of_a_worker_rebuilds_the_trainer_in_one_process(scenes, base_weights, tmp_path):
+    """Without a learning rate its checkpoint holds the weights of a single process, rounded to half precision."""
+    name = "yolo11n-ela.yaml"
+    model = ya.YOLO(name).load(base_weights)
+    still = {
+        **TINY,
+        "lr0": 0.0,
+        "warmup_bias_lr": 0.0,
+        "exist_ok": True,
+        "data": str(scenes),
+        "project": str(tmp_path),
+        "name": "run",
+    }
+    trainer = model.task_map["detect"]["trainer"](overrides={**model.overrides, **still})
+    trainer.model = trainer.get_model(cfg=model.model.yaml, weights=model.model)  # as YOLO.train() does
+    program = yolo.worker_program(trainer)
+    try:
+        done = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True)
+    finally:
+        program.unlink()
+    assert done.returncode == 0, done.stderr
+    last = torch.load(tmp_path / "run" / "weights" / "last.pt", map_location="cpu", weights_only=False)
+    arrived = (last["ema"] or last["model"]).float().state_dict()
+    single = ya.YOLO(name).load(base_weights).model
+    own = attention_parameters(single)
+    expected = {k: p for k, p in single.named_parameters() if k not in own}
+    compared = {k: p for k, p in expected.items() if p.shape == arrived[k].shape}
+    assert [k for k in set(expected) - set(compared) if ".cv3." not in k] == []
+    far = [k for k, p in compared.items() if not torch.allclose(p, arrived[k], rtol=1e-3, atol=1e-6)]
+    assert far == []
 
 
 def test_ranks_that_saw_other_images_hold_the_same_weights(trained):
