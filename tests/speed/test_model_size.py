@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import yolo_attn as ya
-from yolo_attn.speed import passes
+from yolo_attn.speed import size
 
 
 def convolutions(model: nn.Module, imgsz: int) -> int:
@@ -38,7 +38,7 @@ def test_gflops_of_a_stock_model(yolo11n):
     """One C2PSA at P5: 2 heads, keys of 32 and values of 64 channels, every position with every other."""
     positions = (64 // 32) ** 2
     attention = 2 * 2 * positions**2 * (32 + 64)
-    assert passes.count_gflops(yolo11n, 64) * 1e9 == convolutions(yolo11n, 64) + attention
+    assert size.count_gflops(yolo11n, 64) * 1e9 == convolutions(yolo11n, 64) + attention
 
 
 def test_gflops_with_non_local_rows(tmp_path, yolo11n):
@@ -48,7 +48,7 @@ def test_gflops_with_non_local_rows(tmp_path, yolo11n):
     p4, p5 = (64 // 16) ** 2, (64 // 32) ** 2
     pairs = 2 * p4**2 * (64 + 64) + 2 * p5**2 * (128 + 128)
     projections = 2 * 4 * (p4 * 128 * 64 + p5 * 256 * 128)
-    added = 1e9 * (passes.count_gflops(model, 64) - passes.count_gflops(yolo11n, 64))
+    added = 1e9 * (size.count_gflops(model, 64) - size.count_gflops(yolo11n, 64))
     assert added == pytest.approx(pairs + projections, abs=0.5)
 
 
@@ -58,7 +58,7 @@ def test_gflops_with_global_context_rows(tmp_path, yolo11n):
     model = ya.YOLO(str(tmp_path / "yolo11n-gc.yaml")).model.eval()
     p3, p5 = (64 // 8) ** 2, (64 // 32) ** 2
     rows = 2 * (2 * p3 * 64 + 2 * 64 * 8) + 2 * (2 * p5 * 256 + 2 * 256 * 16)
-    added = 1e9 * (passes.count_gflops(model, 64) - passes.count_gflops(yolo11n, 64))
+    added = 1e9 * (size.count_gflops(model, 64) - size.count_gflops(yolo11n, 64))
     assert added == pytest.approx(rows, abs=0.5)
 
 
@@ -75,9 +75,9 @@ def test_attention_by_one_kernel_is_counted(width, monkeypatch):
     hw, inner = 16 * 16, width // 2
     convs = 2 * hw * (3 * width + 4 * width * inner)
     pairs = 2 * 2 * hw * hw * inner
-    assert passes.count_gflops(model, 16) == pytest.approx((convs + pairs) / 1e9)
+    assert size.count_gflops(model, 16) == pytest.approx((convs + pairs) / 1e9)
 
 
 def test_parameters(yolo11n):
-    assert passes.count_parameters(nn.Linear(3, 5)) == 20
-    assert passes.count_parameters(yolo11n) == 2_624_080  # as Ultralytics publishes it
+    assert size.count_parameters(nn.Linear(3, 5)) == 20
+    assert size.count_parameters(yolo11n) == 2_624_080  # as Ultralytics publishes it

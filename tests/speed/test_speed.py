@@ -12,9 +12,10 @@ from torch import nn
 
 import yolo_attn as ya
 from yolo_attn.report.results import LeftOut
-from yolo_attn.speed import interleaved, passes, spec
+from yolo_attn.speed import interleaved, passes, raw, spec
 from yolo_attn.speed import run as speed_run
-from yolo_attn.speed.spec import SpeedSpec, read_raw, read_spec, write_spec
+from yolo_attn.speed.raw import read_raw
+from yolo_attn.speed.spec import SpeedSpec, read_spec, write_spec
 from yolo_attn.speed.summary import effective_number, median_interval, summarize
 from yolo_attn.train import yolo
 from yolo_attn.util import jsonl
@@ -26,7 +27,7 @@ def records_of(times, batch=1, baseline="base", memory=None):
     names = list(times)
     return [
         {"kind": "header", "memory_format": "contiguous_format", "environment": {},
-         "spec": {"key": "k", "device": "cpu", "imgsz": 64, "baseline": baseline}},
+         "spec": {"key": "k", "device": "cpu", "imgsz": 64, "baseline": baseline, "models": {}}},
         {"kind": "left out", "precision": "fp16", "batch": None, "why": "no CUDA"},
         {"kind": "measurement", "batch": batch, "precision": "fp32", "peak_memory_mb": memory or dict.fromkeys(names)},
         *({"kind": "round", "batch": batch, "precision": "fp32", "round": i,
@@ -35,8 +36,12 @@ def records_of(times, batch=1, baseline="base", memory=None):
     ]  # fmt: skip
 
 
+def raw_of(records):
+    return raw.RawSpeed.of(map(raw._from_json, records))
+
+
 def measured(times, **kwargs):
-    return summarize(records_of(times, **kwargs)).measurements[0]
+    return summarize(raw_of(records_of(times, **kwargs))).measurements[0]
 
 
 def noise(rng, shape, correlation=0.0, size=0.05):
@@ -66,7 +71,7 @@ def test_by_hand():
 def test_each_batch_and_precision_stands_for_itself_and_what_was_left_out_is_said():
     one = records_of({"base": [10, 10, 10], "arm": [20, 20, 20]})
     eight = records_of({"base": [50, 50, 50], "arm": [60, 60, 60]}, batch=8)
-    found = summarize([*one, *eight[2:]])
+    found = summarize(raw_of([*one, *eight[2:]]))
     assert [(m.batch, m.arms["arm"].ratio) for m in found.measurements] == [(1, 2.0), (8, 1.2)]
     assert found.left_out == (LeftOut(batch=None, precision="fp16", why="no CUDA"),)
     assert (found.baseline, found.device, found.imgsz) == ("base", "cpu", 64)
@@ -134,7 +139,7 @@ def test_values_that_follow_each_other_count_for_fewer():
 
 
 def test_the_summary_needs_no_torch():
-    code = "import sys; from yolo_attn.speed import spec, summary; sys.exit('torch' in sys.modules)"
+    code = "import sys; from yolo_attn.speed import raw, spec, summary; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -164,10 +169,12 @@ def test_a_real_measurement(checkpoints, tmp_path):
     done = run(tmp_path)
     assert done.returncode == 0, done.stderr
     assert "speed: batch 2, fp32, 2 models" in done.stderr
-    records = read_raw(tmp_path, "k1")
-    assert [r["kind"] for r in records] == ["header", *(["measurement"] + ["round"] * 3) * 2, "left out"]
-    assert records[0]["environment"]["torch"] == torch.__version__.split("+")[0]
-    found = summarize(records)
+    kinds = ["header", *(["measurement"] + ["round"] * 3) * 2, "left out", "complete"]
+    assert [r["kind"] for r in jsonl.read(tmp_path / raw.RAW)] == kinds
+    measured = read_raw(tmp_path, "k1")
+    assert measured.header.spec == read_spec(tmp_path)
+    assert measured.header.environment["torch"] == torch.__version__.split("+")[0]
+    found = summarize(measured)
     assert found.left_out[0].why == "half precision is measured on CUDA only, this is cpu"
     assert [(m.batch, m.rounds) for m in found.measurements] == [(1, 3), (2, 3)]
     for measurement in found.measurements:
@@ -182,16 +189,19 @@ def test_anything_but_a_whole_measurement_of_this_key_counts_for_nothing(tmp_pat
     whole = [*lines, json.dumps(jsonl.closing_line(len(lines)))]
 
     def read(some):
-        (tmp_path / spec.RAW).write_text("\n".join(some) + "\n")
+        (tmp_path / raw.RAW).write_text("\n".join(some) + "\n")
         return read_raw(tmp_path, "k")
 
     assert read_raw(tmp_path, "k") is None
-    assert read(whole) == [json.loads(line) for line in lines]
+    assert read(whole) == raw_of(map(json.loads, lines))
     assert read_raw(tmp_path, "another") is None
     assert read(lines) is None
     assert read([*lines, whole[-1][:12]]) is None
     assert read([*lines[:-1], whole[-1]]) is None
     assert read([]) is None
+    for damaged in ('{"kind": "lap"}', '{"kind": "round", "batch": 1}', '{"kind": "measurement", "batch": "one"}'):
+        with pytest.raises(ya.YoloAttnError, match=r"speed.jsonl' is damaged"):
+            read([*lines, damaged, json.dumps(jsonl.closing_line(len(lines) + 1))])
 
 
 def test_a_measurement_cut_short_is_begun_again(checkpoints, tmp_path, monkeypatch):
@@ -205,11 +215,11 @@ def test_a_measurement_cut_short_is_begun_again(checkpoints, tmp_path, monkeypat
         patched.setattr(interleaved, "interleaved", die)
         with pytest.raises(KeyboardInterrupt):
             speed_run.measure(tmp_path)
-    cut = (tmp_path / spec.RAW).read_text()
+    cut = (tmp_path / raw.RAW).read_text()
     assert cut.splitlines()[-1].startswith('{"kind": "round"')
     assert read_raw(tmp_path, "k1") is None
     speed_run.measure(tmp_path)
-    assert [r["round"] for r in read_raw(tmp_path, "k1") if r["kind"] == "round"] == [0, 1, 2]
+    assert [r.round for r in read_raw(tmp_path, "k1").rounds] == [0, 1, 2]
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_said(checkpoints, tmp_path, monkeypatch):
@@ -243,7 +253,7 @@ def test_a_wrong_spec_is_refused_before_anything_is_written(changes, says, check
     write_spec(tmp_path, spec_for(checkpoints, **changes))
     with pytest.raises(ya.YoloAttnError, match=says):
         speed_run.measure(tmp_path)
-    assert not (tmp_path / spec.RAW).exists()
+    assert not (tmp_path / raw.RAW).exists()
 
 
 def test_a_spec_that_is_missing_or_not_one(tmp_path):
@@ -331,6 +341,6 @@ def test_a_gpu_is_waited_for():
     x = torch.rand(4096, 4096, device="cuda")
     many, few = (lambda n=n: [x @ x for _ in range(n)] for n in (20, 1))
     taken = list(
-        interleaved.interleaved({"many": many, "few": few}, rounds=10, synchronize=passes.waiting_for("cuda:0"))
+        interleaved.interleaved({"many": many, "few": few}, rounds=10, synchronize=passes.synchronizer("cuda:0"))
     )
     assert np.median([t["many"] / t["few"] for t in taken]) > 10

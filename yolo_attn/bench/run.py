@@ -128,7 +128,7 @@ class _Bench:
             began = time.perf_counter()
             for function in functions.values():
                 function()
-            passes.waiting_for(self.request.device)()
+            passes.synchronizer(self.request.device)()
         except Exception as error:
             yield _left_out(case, None, arms.reason(error))
             return

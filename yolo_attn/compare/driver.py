@@ -19,7 +19,8 @@ from yolo_attn.compare.plan import Arm, Plan, arms_of, specs_of
 from yolo_attn.compare.progress import Progress
 from yolo_attn.compare.results import PLAN, RUNS, SPEED, speed_key, timed_runs
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.speed import spec as speed_files
+from yolo_attn.speed.raw import read_raw
+from yolo_attn.speed.spec import SpeedSpec, write_spec
 from yolo_attn.util.files import write_json
 
 EXECUTORS = ("serial", "pool", "ray")
@@ -133,14 +134,14 @@ def _measure_speed(
     """Time the trained models of one seed against each other, in a process of its own, unless that is stored."""
     models = timed_runs(specs, [s.folder_name for s in specs if run_folder.read_result(s, out / RUNS) is not None])
     baseline, folder, key = specs[0].arm, out / SPEED, speed_key(models.values())
-    if baseline not in models or speed_files.read_raw(folder, key) is not None:
+    if baseline not in models or read_raw(folder, key) is not None:
         return
     say(f"speed of {len(models)} models, in turns")
     folder.mkdir(exist_ok=True)
     result = run_folder.read_result(models[baseline], out / RUNS)
-    speed_files.write_spec(
+    write_spec(
         folder,
-        speed_files.SpeedSpec(
+        SpeedSpec(
             key=key,
             models={arm: f"../{RUNS}/{spec.folder_name}/{run_folder.CHECKPOINT}" for arm, spec in models.items()},
             baseline=baseline,

@@ -30,8 +30,8 @@ from yolo_attn.report.results import (
     SpeedResult,
     ValidationSet,
 )
-from yolo_attn.speed import spec as speed_spec
-from yolo_attn.speed import summary as speed_summary
+from yolo_attn.speed.raw import read_raw
+from yolo_attn.speed.summary import summarize as summarize_speed
 from yolo_attn.util.files import plain_name, write_json
 
 PLAN, RUNS, SPEED = "plan.json", "runs", "speed"
@@ -284,5 +284,5 @@ def _loss(row: Mapping[str, float]) -> float:
 
 def _speed(stored: Stored) -> SpeedResult | None:
     timed = timed_runs(list(stored.specs.values()), stored.results)
-    records = speed_spec.read_raw(stored.out / SPEED, speed_key(timed.values()))
-    return speed_summary.summarize(records) if records else None
+    raw = read_raw(stored.out / SPEED, speed_key(timed.values()))
+    return summarize_speed(raw) if raw else None

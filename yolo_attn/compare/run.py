@@ -37,7 +37,7 @@ def run(folder: Path) -> None:
 
 def _run(folder: Path, spec: run_folder.RunSpec) -> None:
     from yolo_attn.compare import host
-    from yolo_attn.speed import passes
+    from yolo_attn.speed import size
     from yolo_attn.train import yolo
 
     file = write_model(spec.model, folder)
@@ -62,8 +62,8 @@ def _run(folder: Path, spec: run_folder.RunSpec) -> None:
         "epochs": trained.epochs,
         **history,
         "seconds_of_last_try": round(time.perf_counter() - began, 1),
-        "parameters": passes.count_parameters(yolo.open_model(checkpoint, fuse=False)),
-        "gflops": round(passes.count_gflops(model, history["imgsz"]), 6),
+        "parameters": size.count_parameters(yolo.open_model(checkpoint, fuse=False)),
+        "gflops": round(size.count_gflops(model, history["imgsz"]), 6),
         "environment": environment(history["device"]),
     }
     run_folder.finish(folder, result)

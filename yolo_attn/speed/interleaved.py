@@ -1,4 +1,4 @@
-"""Time several functions against each other, so that a drift of the machine falls on all of them alike."""
+"""Time several functions in interleaved rounds, so that drift of the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 Function = Callable[[], object]
 Stopwatch = Callable[[Function, int], float]
-"""Calls a function so many times and returns how long all of them took, in milliseconds."""
+"""Calls a function a given number of times and returns the total time, in milliseconds."""
 
 
 def interleaved(
@@ -26,29 +26,29 @@ def interleaved(
     seed: int = 0,
     stopwatch: Stopwatch | None = None,
 ) -> Iterator[dict[str, float]]:
-    """Call every function once a round, in an order shuffled anew each round, and yield the times round by round.
+    """Call every function once per round, in a new random order each round, and yield the times of each round.
 
-    What slows the machine down for longer than a round then cancels in the ratio of two times of one round, and what a
-    function leaves behind for the one that follows it (caches, clocks, memory) falls on each of them by chance.
+    Slowdowns of the machine that last longer than a round cancel in the ratio of two times of one round. The random
+    order distributes the effects of one function on the next (caches, clocks, memory) over all functions.
 
     Args:
-        functions: What to time, by name.
-        rounds: How many rounds at most.
-        at_least: How many rounds at least, where ``rounds`` allows, no matter how long they take.
-        seconds: No round begins later than this after the first, beyond those of ``at_least``.
-        lasting_ms: A function faster than this is called several times in a row; all functions equally often.
-        warmup_rounds: Rounds, at least, before the first that counts.
-        warmup_seconds: Duration, at least, of these rounds.
+        functions: Functions to time, by name.
+        rounds: Largest number of rounds.
+        at_least: Smallest number of rounds, regardless of ``seconds``; at most ``rounds``.
+        seconds: Time limit, in seconds; no round after the first ``at_least`` starts later.
+        lasting_ms: A function faster than this is called several times in a row, all functions equally often.
+        warmup_rounds: Smallest number of untimed rounds at the start.
+        warmup_seconds: Smallest duration of these rounds, in seconds.
         synchronize: Waits for the device; called before and after each timing, e.g. ``torch.cuda.synchronize``.
         seed: Seed of the orders.
-        stopwatch: What takes the times, e.g. :func:`cuda_events`; the wall clock by default, with ``synchronize``.
+        stopwatch: Measures the time, e.g. :func:`cuda_events`; by default the wall clock with ``synchronize``.
 
     Yields:
         Milliseconds per call by name, in the order in which they were taken.
     """
     orders = random.Random(seed)
     stopwatch = stopwatch or wall_clock(synchronize)
-    warm = []
+    warm: list[dict[str, float]] = []
     began = time.perf_counter()
     while len(warm) < warmup_rounds or time.perf_counter() - began < warmup_seconds:
         warm.append(_round(functions, orders, 1, stopwatch))
@@ -61,7 +61,7 @@ def interleaved(
 
 
 def wall_clock(synchronize: Function = lambda: None) -> Stopwatch:
-    """Return a stopwatch that reads the clock on the wall, with the device waited for before and after."""
+    """Return a stopwatch that measures wall-clock time and synchronizes the device before and after."""
 
     def measure(function: Function, calls: int) -> float:
         synchronize()
@@ -75,23 +75,23 @@ def wall_clock(synchronize: Function = lambda: None) -> Stopwatch:
 
 
 def cuda_events(device: str) -> Stopwatch:
-    """Return a stopwatch of a CUDA device's own events, on its current stream.
+    """Return a stopwatch that measures time by CUDA events on the current stream of a device.
 
-    It measures from the first kernel to the last, the gaps in which the device waits for the next launch included, and
-    not the waiting of the host.
+    It measures from the first kernel to the last, including gaps between kernels but not the launch latency of the
+    first.
     """
     import torch
 
     def measure(function: Function, calls: int) -> float:
         stream = torch.cuda.current_stream(device)
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         stream.synchronize()
         start.record(stream)
         for _ in range(calls):
             function()
         end.record(stream)
         end.synchronize()
-        return start.elapsed_time(end)
+        return float(start.elapsed_time(end))
 
     return measure
 
@@ -104,7 +104,7 @@ def _round(
 
 
 def _calls(warm: list[dict[str, float]], lasting_ms: float) -> int:
-    """Return how often to call each function so that the fastest lasts long enough."""
+    """Return the number of calls per timing that makes the fastest function last ``lasting_ms``."""
     if not warm or not lasting_ms:
         return 1
     fastest = min(statistics.median(times[name] for times in warm) for name in warm[0])

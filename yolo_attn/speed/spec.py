@@ -1,4 +1,4 @@
-"""What a speed measurement is asked for, and what it left: the two files of its folder."""
+"""Describe a speed measurement: ``speed_spec.json`` in its folder."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from pathlib import Path
 from typing import Literal
 
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.util import jsonl
-from yolo_attn.util.files import write_whole
-from yolo_attn.util.jsonl import Record
+from yolo_attn.util.files import write_json
 
-SPEC, RAW = "speed_spec.json", "speed.jsonl"
-PRECISIONS = ("fp32", "fp16")
+SPEC = "speed_spec.json"
+
+Precision = Literal["fp32", "fp16"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 
 
 @dataclass(frozen=True)
 class SpeedSpec:
-    """What to time, and how.
+    """Models to time, and how.
 
     Attributes:
-        key: Says what is measured, e.g. a checksum of the runs behind the checkpoints.
-        models: Checkpoint of each arm; a relative path starts at the spec's folder.
-        baseline: The arm the others are compared with.
+        key: Identifies the measurement, e.g. a checksum of the runs behind the checkpoints.
+        models: Checkpoint of each arm; a relative path is relative to the folder of the spec.
+        baseline: Arm that the others are compared with.
         imgsz: Side of the images, in pixels.
         device: Torch device, e.g. ``"cpu"`` or ``"cuda:0"``.
-        batches: Images per forward pass, or ``"auto"``: 1, and 32 on CUDA or 8 elsewhere. A batch that does not fit
-            into CUDA memory is halved until it does.
+        batches: Batch sizes, or ``"auto"``: 1, and 32 on CUDA or 8 elsewhere. A batch that does not fit into CUDA
+            memory is halved until it does.
         precisions: Any of ``"fp32"`` and ``"fp16"``, or ``"auto"``: both. Half precision is measured on CUDA only.
-        rounds: How often each arm is timed at most, per batch and precision.
-        seconds: Time after which no more rounds begin, per batch and precision, once there are 20.
+        rounds: Most rounds per batch size and precision; each round times every arm once.
+        seconds: Time limit in seconds per batch size and precision; at least 20 rounds are made.
         seed: Seed of the order of the arms and of the images.
     """
 
@@ -41,22 +41,22 @@ class SpeedSpec:
     imgsz: int
     device: str = "cpu"
     batches: list[int] | Literal["auto"] = "auto"
-    precisions: list[str] | Literal["auto"] = "auto"
+    precisions: list[Precision] | Literal["auto"] = "auto"
     rounds: int = 100
     seconds: float = 30.0
     seed: int = 0
 
 
 def write_spec(folder: Path, spec: SpeedSpec) -> None:
-    """Write what to measure into a folder."""
-    write_whole(folder / SPEC, json.dumps(asdict(spec), indent=2) + "\n")
+    """Write a spec into the folder of its measurement."""
+    write_json(folder / SPEC, asdict(spec))
 
 
 def read_spec(folder: Path) -> SpeedSpec:
-    """Return what to measure.
+    """Read and check the spec in the folder of a measurement.
 
     Raises:
-        YoloAttnError: If the folder has no spec, or it is not right; nothing is measured then.
+        YoloAttnError: If the spec is missing or invalid, or a checkpoint is missing.
     """
     file = folder / SPEC
     try:
@@ -74,17 +74,6 @@ def read_spec(folder: Path) -> SpeedSpec:
     return spec
 
 
-def read_raw(folder: Path, key: str) -> list[Record] | None:
-    """Return the records of a complete measurement, or ``None`` if it is missing, incomplete or of another spec.
-
-    Args:
-        folder: Folder of the measurement.
-        key: Key of its spec.
-    """
-    records = jsonl.read_complete(folder / RAW)
-    return records if records and records[0]["spec"]["key"] == key else None
-
-
 def _check(spec: SpeedSpec, folder: Path) -> None:
     if spec.baseline not in spec.models:
         raise YoloAttnError(one_of("baseline", spec.baseline, spec.models))
@@ -98,7 +87,7 @@ def _check(spec: SpeedSpec, folder: Path) -> None:
     }
     for name, values in numbers.items():
         if not isinstance(values, list) or not all(type(value) is int and value > 0 for value in values):
-            raise YoloAttnError(f"{name}={getattr(spec, name)!r}: whole numbers above 0 are meant")
+            raise YoloAttnError(f"{name}={getattr(spec, name)!r}: give positive integers")
     for precision in PRECISIONS if spec.precisions == "auto" else spec.precisions:
         if precision not in PRECISIONS:
             raise YoloAttnError(one_of("precision", precision, PRECISIONS))

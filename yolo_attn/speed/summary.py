@@ -1,81 +1,93 @@
-"""What raw times say: medians, and each arm's time over the baseline's with an interval. Nothing is measured here.
+"""Summarize raw times: median per arm, and the ratio to the baseline with a 95 % confidence interval.
 
-The ratio of an arm is the median over rounds of its time divided by the baseline's of the same round; what slows the
-machine for longer than a round cancels in it. Its interval lies between two order statistics, as in the sign test: it
-assumes no distribution, and one wild round moves it by one rank. What is left of the machine's moods in successive
-ratios makes them count for fewer than there are, by their autocorrelation.
+The ratio of an arm is the median over rounds of its time divided by the baseline's in the same round, so slowdowns that
+last longer than a round cancel. Its interval lies between two order statistics, as in the sign test: it assumes no
+distribution, and an outlier moves it by one rank only. Autocorrelation of successive ratios lowers their effective
+number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from statistics import NormalDist
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
-from yolo_attn.report.results import LeftOut, Measurement, SpeedResult, Timing
+from yolo_attn.report.results import Measurement, SpeedResult, Timing
+from yolo_attn.speed.raw import RawSpeed, Start
 
 SPREAD_LIMIT = 1.5
-"""A measurement whose baseline has a 95th percentile this many times the 5th is called unstable."""
+"""Largest ratio of the 95th to the 5th percentile of the baseline's times in a stable measurement."""
 
 DRIFT_LIMIT = 1.1
-"""And so is one whose baseline became this many times slower or faster from its first to its last third."""
+"""Largest ratio of the medians of the last and first third of the baseline's times in a stable measurement."""
 
-_AT_MOST = 0.9  # autocorrelation that is believed; beyond it a series is too short to tell
+_AT_MOST = 0.9  # largest autocorrelation used; a series is too short to estimate a larger one
 
 
-def summarize(records: Sequence[Mapping[str, Any]]) -> SpeedResult:
-    """Summarize the raw lines of a complete measurement.
+class Percentiles(TypedDict):
+    """Median, 5th and 95th percentile of a series of times, in milliseconds."""
 
-    Args:
-        records: What :func:`yolo_attn.speed.spec.read_raw` returns.
-    """
-    header, spec = records[0], records[0]["spec"]
+    median_ms: float
+    p5_ms: float
+    p95_ms: float
+
+
+class Ratio(TypedDict):
+    """Median ratio of two series of times and its 95 % confidence interval."""
+
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+
+
+class Stability(TypedDict):
+    """Spread and drift of a series of times, and whether either is too large."""
+
+    unstable: bool
+    spread: float
+    drift: float
+
+
+def summarize(raw: RawSpeed) -> SpeedResult:
+    """Summarize a complete speed measurement."""
+    spec = raw.header.spec
     return SpeedResult(
-        device=spec["device"],
-        imgsz=spec["imgsz"],
-        baseline=spec["baseline"],
-        memory_format=header["memory_format"],
-        environment=header["environment"],
-        measurements=tuple(
-            _measurement(record, _times_of(record, records), spec["baseline"])
-            for record in records
-            if record["kind"] == "measurement"
-        ),
-        left_out=tuple(
-            LeftOut(batch=record["batch"], precision=record["precision"], why=record["why"])
-            for record in records
-            if record["kind"] == "left out"
-        ),
+        device=spec.device,
+        imgsz=spec.imgsz,
+        baseline=spec.baseline,
+        memory_format=raw.header.memory_format,
+        environment=raw.header.environment,
+        measurements=tuple(_measurement(start, raw.times(start), spec.baseline) for start in raw.starts),
+        left_out=tuple(raw.left_out),
     )
 
 
-def milliseconds(times: np.ndarray) -> dict[str, float]:
-    """Return ``median_ms``, ``p5_ms`` and ``p95_ms`` of a series of times."""
+def milliseconds(times: np.ndarray) -> Percentiles:
+    """Return median, 5th and 95th percentile of a series of times in milliseconds."""
     p5, median, p95 = np.percentile(times, (5, 50, 95))
     return {"median_ms": float(median), "p5_ms": float(p5), "p95_ms": float(p95)}
 
 
-def ratio(times: np.ndarray, over: np.ndarray) -> dict[str, float]:
-    """Return the ``ratio`` of two series taken round by round, with its 95 % interval ``ratio_low``, ``ratio_high``."""
+def ratio(times: np.ndarray, over: np.ndarray) -> Ratio:
+    """Return the median ratio of two series, paired by round, with its 95 % confidence interval."""
     ratios = times / over
     (low,), (high,) = median_interval(ratios[None])
     return {"ratio": float(np.median(ratios)), "ratio_low": float(low), "ratio_high": float(high)}
 
 
 def median_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Return an interval for the median of each row, a time series whose successive values may be correlated.
+    """Return a confidence interval for the median of each row, a time series that may be autocorrelated.
 
-    In simulated noise with heavy tails it covers the median of 20 to 200 values in 93 to 98 % of cases, up to an
-    autocorrelation of 0.6; at 0.8 in 87 to 93 %.
+    In simulated heavy-tailed noise its coverage for 20 to 200 values is 93 to 98 % up to an autocorrelation of 0.6, and
+    87 to 93 % at 0.8.
 
     Args:
-        values: Shape ``(series, times)``.
-        level: Probability with which the interval covers the median.
+        values: Time series. Shape ``(series, times)``.
+        level: Nominal coverage.
 
     Returns:
-        Lower and upper ends, shape ``(series,)`` each.
+        Lower and upper ends. Shape ``(series,)`` each.
     """
     n = values.shape[1]
     half = NormalDist().inv_cdf((1 + level) / 2) * n / (2 * np.sqrt(effective_number(values)))
@@ -85,14 +97,17 @@ def median_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray
 
 
 def effective_number(values: np.ndarray) -> np.ndarray:
-    """Return as how many independent values those of each row count, at most as many as there are.
+    """Return the effective number of independent values of each row, at most their number ``n``.
 
-    For an autocorrelation ``r`` that falls off geometrically it is ``n (1 - r) / (1 + r)``. ``r`` is that of the ranks,
-    from one value to the next or, if larger, the root of that to the next but one, so that a slow part under fast
-    noise is seen; both are corrected for being too small in short series.
+    For an autocorrelation ``r`` that decays geometrically it is ``n (1 - r) / (1 + r)``. ``r`` is the autocorrelation
+    of the ranks at lag 1 or, if larger, the root of that at lag 2, which detects a slow component under fast noise;
+    both are corrected for their bias in short series.
 
     Args:
-        values: Shape ``(series, times)``.
+        values: Time series. Shape ``(series, times)``.
+
+    Returns:
+        Shape ``(series,)``.
     """
     n = values.shape[1]
     if n < 4:
@@ -102,12 +117,12 @@ def effective_number(values: np.ndarray) -> np.ndarray:
     first = first + (1 + 4 * first.clip(0)) / n
     second = second + (1 + 2 * first.clip(0)) / n
     slow = np.sqrt(second.clip(0)) * (first > 0)
-    r = np.maximum(first, slow).clip(0, _AT_MOST)
-    return n * (1 - r) / (1 + r)
+    r: np.ndarray = np.maximum(first, slow).clip(0, _AT_MOST)
+    return np.asarray(n * (1 - r) / (1 + r))
 
 
-def stability(times: np.ndarray) -> dict[str, float | bool]:
-    """Return ``spread`` and ``drift`` of a series of times, and whether these make it ``unstable``."""
+def stability(times: np.ndarray) -> Stability:
+    """Return ``spread`` and ``drift`` of a series of times, and whether they make it ``unstable``."""
     low, high = np.percentile(times, (5, 95))
     third = max(1, len(times) // 3)
     spread, drift = float(high / low), float(np.median(times[-third:]) / np.median(times[:third]))
@@ -116,32 +131,25 @@ def stability(times: np.ndarray) -> dict[str, float | bool]:
 
 
 def _at_rank(ordered: np.ndarray, rank: np.ndarray) -> np.ndarray:
-    """Return each row's value at a rank from 0, between two of them where the rank is no whole number."""
+    """Return the value of each row at a rank, counted from 0 and interpolated between integers."""
     below = np.floor(rank).astype(int)
     above = np.ceil(rank).astype(int)
     rows = np.arange(len(ordered))
-    return ordered[rows, below] + (rank - below) * (ordered[rows, above] - ordered[rows, below])
+    return np.asarray(ordered[rows, below] + (rank - below) * (ordered[rows, above] - ordered[rows, below]))
 
 
-def _times_of(measurement: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Return a measurement's milliseconds by arm, round by round."""
-    which = (measurement["batch"], measurement["precision"])
-    rounds = [r["milliseconds"] for r in records if r["kind"] == "round" and (r["batch"], r["precision"]) == which]
-    return {arm: np.array([times[arm] for times in rounds]) for arm in measurement["peak_memory_mb"]}
-
-
-def _measurement(record: Mapping[str, Any], times: Mapping[str, np.ndarray], baseline: str) -> Measurement:
+def _measurement(start: Start, times: dict[str, np.ndarray], baseline: str) -> Measurement:
     return Measurement(
-        batch=record["batch"],
-        precision=record["precision"],
+        batch=start.batch,
+        precision=start.precision,
         rounds=len(times[baseline]),
         **stability(times[baseline]),
         arms={
             arm: Timing(
                 **milliseconds(series),
-                images_per_second=float(record["batch"] * 1e3 / np.median(series)),
+                images_per_second=float(start.batch * 1e3 / np.median(series)),
                 **ratio(series, times[baseline]),
-                peak_memory_mb=record["peak_memory_mb"][arm],
+                peak_memory_mb=start.peak_memory_mb[arm],
             )
             for arm, series in times.items()
         },
