@@ -12,7 +12,6 @@ import json
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from yolo_attn import __version__
 from yolo_attn.bench import command as bench_command
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.export import command as export_command
+from yolo_attn.host.explain import modules_of
 from yolo_attn.show import command as show_command
 from yolo_attn.subset import command as subset_command
 from yolo_attn.util.words import integers, key_values, missing, refuse, say
@@ -280,7 +280,7 @@ def _is_users_mistake(error: Exception) -> bool:
         return True
     if isinstance(error, OSError) and (error.errno in (errno.ENOSPC, errno.EDQUOT) or _is_of_the_network(error)):
         return True
-    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    modules = modules_of(error)
     host = [m for m in modules if m.startswith("ultralytics.")]
     checked = modules[-1].startswith(_HOST_CHECKS) or (bool(host) and all(m.startswith(_HOST_READS) for m in host))
     checked |= modules[-1].startswith(_HOST_EXPORTS) and isinstance(error, (AssertionError, ValueError))

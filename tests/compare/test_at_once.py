@@ -10,9 +10,9 @@ from robustness.at_once import run_at_once
 
 from yolo_attn.bench.raw import read_raw
 from yolo_attn.compare import results
+from yolo_attn.host.trainer import claim_run_folder
 from yolo_attn.subset.choice import Choice
 from yolo_attn.subset.convert import convert_coco
-from yolo_attn.train import yolo
 
 TINY = ["epochs=1", "imgsz=32", "batch=8", "workers=0", "plots=False", "optimizer=SGD", "amp=False"]
 
@@ -86,6 +86,6 @@ def test_two_trainings(scenes, tiny_models, tmp_path):
 def test_a_run_folder_belongs_to_the_first_who_asks(tmp_path, monkeypatch):
     """Both are told that ``x`` is free; the second is told again."""
     told = iter([tmp_path / "runs" / "x", tmp_path / "runs" / "x", tmp_path / "runs" / "x-2"])
-    monkeypatch.setattr(yolo, "get_save_dir", lambda *_: next(told))
+    monkeypatch.setattr("ultralytics.cfg.get_save_dir", lambda *_: next(told))
     arguments = SimpleNamespace(exist_ok=False, save_dir=None)
-    assert [yolo._own_folder(arguments).name for _ in range(2)] == ["x", "x-2"]
+    assert [claim_run_folder(arguments).name for _ in range(2)] == ["x", "x-2"]

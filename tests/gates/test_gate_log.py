@@ -184,12 +184,12 @@ def test_what_is_done_again_is_logged_once(scenes, tmp_path):
 
 
 def test_scalars_go_where_tensorboard_is(monkeypatch):
-    from yolo_attn.train.yolo import Training
+    from yolo_attn.train.trainer import TrainerMixin
 
     got = []
     writer = SimpleNamespace(add_scalar=lambda *args: got.append(args))
     monkeypatch.setitem(sys.modules, "ultralytics.utils.callbacks.tensorboard", SimpleNamespace(WRITER=writer))
-    Training.log_scalars(None, {"gates/17_SE_1/mean": 0.5}, 3)
+    TrainerMixin.log_scalars(None, {"gates/17_SE_1/mean": 0.5}, 3)
     assert got == [("gates/17_SE_1/mean", 0.5, 3)]
 
 

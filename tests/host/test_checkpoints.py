@@ -14,7 +14,7 @@ import yolo_attn as ya
 from yolo_attn import controls
 from yolo_attn.host import checkpoints, gated
 from yolo_attn.host.safe_load import restricted_loads
-from yolo_attn.train import yolo
+from yolo_attn.train.trainer import trainer_class
 
 STORED = FIXTURES / "checkpoints"
 RELEASES = sorted(p.name for p in STORED.iterdir() if p.is_dir())
@@ -95,8 +95,8 @@ def test_so_are_those_of_controls_gated_hosts_and_trainers():
     assert path_of(controls.IdentityControl) == "yolo_attn.controls.IdentityControl"
     assert path_of(controls.PlainControl) == "yolo_attn.controls.PlainControl"
     trainer = YOLO("yolo11n.yaml").task_map["detect"]["trainer"]
-    named = "yolo_attn.train.yolo.ultralytics__models__yolo__detect__train__DetectionTrainer"
-    assert path_of(yolo.trainer_with_row_transfer(trainer)) == named
+    named = "yolo_attn.train.trainer.ultralytics__models__yolo__detect__train__DetectionTrainer"
+    assert path_of(trainer_class(trainer)) == named
 
 
 # --- checkpoints of earlier releases ----------------------------------------------------------------------------------

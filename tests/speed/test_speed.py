@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import yolo_attn as ya
+from yolo_attn.host.yolo import training_arguments
 from yolo_attn.report.results import LeftOut
 from yolo_attn.speed import interleaved, passes, raw, spec
 from yolo_attn.speed import run as speed_run
@@ -272,7 +273,7 @@ def test_a_spec_that_is_missing_or_not_one(tmp_path):
 
 
 def test_models_run_in_the_layout_ultralytics_runs_them_in(checkpoints):
-    if "channels_last" not in yolo.training_arguments():
+    if "channels_last" not in training_arguments():
         pytest.skip("this Ultralytics has no choice of layout yet")
     opened = ya.YOLO(checkpoints["yolo11n"])
     opened.predict(np.zeros((32, 32, 3), np.uint8), imgsz=32, device="cpu", verbose=False)

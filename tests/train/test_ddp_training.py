@@ -57,7 +57,7 @@ def block_of(parameter):
 
 def test_workers_rebuild_trainer_and_model(trained):
     for told in trained[1]["on_train_start"]:
-        assert told["trainer"] == "yolo_attn.train.yolo.ultralytics__models__yolo__detect__train__DetectionTrainer"
+        assert told["trainer"] == "yolo_attn.train.trainer.ultralytics__models__yolo__detect__train__DetectionTrainer"
         assert told["find_unused"]
         assert not told["static_graph"]
     blocks = {block_of(k) for k in attention_parameters(trained[0].model) if ".attention." not in k}

@@ -14,6 +14,7 @@ import yolo_attn as ya
 from yolo_attn.host.data import check_data
 from yolo_attn.host.safe_load import restricted_loads
 from yolo_attn.train import yolo
+from yolo_attn.train.trainer import RowTransferMixin
 from yolo_attn.weights.transfer import transfer_weights
 
 TINY = {"epochs": 1, "imgsz": 32, "batch": 8, "plots": False, "optimizer": "SGD", "lr0": 1e-4, "workers": 0}
@@ -285,7 +286,7 @@ def test_a_name_with_rtdetr_opens_as_one(tmp_path):
     made = ya.insert("rtdetr-l.yaml", "SE", at="neck:all")
     model = ya.YOLO(made.save(tmp_path / "rtdetr-l-se.yaml"))
     assert type(model.model).__name__ == "RTDETRDetectionModel"
-    assert isinstance(model, yolo.KeepsWeights)
+    assert isinstance(model, yolo.WeightTransferMixin)
     assert "RTDETRTrainer" in [cls.__name__ for cls in model.task_map["detect"]["trainer"].__mro__]
 
 
@@ -295,7 +296,7 @@ def test_a_trainer_class_is_found_by_its_name():
     import pickle
 
     trainer = ya.YOLO("yolo11n-ela.yaml").task_map["detect"]["trainer"]
-    assert issubclass(trainer, yolo.RowTransfer)
+    assert issubclass(trainer, RowTransferMixin)
     assert getattr(importlib.import_module(trainer.__module__), trainer.__name__) is trainer
     assert pickle.loads(pickle.dumps(trainer)) is trainer
     code = f"from {trainer.__module__} import {trainer.__name__} as T; print(*[cls.__name__ for cls in T.__mro__])"
@@ -307,11 +308,11 @@ def test_every_task_has_such_a_trainer():
     model = ya.YOLO("yolo11n-ela.yaml")
     assert {"detect", "segment", "classify", "pose", "obb"} <= set(model.task_map)
     for task, parts in model.task_map.items():
-        assert issubclass(parts["trainer"], yolo.RowTransfer), task
+        assert issubclass(parts["trainer"], RowTransferMixin), task
 
 
 def test_a_model_that_turns_into_an_rtdetr_keeps_weights_too():
-    assert isinstance(ya.YOLO("rtdetr-l.yaml", task="detect"), yolo.KeepsWeights)
+    assert isinstance(ya.YOLO("rtdetr-l.yaml", task="detect"), yolo.WeightTransferMixin)
 
 
 @pytest.mark.parametrize("settings", [{"pretrained": "none.pt"}, {"data": "none.yaml"}])

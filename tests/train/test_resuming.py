@@ -66,7 +66,7 @@ def undisturbed(scenes, tmp_path_factory):
 
 def stop_at(monkeypatch, hook, epoch, before):
     """Let a training die at a hook of an epoch, before or after what the hook does."""
-    original = getattr(resume.Resumable, hook)
+    original = getattr(resume.ResumeMixin, hook)
 
     def dying(self, *args):
         if before and self.epoch == epoch:
@@ -76,7 +76,7 @@ def stop_at(monkeypatch, hook, epoch, before):
             raise StoppedError
         return done
 
-    monkeypatch.setattr(resume.Resumable, hook, dying)
+    monkeypatch.setattr(resume.ResumeMixin, hook, dying)
 
 
 @pytest.mark.parametrize("end2end", sampled([False, True], [False], "slow"))
@@ -153,7 +153,7 @@ def test_seed_and_epoch_reach_the_workers_of_the_loader(scenes):
 
     data = check_data(str(scenes))
     dataset = build_yolo_dataset(get_cfg(), data["train"], 4, data, mode="train", stride=32)
-    trainer = type("Trainer", (resume.Resumable,), {})()
+    trainer = type("Trainer", (resume.ResumeMixin,), {})()
     trainer.args = type("Args", (), {"seed": 0, "mosaic": 1.0, "close_mosaic": 1})
     trainer.epochs, trainer._gradients, trainer.model = 5, {}, torch.nn.Identity()
     trainer.train_loader = build_dataloader(dataset, 4, workers=2, shuffle=True, rank=-1)
@@ -182,7 +182,7 @@ def test_half_the_batch_for_want_of_memory_is_no_result(scenes, tmp_path, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(DetectionModel, "loss", too_small)
-        with pytest.raises(host.YoloAttnError, match="out of memory: Ultralytics would go on with batch=4"):
+        with pytest.raises(host.YoloAttnError, match="out of memory: Ultralytics would continue with batch=4"):
             train(scenes, tmp_path / "run")
     assert len(train(scenes, tmp_path / "run").epochs) == 4
 

@@ -16,7 +16,7 @@ from yolo_attn.util.words import key_values
 
 PARTS: Mapping[type, tuple[str, ...]] = {
     GateLog: ("_log_gates",),
-    resume.Resumable: ("_begin_epoch", "_refill_mosaic_memory", "_store", "save_model"),
+    resume.ResumeMixin: ("_begin_epoch", "_store", "save_model"),
 }
 """Methods that are timed."""
 SETTINGS = {"epochs": 2, "close_mosaic": 0, "plots": False}

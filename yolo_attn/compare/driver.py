@@ -76,13 +76,12 @@ def compare(
 
 
 def _executor(name: str, plan: Plan, per_device: int) -> Executor:
-    from yolo_attn.host.devices import training_devices
-    from yolo_attn.train import yolo
+    from yolo_attn.host.devices import default_threads, training_devices
 
     if name not in EXECUTORS:
         raise YoloAttnError(one_of("executor", name, EXECUTORS))
     if name == "ray":
-        return RayCluster(plan.device, per_device, plan.threads or yolo.default_threads())
+        return RayCluster(plan.device, per_device, plan.threads or default_threads())
     devices = training_devices(plan.device)
     if name == "serial" and per_device > 1:
         name = "pool"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import functools
 import inspect
 import io
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,13 +18,15 @@ from ultralytics.cfg import get_cfg
 from ultralytics.utils import metrics as host_metrics
 from ultralytics.utils import ops, torch_utils
 
-from yolo_attn.compare.trainer import Compared
+from yolo_attn.compare.trainer import ComparisonMixin
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.evaluate.ap import average_precision, mean_average_precision
 from yolo_attn.evaluate.coco_ap import Boxes
 from yolo_attn.evaluate.matches import Matches
 from yolo_attn.evaluate.recorder import RecorderMixin
-from yolo_attn.host.compat import grad_scaler, patched
+from yolo_attn.host.compat import grad_scaler
+from yolo_attn.host.devices import cpu_threads
+from yolo_attn.host.yolo import component
 from yolo_attn.train.resume import read_state
 from yolo_attn.train.yolo import YOLO
 from yolo_attn.util.files import replace_whole
@@ -80,7 +81,7 @@ def train(
         with cpu_threads(threads):
             yolo = YOLO(str(model))
             yolo.train(
-                trainer=_compared(yolo._smart_load("trainer")),
+                trainer=_compared(component(yolo, "trainer")),
                 **overrides,
                 data=data,
                 pretrained=weights or False,
@@ -147,19 +148,9 @@ def strip(checkpoint: Path, to: Path) -> Path:
     return replace_whole(to, lambda part: torch_utils.strip_optimizer(checkpoint, str(part)))
 
 
-@contextlib.contextmanager
-def cpu_threads(threads: int | None) -> Iterator[None]:
-    """Let Ultralytics use so many threads on the CPU; it sets their number itself whenever it selects a device."""
-    if threads is None:
-        yield
-        return
-    with patched(torch_utils, NUM_THREADS=threads):
-        yield
-
-
 @functools.cache
 def _compared(host: type) -> type:
-    return type(f"Compared{host.__name__}", (Compared, host), {"__module__": __name__})
+    return type(f"Compared{host.__name__}", (ComparisonMixin, host), {"__module__": __name__})
 
 
 # --- one validation ---------------------------------------------------------------------------------------------------
@@ -194,7 +185,7 @@ def evaluate(
         return made[0]
 
     yolo = YOLO(str(checkpoint))
-    host = yolo._smart_load("validator")
+    host = component(yolo, "validator")
     with tempfile.TemporaryDirectory() as scratch, cpu_threads(threads):
         box = yolo.val(validator=validator, data=data, imgsz=imgsz, plots=False, project=scratch, **shared).box
     matches = made[0].matches()

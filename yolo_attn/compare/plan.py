@@ -201,7 +201,7 @@ def specs_of(plan: Plan, arms: Sequence[Arm] | None = None, kind: str | None = N
         YoloAttnError: If a model, the data, the weights or an override is not right; nothing is written then.
     """
     from yolo_attn.host.data import resolve_data
-    from yolo_attn.host.devices import device_kind
+    from yolo_attn.host.devices import default_threads, device_kind
     from yolo_attn.train import yolo
 
     _check_overrides(plan.overrides)
@@ -223,15 +223,15 @@ def specs_of(plan: Plan, arms: Sequence[Arm] | None = None, kind: str | None = N
         "overrides": {**RECIPE, **plan.overrides},
         "versions": {name: version(name) for name in ("torch", "ultralytics", "yolo-attn")},
         "device": kind,
-        "threads": plan.threads or yolo.default_threads() if kind == "cpu" else None,
+        "threads": plan.threads or default_threads() if kind == "cpu" else None,
     }
     return [run_folder.RunSpec(arm=a.name, model=a.model, seed=int(s), **shared) for s in plan.seeds for a in arms]
 
 
 def _check_overrides(overrides: Mapping[str, Any]) -> None:
-    from yolo_attn.train import yolo
+    from yolo_attn.host.yolo import training_arguments
 
-    known = yolo.training_arguments()
+    known = training_arguments()
     for key in overrides:
         if key in _OURS:
             raise YoloAttnError(f"{key}={overrides[key]}: a comparison sets '{key}' itself")

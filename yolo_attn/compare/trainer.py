@@ -1,4 +1,4 @@
-"""What a comparison's training does besides: go on unasked, refuse another batch, and say what it saw and took."""
+"""Trainer mixin for comparison runs: resume automatically, fail if the batch size changes, record what ran."""
 
 from __future__ import annotations
 
@@ -12,51 +12,52 @@ import psutil
 import torch
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.train.resume import read_state
+from yolo_attn.train.resume import ResumeMixin, read_state
 from yolo_attn.util.files import write_json
 
 CUDA_CONTEXT_MB = 500.0
 PROGRESS = "progress.json"
-HASHED_BATCHES, TELLING_BATCHES = 2, 5
+HASHED_BATCHES, PROGRESS_BATCHES = 2, 5
 
 
-class Compared:
-    """Mixin for a :class:`yolo_attn.train.resume.Resumable` trainer: a run of a comparison.
+class ComparisonMixin(ResumeMixin):
+    """Trainer mixin for a run of a comparison; stands before :class:`yolo_attn.train.trainer.TrainerMixin`.
 
-    It goes on from its state wherever there is one, and keeps that of its last epoch. ``progress.json`` in its folder
-    (``save_dir``) says how far it is.
+    It resumes from its state wherever there is one, and keeps the state of its last epoch. ``progress.json`` in the run
+    folder (``save_dir``) holds epochs, seconds and memory.
     """
 
-    def _setup_train(self, *args: Any, **kwargs: Any) -> Any:
+    def setup_training(self, *args: Any, **kwargs: Any) -> Any:
+        """Set up training; a checksum of the first batches and the peak memory are recorded."""
         self._batches_here, self._batches = 0, hashlib.sha256()
-        done = super()._setup_train(*args, **kwargs)
-        self.add_callback("on_train_batch_end", Compared._count_batch)
-        self.add_callback("on_train_epoch_end", Compared._note_memory)
+        done = super().setup_training(*args, **kwargs)
+        self.add_callback("on_train_batch_end", ComparisonMixin._count_batch)
+        self.add_callback("on_train_epoch_end", ComparisonMixin._note_memory)
         return done
 
     def _why_not_exact(self) -> None:
-        """Exact in every case: what stands in the way is refused when the comparison is planned."""
+        """Return ``None``: whatever prevents exact resume is refused when the comparison is planned."""
 
-    def _go_on(self, reason: str | None) -> None:
+    def _resume(self, reason: str | None) -> None:
         self.history.update(first_batches=None, peak_memory_mb=0.0)
         if (state := read_state(self.wdir)) is not None:
             self._restore(state)
 
-    def _build_train_pipeline(self) -> None:
-        """Build the loaders as the host does; it does so again with half the batch when memory was too small.
+    def build_loaders(self) -> None:
+        """Build the data loaders once.
 
         Raises:
-            YoloAttnError: On such a second time: half the batch would not be the recipe of the other runs.
+            YoloAttnError: If called again, with half the batch because memory ran out: the other runs do not train so.
         """
         if self._built:
             raise YoloAttnError(
-                f"out of memory: Ultralytics would go on with batch={self.batch_size}, which is not the recipe of the "
-                f"other runs; choose a smaller batch for all of them, or fewer runs at a time"
+                f"out of memory: Ultralytics would continue with batch={self.batch_size}, unlike the other runs; "
+                f" choose a smaller batch for all of them, or fewer runs at a time"
             )
-        super()._build_train_pipeline()
+        super().build_loaders()
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Prepare a batch as the host does; the first ones of the training add to a checksum."""
+        """Prepare a batch; the first ones of the training enter a checksum."""
         if self._iteration < HASHED_BATCHES:
             self._batches.update("\n".join(Path(file).name for file in batch["im_file"]).encode())
             self._batches.update(np.ascontiguousarray(batch["img"].cpu().numpy()).tobytes())
@@ -65,8 +66,8 @@ class Compared:
 
     def _count_batch(self) -> None:
         self._batches_here += 1
-        if self._batches_here == TELLING_BATCHES:  # enough to know how much memory it takes
-            self._tell(self.epoch)
+        if self._batches_here == PROGRESS_BATCHES:  # enough to know how much memory it takes
+            self._write_progress(self.epoch)
 
     def _note_memory(self) -> None:
         self.history["peak_memory_mb"] = round(max(self.history["peak_memory_mb"], _peak_memory_mb(self.device)), 1)
@@ -76,13 +77,13 @@ class Compared:
 
     def _store(self) -> None:
         super()._store()
-        self._tell(self.epoch + 1)
+        self._write_progress(self.epoch + 1)
 
     def _drop_state(self) -> None:
-        """Keep the state: it says that the training is complete."""
+        """Keep the state: it shows that the training is complete."""
 
-    def _tell(self, complete: int) -> None:
-        """Say for others to read how many epochs are complete, what they took, and how much memory is needed."""
+    def _write_progress(self, complete: int) -> None:
+        """Write the number of complete epochs, their seconds, and the peak memory in MB."""
         said = {
             "epoch": complete,
             "epochs": self.epochs,
@@ -92,18 +93,18 @@ class Compared:
         write_json(Path(self.save_dir) / PROGRESS, said)
 
     def final_eval(self) -> None:
-        """Leave out the host's validation of ``best.pt``: the last epoch is the one that is judged."""
+        """Skip the validation of ``best.pt``: the last epoch is the one that counts."""
 
 
 def _peak_reserved_mb(device: torch.device) -> float:
-    """Return the most memory that was kept from others: on the GPU more than is allocated, and the context."""
+    """Return the peak memory in MB that other processes could not use: on a GPU all reserved, and the context."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device) / 2**20 + CUDA_CONTEXT_MB
     return _peak_memory_mb(device)
 
 
 def _peak_memory_mb(device: torch.device) -> float:
-    """Return the most memory in use so far: allocated on the GPU, or by this process where the CPU trains."""
+    """Return the peak memory in MB: allocated on the GPU, or of this process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     memory = psutil.Process().memory_info()

@@ -11,9 +11,10 @@ import torch
 
 from yolo_attn.evaluate.coco_ap import Boxes
 from yolo_attn.evaluate.matches import Matches
+from yolo_attn.host.validator import ValidatorHooks
 
 
-class RecorderMixin:
+class RecorderMixin(ValidatorHooks):
     """Mixin for an Ultralytics detection validator: record matches and boxes of each image.
 
     Attributes:
@@ -25,13 +26,13 @@ class RecorderMixin:
 
     def init_metrics(self, model: Any) -> None:
         """Start a validation with an empty record."""
-        super().init_metrics(model)  # type: ignore[misc]
+        super().init_metrics(model)
         self.images: list[dict[str, Any]] = []
 
-    def _process_batch(self, preds: dict[str, torch.Tensor], batch: dict[str, Any]) -> dict[str, np.ndarray]:
+    def match_image(self, preds: dict[str, torch.Tensor], batch: dict[str, Any]) -> dict[str, np.ndarray]:
         """Match the detections of one image as the host does, and record the result."""
         self._overlap: np.ndarray | None = None
-        found: dict[str, np.ndarray] = super()._process_batch(preds, batch)  # type: ignore[misc]
+        found: dict[str, np.ndarray] = super().match_image(preds, batch)
         self.images.append(
             {
                 "name": Path(batch["im_file"]).name,

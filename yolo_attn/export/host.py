@@ -13,7 +13,7 @@ from ultralytics.nn.autobackend import AutoBackend
 
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.host.compat import exported_bits, patched
-from yolo_attn.train.yolo import YOLO, KeepsWeights, run_host_command
+from yolo_attn.train.yolo import YOLO, WeightTransferMixin, run_host_command
 
 
 class Exported(NamedTuple):
@@ -55,7 +55,7 @@ def export_model(model: YOLO, /, **settings: Any) -> Exported:
     exporters: list[Any] = []
     model.add_callback("on_export_end", exporters.append)
     try:
-        file = super(KeepsWeights, model).export(**settings)
+        file = super(WeightTransferMixin, model).export(**settings)
     except ModuleNotFoundError as error:
         raise YoloAttnError(
             f"format={settings.get('format')} needs {error.name}, which is not installed, and which Ultralytics could "
@@ -87,7 +87,7 @@ def run_export_command(words: Sequence[str]) -> Exported | None:
         made.append(export_model(model, **settings))
         return str(made[-1].file)
 
-    with patched(KeepsWeights, export=export):
+    with patched(WeightTransferMixin, export=export):
         run_host_command(words)
     return made[0] if made else None
 

@@ -7,8 +7,7 @@ import logging
 import os
 import random
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,38 +18,19 @@ from yolo_attn.gates import GATES
 from yolo_attn.gates.find import Location, attention_blocks
 from yolo_attn.gates.log import MOVED, measure_gates, never_moved, read_gates, write_gates
 from yolo_attn.gates.statistics import distance
+from yolo_attn.host.trainer import TrainerHooks
 
 IMAGES, TRAINED_PER_IMAGE = 4, 200
 """Images that the gates are measured on: at most the first number, one per the second number of training images."""
 _NAMED = 8  # blocks that the warning at the end names, at most
 _LOG = logging.getLogger("ultralytics")
 
-if TYPE_CHECKING:
 
-    class _Trainer:
-        """Members of the trainer that the mixin uses."""
-
-        ema: Any
-        save_dir: Path
-        start_epoch: int
-        epoch: int
-        train_loader: Any
-        test_loader: Any
-        device: torch.device
-
-        def add_callback(self, event: str, callback: Any) -> None: ...
-        def _setup_train(self, *args: Any, **kwargs: Any) -> Any: ...
-        def _state(self) -> dict[str, Any]: ...
-        def _restore(self, state: Mapping[str, Any]) -> None: ...
-else:
-    _Trainer = object
-
-
-class GateLog(_Trainer):
+class GateLog(TrainerHooks):
     """Trainer mixin: log the gates to ``gates.csv`` before training and after every epoch.
 
     Random numbers, weights and batch statistics stay as without it, and a failure ends the log, not the training.
-    To be mixed into a :class:`yolo_attn.train.resume.Resumable` trainer.
+    To be mixed into a :class:`yolo_attn.train.resume.ResumeMixin` trainer.
     """
 
     _gate_images: Tensor | None = None
@@ -59,9 +39,10 @@ class GateLog(_Trainer):
     def log_scalars(self, scalars: Mapping[str, float], epoch: int) -> None:
         """Send scalars to an experiment logger; does nothing unless overridden."""
 
-    def _setup_train(self, *args: Any, **kwargs: Any) -> Any:
+    def setup_training(self, *args: Any, **kwargs: Any) -> Any:
+        """Set up training, and have the gates measured before it and after each epoch."""
         self._first_gates: dict[str, np.ndarray] = {}
-        done = super()._setup_train(*args, **kwargs)
+        done = super().setup_training(*args, **kwargs)
         if int(os.getenv("RANK", "-1")) in (-1, 0) and self._gate_blocks():
             own = type(self)
             self.add_callback("on_train_start", own._begin_gate_log)

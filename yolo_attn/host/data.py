@@ -5,7 +5,9 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import random
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,28 @@ def prepare_data(data: str, overrides: Mapping[str, Any], task: str = "detect") 
             )
         if not any(len(label["cls"]) for label in dataset.labels):
             raise YoloAttnError(f"data '{data}': there is not one object in its {split} labels")
+
+
+def refill_mosaic_buffer(dataset: Any, used: bool) -> None:
+    """Replace the images that mosaics are drawn from by a random choice, which depends on the random state alone.
+
+    Ultralytics collects them as it loads images, so they depend on all epochs before.
+
+    Args:
+        dataset: A training dataset; one that is cached in memory, or has no buffer, stays as it is.
+        used: Whether mosaics are still drawn; else the buffer is only emptied.
+    """
+    if getattr(dataset, "cache", None) == "ram" or not hasattr(dataset, "buffer"):
+        return
+    for i in dataset.buffer:
+        dataset.ims[i] = dataset.im_hw0[i] = dataset.im_hw[i] = None
+    dataset.buffer.clear()
+    if used:
+        chosen = random.sample(range(dataset.ni), min(dataset.ni, dataset.max_buffer_length))
+        chosen = chosen[1:] or chosen  # the host keeps one fewer than the most
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(dataset.load_image, chosen))
+        dataset.buffer[:] = chosen  # the threads were not in order
 
 
 def _images(places: str | Sequence[str]) -> list[Path]:

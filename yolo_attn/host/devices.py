@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 
 from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.host.compat import patched
 
 
 def torch_devices(words: str | int | None) -> list[str]:
@@ -64,3 +68,22 @@ def training_devices(words: str | int | None) -> list[str]:
 def device_kind(words: str | int | None) -> str:
     """Return ``cpu`` or ``cuda`` for the devices of a comparison."""
     return "cpu" if training_devices(words) == ["cpu"] else "cuda"
+
+
+def default_threads() -> int:
+    """Return how many threads Ultralytics uses on the CPU."""
+    from ultralytics.utils import torch_utils
+
+    return torch_utils.NUM_THREADS
+
+
+@contextlib.contextmanager
+def cpu_threads(threads: int | None) -> Iterator[None]:
+    """Let Ultralytics use this many threads on the CPU; it sets their number itself whenever it selects a device."""
+    from ultralytics.utils import torch_utils
+
+    if threads is None:
+        yield
+        return
+    with patched(torch_utils, NUM_THREADS=threads):
+        yield

@@ -1,6 +1,6 @@
-"""Say in one sentence which row of a model with attention Ultralytics could not build or run.
+"""Explain in one sentence which row of a model with attention Ultralytics could not build or run.
 
-What goes wrong in a model without a row of this package's is Ultralytics' own matter and stays as it is.
+Errors of models without attention rows stay as they are.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def explained(model: Mapping[str, Any]) -> Iterator[None]:
     except YoloAttnError:
         raise
     except Exception as error:
-        raise YoloAttnError(_in_words(error, model)) from error
+        raise YoloAttnError(_describe(error, model)) from error
 
 
 def explaining(construct: Callable[..., None]) -> Callable[..., None]:
@@ -46,7 +46,7 @@ def explaining(construct: Callable[..., None]) -> Callable[..., None]:
         except Exception as error:
             if not _has_attention(getattr(self, "model", None)):
                 raise
-            raise YoloAttnError(_in_words(error, self.yaml)) from error
+            raise YoloAttnError(_describe(error, self.yaml)) from error
 
     return constructs
 
@@ -57,10 +57,15 @@ def _has_attention(rows: Any) -> bool:
     return rows is not None and (any(map(registry.is_attention, rows)) or bool(blocks_inside(rows)))
 
 
-def _in_words(error: Exception, model: Mapping[str, Any]) -> str:
+def _describe(error: Exception, model: Mapping[str, Any]) -> str:
     rows, index = [*model["backbone"], *model["head"]], _row_at(error)
     where = f"row {index} {rows[index]}" if index is not None and index < len(rows) else "this model"
     return f"{where} cannot be built or run: {type(error).__name__}: {str(error)[:300]}"
+
+
+def modules_of(error: BaseException) -> list[str]:
+    """Return the names of the modules that an error passed through, the one that raised it last."""
+    return [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
 
 
 def _row_at(error: Exception) -> int | None:

@@ -131,3 +131,8 @@ def host_model_names() -> list[str]:
     """Return the file names of the installed Ultralytics' own model YAMLs."""
     root = importlib.util.find_spec("ultralytics").submodule_search_locations[0]
     return sorted({p.name for p in Path(root, "cfg", "models").rglob("*.yaml")})
+
+
+def reset_grid(head: nn.Module) -> None:
+    """Have a detection head lay out its grid of anchor points again at its next forward pass."""
+    head.shape = None

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from yolo_attn.host.model import reset_grid
 from yolo_attn.models.built import model_layers
 
 Target = tuple[int, float]
@@ -57,7 +58,7 @@ def _forward(model: nn.Module, image: Tensor) -> tuple[list[Tensor], Tensor, Ten
     head: Any = model_layers(model)[-1]
     maps: list[Tensor] = []
     logits: list[Tensor] = []
-    head.shape = None  # has the head lay out its grid again: one from inference cannot take part in gradients
+    reset_grid(head)  # one from inference cannot take part in gradients
 
     def read(_: nn.Module, inputs: tuple[Any, ...]) -> None:
         given = inputs[0] if isinstance(inputs[0], (list, tuple)) else [inputs[0]]

@@ -1,7 +1,6 @@
-"""Find what to freeze so that only attention trains: everything that came with the weights.
+"""Find the layers to freeze so that only attention trains: all that received pretrained weights.
 
-Layers which the weights did not fill, such as the class layers of another number of classes, are random; a model with
-those frozen could not learn, so they train too.
+Layers that the weights did not fill, e.g. the class layers of another number of classes, are random and train too.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ def attention_parameters(model: nn.Module) -> set[str]:
 
 
 def base_layers(model: nn.Module, report: TransferReport | None) -> list[str]:
-    """Return what ``freeze=base`` freezes, as Ultralytics' ``freeze`` takes it: paths such as ``4.cv1``.
+    """Return the layers that ``freeze=base`` freezes, as paths that Ultralytics' ``freeze`` takes, e.g. ``4.cv1``.
 
     Args:
         model: A YOLO model that has its weights.
@@ -47,8 +46,8 @@ def unfilled_parameters(report: TransferReport) -> set[str]:
     return left | {f"model.{r.row}" for r in report.new if not r.attention}
 
 
-def in_words(model: nn.Module, report: TransferReport) -> str:
-    """Say in one line what trains and what is frozen."""
+def describe(model: nn.Module, report: TransferReport) -> str:
+    """Describe in one line how many parameters train and how many are frozen."""
     sizes = {name: p.numel() for name, p in model.named_parameters()}
     attention = attention_parameters(model)
     left = unfilled_parameters(report)

@@ -1,4 +1,4 @@
-"""What can befall a training from outside, said in a sentence, and how a training ended, kept in its folder."""
+"""Turn external failures of a training (full disk, no memory, killed worker, NaN) into one-line errors; record them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.host.explain import modules_of
+from yolo_attn.host.trainer import TrainerHooks
 from yolo_attn.util.files import write_json
 
 OUTCOME = "training.json"
@@ -18,30 +20,44 @@ _DISK_FULL = ("PytorchStreamWriter failed", "unexpected pos", "No space left on 
 _NO_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
 _NOT_FINITE = ("NaN persisted", "no valid last.pt is available", "is corrupted with NaN/Inf")
 _KILLED_WORKER = "DataLoader worker (pid"
+_OF_A_WORKER = "in DataLoader worker process"  # an error of the dataset, which a worker passed on
+_LOADER, _PIPES = "torch.utils.data.dataloader", ("multiprocessing.", "torch.multiprocessing.")
 
 
 def explain(error: BaseException, folder: Path) -> str | None:
-    """Return what befell a training in one sentence, or ``None`` if it is nothing of the kind.
+    """Describe an external failure in one sentence; return ``None`` for any other error.
 
     Args:
-        error: What was raised.
-        folder: Where the training writes.
+        error: The error that ended the training.
+        folder: Folder that the training writes to.
     """
     text = " ".join(str(error).split())
     number = error.errno if isinstance(error, OSError) else None
     full = number in (errno.ENOSPC, errno.EDQUOT)
     no_memory = isinstance(error, MemoryError) or number == errno.ENOMEM
+    if _is_of_a_killed_worker(error):
+        said = text or type(error).__name__
+        return f"a worker of the data loader was killed, usually for lack of memory; use fewer workers= ({said})"
     if not (full or no_memory or isinstance(error, RuntimeError)):
         return None
     if full or any(word in text for word in _DISK_FULL):
         return f"the disk is full: {_free_mb(folder):.0f} MB are left for '{folder}'"
-    if _KILLED_WORKER in text:
-        return f"a worker of the data loader was killed, mostly for want of memory; give fewer workers= ({text})"
     if any(word in text for word in _NOT_FINITE):
         return f"the loss stays not finite; a smaller lr0, more warmup_epochs or amp=False may help ({text})"
     if no_memory or any(word in text for word in _NO_MEMORY):
         return f"out of memory; a smaller batch or imgsz needs less ({text[:300]})"
     return None
+
+
+def _is_of_a_killed_worker(error: BaseException) -> bool:
+    """Tell whether the data loader lost a worker: torch noticed its end, or a pipe to it broke while data was read."""
+    if isinstance(error, RuntimeError) and _KILLED_WORKER in str(error):
+        return True
+    if not isinstance(error, (ConnectionError, EOFError, FileNotFoundError)) or _OF_A_WORKER in str(error):
+        return False
+    modules = modules_of(error)
+    inside = modules[modules.index(_LOADER) :] if _LOADER in modules else []
+    return any(f"{module}.".startswith(_PIPES) for module in inside)
 
 
 def _free_mb(folder: Path) -> float:
@@ -51,17 +67,19 @@ def _free_mb(folder: Path) -> float:
         return float("nan")
 
 
-class SaysHowItEnded:
-    """Turn a training's fault into one sentence that says how to resume; a mixin beside :class:`Resumable`.
+class OutcomeMixin(TrainerHooks):
+    """Trainer mixin: raise external failures as one sentence that tells how to resume; record the outcome.
 
-    ``training.json`` in the training's folder holds its ``status``: ``begun`` (also if its process was killed),
-    ``failed``, ``stopped`` or ``complete``, and what happened on the way.
+    ``training.json`` in the run folder holds the ``status`` (``begun``, also if the process was killed, ``failed``,
+    ``stopped`` or ``complete``), the reason, and the number of saved epochs.
     """
+
+    history: dict[str, Any]
 
     _saved_epochs = 0
 
     def train(self) -> None:
-        """Train as the host does.
+        """Train, and record how the training ended.
 
         Raises:
             YoloAttnError: If the disk is full, memory too small, a worker process was killed, or the loss not finite.
@@ -73,20 +91,21 @@ class SaysHowItEnded:
             said = str(error) if isinstance(error, YoloAttnError) else repr(error)
             self._note("stopped" if isinstance(error, KeyboardInterrupt) else "failed", reason or said)
             if isinstance(error, KeyboardInterrupt):
-                _LOG.info(f"stopped{self._how_to_go_on()}")
+                _LOG.info(f"stopped{self._how_to_resume()}")
             if reason is None:
                 raise
-            raise YoloAttnError(f"{reason.rstrip('.')}{self._how_to_go_on()}") from error
+            raise YoloAttnError(f"{reason.rstrip('.')}{self._how_to_resume()}") from error
 
-    def _setup_train(self, *args: Any, **kwargs: Any) -> Any:
-        done = super()._setup_train(*args, **kwargs)
+    def setup_training(self, *args: Any, **kwargs: Any) -> Any:
+        """Set up training, and record that it has begun."""
+        done = super().setup_training(*args, **kwargs)
         self._saved_epochs = self.start_epoch
         self._note("begun")
         self.add_callback("on_train_end", type(self)._complete)
         return done
 
     def save_model(self) -> Any:
-        """Save as the host does."""
+        """Save checkpoints, and record the number of saved epochs."""
         done = super().save_model()
         self._saved_epochs = self.epoch + 1
         self._note("begun")
@@ -98,8 +117,8 @@ class SaysHowItEnded:
             _LOG.warning(f"trained with batch={sizes[-1]}: memory was too small for batch={sizes[0]}")
         if recovered:
             _LOG.warning(
-                f"the loss was not finite in epoch {', '.join(map(str, recovered))}, which was done again from the "
-                f"checkpoint before it: weights averaged, in half precision"
+                f"the loss was not finite in epoch {', '.join(map(str, recovered))}, which was repeated from the "
+                f"checkpoint before it (averaged weights in half precision)"
             )
         self._note("complete")
 
@@ -120,7 +139,7 @@ class SaysHowItEnded:
         except OSError as error:  # e.g. a full disk, which may be why
             _LOG.warning(f"{OUTCOME} could not be written: {error}")
 
-    def _how_to_go_on(self) -> str:
+    def _how_to_resume(self) -> str:
         if not self._saved_epochs:
             return "; no epoch was saved"
-        return f"; {self._saved_epochs} epochs are saved: resume=True with {self.last} goes on after them"
+        return f"; {self._saved_epochs} epochs are saved: resume=True with {self.last} continues after them"

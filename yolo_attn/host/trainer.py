@@ -1,0 +1,182 @@
+"""Base class of trainer mixins: public hooks for the private methods of Ultralytics' trainers, and their state.
+
+Ultralytics' trainer calls private methods at the points where a training can be extended. :class:`TrainerHooks` is the
+only class that overrides them. Mixins override its public methods instead, and call ``super()``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from yolo_attn.host.compat import patched, unwrapped
+
+if TYPE_CHECKING:
+    from types import SimpleNamespace
+
+    _Trainer: Any
+else:
+    _Trainer = object
+
+
+class TrainerHooks(_Trainer):
+    """Mixin directly in front of an Ultralytics trainer; what trainer mixins derive from.
+
+    Attributes:
+        args: Training arguments.
+        model: The model that trains; wrapped in a multi-GPU or compiled training.
+        ema: Moving average of its weights: ``ema.ema`` is the model, ``ema.updates`` their number.
+        device: Torch device.
+        save_dir: Folder of the run; ``wdir``, ``last``, ``best`` and ``csv`` are in it.
+        epoch: Number of the current epoch, from 0; ``start_epoch`` is the first one of this process.
+        epochs: Number of epochs.
+        resume: Whether a training is resumed.
+        stop: Whether the training is complete.
+    """
+
+    args: SimpleNamespace
+    model: Any
+    ema: Any
+    optimizer: Any
+    scaler: Any
+    scheduler: Any
+    stopper: Any
+    device: Any
+    loss: Any
+    train_loader: Any
+    test_loader: Any
+    save_dir: Path
+    wdir: Path
+    last: Path
+    best: Path
+    csv: Path
+    epoch: int
+    epochs: int
+    start_epoch: int
+    batch_size: int
+    best_fitness: Any
+    resume: Any
+    stop: bool
+    add_callback: Callable[..., None]
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        from ultralytics.engine import trainer
+
+        with patched(trainer, get_save_dir=claim_run_folder):
+            super().__init__(*args, **kwargs)
+
+    # --- hooks --------------------------------------------------------------------------------------------------------
+    def setup_training(self, *args: Any, **kwargs: Any) -> Any:
+        """Set up model, optimizer and loaders; called once, before the first epoch."""
+        return super()._setup_train(*args, **kwargs)
+
+    def build_loaders(self) -> None:
+        """Build the data loaders; called again with half the batch where the first one did not fit into memory."""
+        super()._build_train_pipeline()
+
+    def set_training_mode(self) -> None:
+        """Put the model into training mode; called before every epoch."""
+        super()._model_train()
+
+    def recover_from_nan(self, epoch: int) -> bool:
+        """Load the last checkpoint where the loss is not finite; called after every epoch.
+
+        Returns:
+            Whether the epoch has to be repeated.
+        """
+        return super()._handle_nan_recovery(epoch)
+
+    def close_mosaic(self) -> None:
+        """Switch mosaic augmentation off in the training loader."""
+        self._close_dataloader_mosaic()
+
+    def holds_frozen_norms(self) -> bool:
+        """Tell whether this Ultralytics keeps the statistics of frozen normalisations; until 8.3.100 it does not."""
+        return hasattr(super(), "_model_train")
+
+    def recovers_from_nan(self) -> bool:
+        """Tell whether this Ultralytics repeats an epoch whose loss is not finite; old releases do not."""
+        return hasattr(super(), "_handle_nan_recovery")
+
+    # --- the private methods of the host, each of which calls its hook ------------------------------------------------
+    def _setup_train(self, *args: Any, **kwargs: Any) -> Any:
+        return self.setup_training(*args, **kwargs)
+
+    def _build_train_pipeline(self) -> None:
+        self.build_loaders()
+
+    def _model_train(self) -> None:
+        self.set_training_mode()
+
+    def _handle_nan_recovery(self, epoch: int) -> bool:
+        return self.recover_from_nan(epoch)
+
+    # --- the state ----------------------------------------------------------------------------------------------------
+    def training_state(self) -> dict[str, Any]:
+        """Return in full precision what the next epoch needs, apart from random numbers."""
+        model = unwrapped(self.model)
+        return {
+            "epoch": self.epoch,
+            "epochs": self.epochs,
+            "complete": bool(self.stop),
+            "model": model.state_dict(),
+            "gradients": {n: p.grad for n, p in model.named_parameters() if p.grad is not None},
+            "ema": self.ema.ema.state_dict(),
+            "updates": self.ema.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "best_fitness": self.best_fitness,
+            "stopper": {k: v for k, v in vars(self.stopper).items() if k != "patience"},
+            "criterion_updates": getattr(getattr(model, "criterion", None), "updates", None),
+            "csv": self.csv.read_text(encoding="utf-8"),
+        }
+
+    def restore_training_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`training_state` returned, but for the gradients; training resumes after its epoch."""
+        model = unwrapped(self.model)
+        model.load_state_dict(state["model"])
+        self.ema.ema.load_state_dict(state["ema"])
+        self.ema.updates = state["updates"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.best_fitness = state["best_fitness"]
+        vars(self.stopper).update(state["stopper"])
+        if state["criterion_updates"] is not None:
+            model.criterion = model.init_criterion()
+            for _ in range(state["criterion_updates"]):
+                model.criterion.update()
+        self.csv.write_text(state["csv"], encoding="utf-8")
+        self.start_epoch = state["epoch"] + 1
+        self.scheduler.last_epoch = state["epoch"]
+        if self.start_epoch > self.epochs - self.args.close_mosaic:  # until 8.4.190 it was closed in passing only
+            self.close_mosaic()
+
+    def restore_gradients(self, gradients: Mapping[str, Any]) -> None:
+        """Restore gradients that waited for their optimizer step."""
+        for name, parameter in unwrapped(self.model).named_parameters():
+            if name in gradients:
+                parameter.grad = gradients[name].to(parameter.device)
+
+
+def claim_run_folder(args: Any, name: str | None = None) -> Path:
+    """Return the folder of a run as Ultralytics chooses it, created at once so that no other training takes it too."""
+    from ultralytics.cfg import get_save_dir
+    from ultralytics.utils import RANK
+
+    while True:
+        folder = Path(get_save_dir(args, name))
+        if RANK not in (-1, 0) or args.exist_ok or getattr(args, "save_dir", None):
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):  # another training was faster: try the next number
+            folder.mkdir()
+            return folder
+
+
+def worker_program(trainer: Any) -> Path:
+    """Write the program that Ultralytics gives to each process of a multi-GPU training, and return its path."""
+    from ultralytics.utils import dist
+
+    return Path(dist.generate_ddp_file(trainer))

@@ -1,0 +1,29 @@
+"""Base class of validator mixins: a public hook for the private method that matches detections with objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    _Validator: Any
+else:
+    _Validator = object
+
+
+class ValidatorHooks(_Validator):
+    """Mixin directly in front of an Ultralytics validator of boxes; what validator mixins derive from."""
+
+    def match_image(self, preds: dict[str, Any], batch: dict[str, Any]) -> dict[str, Any]:
+        """Match the detections of one image with its objects.
+
+        Args:
+            preds: Detections: ``bboxes``, ``conf``, ``cls``.
+            batch: The image: ``bboxes``, ``cls``, ``im_file``.
+
+        Returns:
+            ``tp``: true positives by detection and IoU threshold, ``(D, T)``.
+        """
+        return super()._process_batch(preds, batch)
+
+    def _process_batch(self, preds: dict[str, Any], batch: dict[str, Any]) -> dict[str, Any]:
+        return self.match_image(preds, batch)

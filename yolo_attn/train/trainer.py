@@ -1,0 +1,122 @@
+"""Trainer classes: Ultralytics' trainers with row-wise weight transfer, gate log, exact resume and recorded outcome.
+
+A trainer class is an attribute of this module by name, so that the worker processes of a multi-GPU training, which
+rebuild the trainer from its class, import this package too.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.gates.host import GateLog
+from yolo_attn.host.compat import unwrapped
+from yolo_attn.host.derived_class import derive, host_of
+from yolo_attn.host.trainer import TrainerHooks
+from yolo_attn.train.freeze import base_layers, describe
+from yolo_attn.train.outcome import OutcomeMixin
+from yolo_attn.train.resume import ResumeMixin
+from yolo_attn.weights.transfer import TransferReport, transfer_weights
+
+_LOG = logging.getLogger("ultralytics")
+
+
+class RowTransferMixin(TrainerHooks):
+    """Trainer mixin: transfer ``pretrained=`` weights by row, and accept ``freeze=base``."""
+
+    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
+        """Build the model, then give each row the weights that belong to it.
+
+        ``freeze=base`` is resolved here, because a multi-GPU training hands model and arguments to its workers after
+        this.
+        """
+        model = super().get_model(cfg=cfg, weights=None, verbose=verbose)
+        report = None
+        if weights is not None:
+            report = transfer_weights(model, weights)
+            log_transfer(report, by_row=verbose and bool(self.args.verbose))
+        if isinstance(self.args.freeze, str):
+            self.args.freeze = _layers_to_freeze(self.args.freeze, model, report)
+        return model
+
+    def setup_training(self, *args: Any, **kwargs: Any) -> Any:
+        """Set up training; freeze parameters and normalisations that ``freeze`` names on their own too.
+
+        Ultralytics' ``freeze`` reaches what lies below a layer, not the layer itself.
+        """
+        done = super().setup_training(*args, **kwargs)
+        frozen = self._frozen_by_name()
+        for name, parameter in unwrapped(self.model).named_parameters():
+            if name in frozen:
+                parameter.requires_grad_(False)
+        if not self.holds_frozen_norms():
+            self.add_callback("on_train_batch_start", RowTransferMixin._hold_frozen_norms)
+        return done
+
+    def set_training_mode(self) -> None:
+        """Put the model into training mode, except for frozen normalisations."""
+        super().set_training_mode()
+        self._hold_frozen_norms()
+
+    def _hold_frozen_norms(self) -> None:
+        frozen = tuple(f"{name}." for name in self._frozen_by_name())
+        for name, module in unwrapped(self.model).named_modules():
+            if f"{name}.".startswith(frozen) and isinstance(module, nn.BatchNorm2d):
+                module.eval()
+
+    def _frozen_by_name(self) -> set[str]:
+        return {f"model.{layer}" for layer in self.args.freeze} if isinstance(self.args.freeze, list) else set()
+
+
+class TrainerMixin(OutcomeMixin, RowTransferMixin, GateLog, ResumeMixin):
+    """Mixin for an Ultralytics trainer: all that this package adds to a training.
+
+    The order of the bases is part of the behaviour; each method calls the next one first, unless stated otherwise:
+
+    1. :class:`OutcomeMixin` is outermost: it catches what any other part raises, and its callbacks come last, so that a
+       training counts as complete once everything else has ended.
+    2. :class:`RowTransferMixin` freezes after the host has built the optimizer.
+    3. :class:`GateLog` stands before :class:`ResumeMixin`, because it adds its own values to the state, and measures
+       after an epoch but before the state of that epoch is stored.
+    4. :class:`ResumeMixin` is next to the host: it restores the state that all others then start from.
+
+    A comparison's :class:`yolo_attn.compare.trainer.ComparisonMixin` stands before all of these.
+    """
+
+    def log_scalars(self, scalars: Mapping[str, float], epoch: int) -> None:
+        """Log to TensorBoard where Ultralytics does."""
+        writer = getattr(sys.modules.get("ultralytics.utils.callbacks.tensorboard"), "WRITER", None)
+        for name, value in scalars.items() if writer else ():
+            writer.add_scalar(name, value, epoch)
+
+
+@functools.cache
+def trainer_class(host: type) -> type:
+    """Return the trainer class ``host`` with :class:`TrainerMixin`, importable from this module by name."""
+    if issubclass(host, RowTransferMixin):
+        return host
+    return derive(TrainerMixin, host, __name__)
+
+
+def __getattr__(name: str) -> type:
+    """Make a trainer class by name, as unpickling it in another process asks for it."""
+    return trainer_class(host_of(name, __name__))
+
+
+def log_transfer(report: TransferReport, by_row: bool) -> None:
+    """Log which weights a model received: row by row, or in one line."""
+    _LOG.info(str(report) if by_row else report.summary())
+
+
+def _layers_to_freeze(wanted: str, model: nn.Module, report: TransferReport | None) -> list[str]:
+    if wanted != "base":
+        raise YoloAttnError(one_of("freeze", wanted, ["base", "a number of layers", "their list"]))
+    layers = base_layers(model, report)
+    _LOG.info(describe(model, report))
+    return layers
