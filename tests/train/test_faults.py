@@ -2,7 +2,6 @@
 
 import errno
 import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -86,15 +85,91 @@ def test_a_state_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 # --- a worker process that dies ---------------------------------------------------------------------------------------
+KILLED = "a worker of the data loader was killed"
+LOADER = "torch.utils.data.dataloader"
+
+
 @pytest.mark.slow
 def test_a_killed_worker_of_the_loader_is_named(scenes, tmp_path):
     def kill(trainer):
         if trainer.epoch == 1:
-            os.kill(trainer.train_loader.iterator._workers[0].pid, signal.SIGKILL)
+            trainer.train_loader.iterator._workers[0].kill()
 
-    with pytest.raises(ya.YoloAttnError, match=r"a worker of the data loader was killed.*1 epochs are saved"):
+    with pytest.raises(ya.YoloAttnError, match=rf"^{KILLED}.*1 epochs are saved"):
         train(scenes, tmp_path, workers=2, callbacks=[("on_train_batch_start", kill)])
     assert outcome_of(tmp_path)["status"] == "failed"
+
+
+class Zeros(torch.utils.data.Dataset):
+    """Tensors that a worker hands over by file descriptor, which needs the worker alive."""
+
+    def __len__(self):
+        return 2000
+
+    def __getitem__(self, index):
+        return torch.zeros(1000)
+
+
+@pytest.mark.parametrize("after", [0, 1, 3, 10, 30])
+def test_however_a_killed_worker_shows_it_is_named(after, tmp_path):
+    batches = iter(torch.utils.data.DataLoader(Zeros(), batch_size=2, num_workers=2))
+
+    def read_all():
+        for number, _ in enumerate(batches):
+            if number == after:
+                batches._workers[0].kill()
+
+    with pytest.raises((RuntimeError, OSError, EOFError)) as ended:
+        read_all()
+    assert explain(ended.value, tmp_path).startswith(KILLED)
+
+
+def raised_through(error, *modules):
+    """Raise an error in the last of these modules, each called by the one before, and return it."""
+    functions = [lambda: (_ for _ in ()).throw(error)]
+    for module in reversed(modules):
+        held = {"__name__": module, "inner": functions[-1]}
+        exec("def call(): inner()", held)
+        functions.append(held["call"])
+    with pytest.raises(type(error)) as raised:
+        functions[-1]()
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
+        ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
+        BrokenPipeError(errno.EPIPE, "Broken pipe"),
+        FileNotFoundError(errno.ENOENT, "No such file or directory"),
+        EOFError(),
+    ],
+)
+@pytest.mark.parametrize("pipe", ["multiprocessing.connection", "torch.multiprocessing.reductions"])
+def test_a_broken_pipe_to_a_worker_is_a_killed_worker(error, pipe, tmp_path):
+    found = explain(raised_through(error, "mine", LOADER, "multiprocessing.queues", pipe), tmp_path)
+    assert found.startswith(f"{KILLED}, usually for lack of memory; use fewer workers= (")
+    assert "()" not in found
+    for elsewhere in ((), ("mine", pipe), ("mine", LOADER, "mine"), (pipe, LOADER, "mine")):
+        assert explain(raised_through(error, *elsewhere), tmp_path) is None, elsewhere
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DataLoader worker (pid 5) is killed by signal: Killed. ",
+        "DataLoader worker (pid 5) exited unexpectedly with exit code 1. Details are lost due to multiprocessing.",
+        "DataLoader worker (pid(s) 5, 6) exited unexpectedly",
+    ],
+)
+def test_what_torch_says_of_a_killed_worker_is_understood(text, tmp_path):
+    assert explain(RuntimeError(text), tmp_path).startswith(KILLED)
+
+
+def test_an_error_that_a_worker_passed_on_is_no_killed_worker(tmp_path):
+    error = EOFError("Caught EOFError in DataLoader worker process 0.")
+    assert explain(raised_through(error, LOADER, "multiprocessing.queues"), tmp_path) is None
 
 
 # --- losses that are not finite ---------------------------------------------------------------------------------------
