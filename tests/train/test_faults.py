@@ -1,7 +1,9 @@
 """What befalls a training from outside: said in a sentence, and nothing half done counts as done."""
 
 import errno
+import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from ultralytics.nn.tasks import DetectionModel
 import yolo_attn as ya
 from yolo_attn.compare import caveats
 from yolo_attn.train import resume
-from yolo_attn.train.outcome import explain
+from yolo_attn.train.outcome import OutcomeMixin, explain
 from yolo_attn.util import files
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -110,30 +112,67 @@ class Zeros(torch.utils.data.Dataset):
         return torch.zeros(1000)
 
 
-@pytest.mark.parametrize("after", [0, 1, 3, 10, 30])
-def test_however_a_killed_worker_shows_it_is_named(after, tmp_path):
+@pytest.fixture
+def no_signals():
+    """Have a worker's end show in its pipes alone; torch's handler of the signal would raise an error anywhere."""
     batches = iter(torch.utils.data.DataLoader(Zeros(), batch_size=2, num_workers=2))
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    yield batches
+    batches._shutdown_workers()
+    signal.signal(signal.SIGCHLD, handler)
 
+
+@pytest.mark.parametrize("after", [0, 1, 3, 10, 30])
+def test_however_a_killed_worker_shows_it_is_named(after, no_signals, tmp_path):
     def read_all():
-        for number, _ in enumerate(batches):
+        for number, _ in enumerate(no_signals):
             if number == after:
-                batches._workers[0].kill()
+                no_signals._workers[0].kill()
 
     with pytest.raises((RuntimeError, OSError, EOFError)) as ended:
         read_all()
     assert explain(ended.value, tmp_path).startswith(KILLED)
 
 
+class Killed:
+    """A trainer of which a worker was killed; its signal comes while the first error is dealt with."""
+
+    def __init__(self, folder, first, late):
+        self.save_dir, self.last, self.first, self.late, self.closed = folder, folder / "last.pt", first, [late], 0
+
+    def train(self):
+        raise self.first
+
+    def close_loaders(self):
+        self.closed += 1
+        if self.late:
+            raise self.late.pop()
+
+
+def test_a_signal_while_a_killed_worker_is_dealt_with(tmp_path):
+    late = RuntimeError("DataLoader worker (pid 5) is killed by signal: Killed. ")
+    first = raised_through(ConnectionResetError("reset"), LOADER, "multiprocessing.connection")
+    trainer = type("Trainer", (OutcomeMixin, Killed), {"close_loaders": Killed.close_loaders})(tmp_path, first, late)
+    with pytest.raises(ya.YoloAttnError, match=rf"^{KILLED}.*pid 5.*no epoch was saved"):
+        trainer.train()
+    assert trainer.closed == 2
+    assert json.loads((tmp_path / "training.json").read_text())["status"] == "failed"
+
+
 def raised_through(error, *modules):
     """Raise an error in the last of these modules, each called by the one before, and return it."""
-    functions = [lambda: (_ for _ in ()).throw(error)]
+
+    def fail():
+        raise error.with_traceback(None)
+
+    functions = [fail]
     for module in reversed(modules):
         held = {"__name__": module, "inner": functions[-1]}
         exec("def call(): inner()", held)
         functions.append(held["call"])
     with pytest.raises(type(error)) as raised:
         functions[-1]()
-    return raised.value
+    return raised.value.with_traceback(raised.tb)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,13 @@ class TrainerHooks(_Trainer):
         """Switch mosaic augmentation off in the training loader."""
         self._close_dataloader_mosaic()
 
+    def close_loaders(self) -> None:
+        """Stop the workers of the data loaders; torch then no longer raises an error where one of them has ended."""
+        for loader in (getattr(self, "train_loader", None), getattr(self, "test_loader", None)):
+            iterator = getattr(loader, "iterator", None)
+            if hasattr(iterator, "_shutdown_workers"):
+                iterator._shutdown_workers()
+
     def holds_frozen_norms(self) -> bool:
         """Tell whether this Ultralytics keeps the statistics of frozen normalisations; until 8.3.100 it does not."""
         return hasattr(super(), "_model_train")

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.host.explain import modules_of
@@ -87,14 +87,25 @@ class OutcomeMixin(TrainerHooks):
         try:
             super().train()
         except BaseException as error:
-            reason = explain(error, self.save_dir)
-            said = str(error) if isinstance(error, YoloAttnError) else repr(error)
-            self._note("stopped" if isinstance(error, KeyboardInterrupt) else "failed", reason or said)
-            if isinstance(error, KeyboardInterrupt):
-                _LOG.info(f"stopped{self._how_to_resume()}")
-            if reason is None:
-                raise
-            raise YoloAttnError(f"{reason.rstrip('.')}{self._how_to_resume()}") from error
+            try:
+                self._fail(error)
+            except RuntimeError as late:  # torch reports a killed worker by a signal too, which may come now
+                if _KILLED_WORKER not in str(late):
+                    raise
+                self._fail(late)
+
+    def _fail(self, error: BaseException) -> NoReturn:
+        """Record why the training ended, and raise the error, in one sentence if it is an external failure."""
+        if _is_of_a_killed_worker(error):
+            self.close_loaders()
+        reason = explain(error, self.save_dir)
+        said = str(error) if isinstance(error, YoloAttnError) else repr(error)
+        self._note("stopped" if isinstance(error, KeyboardInterrupt) else "failed", reason or said)
+        if isinstance(error, KeyboardInterrupt):
+            _LOG.info(f"stopped{self._how_to_resume()}")
+        if reason is None:
+            raise error
+        raise YoloAttnError(f"{reason.rstrip('.')}{self._how_to_resume()}") from error
 
     def setup_training(self, *args: Any, **kwargs: Any) -> Any:
         """Set up training, and record that it has begun."""
