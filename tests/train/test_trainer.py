@@ -4,7 +4,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 
 from yolo_attn.compare.host import _compared
 from yolo_attn.compare.trainer import ComparisonMixin
-from yolo_attn.gates.log import GateLog
+from yolo_attn.gates.host import GateLog
 from yolo_attn.host.trainer import TrainerHooks
 from yolo_attn.train.outcome import OutcomeMixin
 from yolo_attn.train.resume import ResumeMixin
