@@ -67,7 +67,7 @@ def untested(package: str, release: str) -> str:
     Examples:
         >>> untested("torch", "2.15.1+cpu")
         ''
-        >>> untested("ultralytics", "8.2.0")[:50]
+        >>> untested("ultralytics", "8.2.0")[:49]
         'ultralytics 8.2.0 is older than the releases that'
     """
     from packaging.version import InvalidVersion, Version
