@@ -53,7 +53,7 @@ class RecorderMixin(ValidatorHooks):
         """Match as the host does, and record the IoU of boxes (not of masks or key points)."""
         if self._overlap is None:
             self._overlap = _numpy(iou * (true_classes[:, None] == pred_classes))
-        return super().match_predictions(pred_classes, true_classes, iou, **kwargs)  # type: ignore[misc]
+        return super().match_predictions(pred_classes, true_classes, iou, **kwargs)
 
     def matches(self) -> Matches:
         """Return the matches of all images, sorted by image name."""
