@@ -2,8 +2,11 @@
 
 import pytest
 import yaml
+from robustness import page
 from robustness.campaign import KINDS, run_kind
 from robustness.judge import kind_of
+from support.markdown import table_rows
+from support.paths import TESTS
 from support.tiers import sampled
 
 import yolo_attn as ya
@@ -28,6 +31,24 @@ def test_random_cases_work_or_are_refused(kind, cases, record_property):
     assert len(ended) >= cases // 2
     assert {line["outcome"] for line in ended} <= {"worked", "refused", "Ultralytics' own"}
     record_property("faults", len(ended))
+
+
+def test_tests_of_faults_exist():
+    assert [part for part in page.PARTS if not (TESTS / part).is_file()] == []
+
+
+def test_the_page_counts_cases_and_faults():
+    cases = [
+        {"kind": "models", "outcome": "worked", "why": ""},
+        {"kind": "models", "outcome": "refused", "why": "row: no such block"},
+        {"kind": "end", "cases": 2, "seed": 0, "failures": 0},
+    ]
+    faults = [{"part": "test_faults.py", "test": "a", "outcome": "failed", "faults": 3, "why": "KeyError"}]
+    text = page.to_markdown(cases, faults, "Here.")
+    assert "2 random cases and 3 faults were tried; **1 failures are left**. Here." in text
+    kinds, parts = [row for row in table_rows(text) if row[0] == "models"], table_rows(text)
+    assert kinds == [["models", "2", "1", "1", "1", "0", "0"]]
+    assert [row[1:] for row in parts if row[0].endswith("(`tests/train/test_faults.py`)")] == [["1", "3", "0", "1"]]
 
 
 def test_refusals_are_counted_by_what_they_say():

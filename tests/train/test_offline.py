@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from robustness.at_once import TESTS
+from robustness.at_once import CAMPAIGN, TESTS
 from robustness.offline import COMMANDS
 
 SECONDS = 60  # on a busy machine; each takes a few
@@ -36,7 +36,7 @@ def folder(scenes, base_weights, tiny_models, tmp_path_factory):
 def test_every_command_without_a_network(how, folder, record_property):
     if how == "no interface" and not can_cut():
         pytest.skip("`unshare -n` is not allowed here: no network namespace can be made")
-    paths = [str(TESTS), str(TESTS.parent)]
+    paths = [str(CAMPAIGN), str(TESTS), str(TESTS.parent)]
     environment = {k: v for k, v in os.environ.items() if k != "YOLO_OFFLINE"}
     command = [sys.executable, "-m", "robustness.offline", str(folder)]
     command = ["unshare", "-n", *command] if how == "no interface" else [*command, "--block"]

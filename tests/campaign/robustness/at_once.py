@@ -17,7 +17,7 @@ CAMPAIGN = Path(__file__).resolve().parents[1]
 
 
 def run_at_once(commands: Sequence[Sequence[str]], folder: Path, **more: str) -> list[subprocess.CompletedProcess]:
-    """Run command lines of this package at the same moment, each in a process of its own, and return how they ended."""
+    """Run command lines at the same moment, each in a process of its own, and return the completed processes."""
     folder.mkdir()
     paths = [str(CAMPAIGN), *map(str, (TESTS, ROOT)), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p), **more}
@@ -38,7 +38,7 @@ def run_at_once(commands: Sequence[Sequence[str]], folder: Path, **more: str) ->
 
 
 def wait_for(condition, seconds=SECONDS):
-    """Wait until something holds."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

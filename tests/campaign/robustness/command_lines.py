@@ -1,4 +1,4 @@
-"""Random command lines: right ones, and what a slip of the hand or a wrong file makes of them."""
+"""Random command lines: valid ones, and ones with typos or wrong files."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _slip(words: list[str], at: int, how: int, other: str) -> list[str]:
 
 
 def write_files(folder: Path) -> None:
-    """Write what the command lines name, right and wrong, into an empty folder."""
+    """Write the files that the command lines name, valid and broken, into an empty folder."""
     from yolo_attn.demo.scenes import make_scenes
     from yolo_attn.subset.convert import convert_coco
 

@@ -23,7 +23,7 @@ EVERY = int(os.environ.get("YOLO_ATTN_EVERY_MOMENT", "0"))
 
 
 def moments(work: Callable[[], object], root: Path, few: int) -> Iterator[int]:
-    """Do the work undisturbed, in a process of its own, and yield the numbers of the moments to stop it at."""
+    """Run the work to its end in a process of its own, and yield the numbers of the moments to stop it at."""
     code, said = stopped(work, root, at=-1, how=KILLED)
     assert code == 0, said
     count = int(said)
@@ -33,7 +33,7 @@ def moments(work: Callable[[], object], root: Path, few: int) -> Iterator[int]:
 
 
 def stopped(work: Callable[[], object], root: Path, at: int, how: str) -> tuple[int, str]:
-    """Do the work in a forked process that is stopped at a moment; -1 for never.
+    """Run the work in a forked process that is stopped at a moment; -1 for never.
 
     Returns:
         The exit code (0: done, 1: an error came out, negative: killed), and the number of moments, or the error.
@@ -84,6 +84,6 @@ def _concerns(root: Path, event: str, arguments: tuple) -> bool:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Return the content of every file below a folder; locks, and hidden files that a killed process left, are not."""
+    """Return the content of every file below a folder, without locks and hidden files of killed processes."""
     files = {p.relative_to(folder): p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix != ".lock"}
     return {n.as_posix(): p.read_bytes() for n, p in files.items() if not any(part.startswith(".") for part in n.parts)}

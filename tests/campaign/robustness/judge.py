@@ -33,7 +33,7 @@ IMAGE = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
 class FailedError(AssertionError):
-    """A case ended as none should; hypothesis looks for a smaller one that ends alike."""
+    """A case failed; hypothesis looks for a smaller one that fails alike."""
 
 
 class TheirsError(Exception):
@@ -41,7 +41,7 @@ class TheirsError(Exception):
 
 
 def try_model(case: tuple[str, dict[str, Any]]) -> tuple[str, str]:
-    """Open a model from a file and run it; return how that ended and, where it was refused, why."""
+    """Open a model from a file and run it; return the outcome and the reason of a refusal."""
     name, model = case
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, name)
@@ -116,13 +116,13 @@ def _ended(do: Callable[[], None]) -> tuple[str, str]:
 
 
 def kind_of(message: str) -> str:
-    """Return what a message says without the values it names, so that like refusals are counted together."""
+    """Return a message without its values, so that like refusals are counted together."""
     message = re.sub(r"^row \d+ (\[.*?\]|[^:]*): (?=[^\]]*$)", "row: ", message)
     return re.sub(r"'[^']*'|\"[^\"]*\"|\[.*\]|\{.*\}|-?\d[\d.e+]*", "_", message)[:80]
 
 
 def refusal_of(do: Callable[[], object]) -> str | None:
-    """Do something; return the message where this package refuses it."""
+    """Call a function; return the message if this package refuses it."""
     try:
         do()
     except YoloAttnError as error:
@@ -132,7 +132,7 @@ def refusal_of(do: Callable[[], object]) -> str | None:
 
 # --- the command line -------------------------------------------------------------------------------------------------
 def try_command(words: list[str]) -> tuple[str, str]:
-    """Run a command line in this process and folder; the work itself, training and timing, is left out."""
+    """Run a command line in this process and folder, without the work itself: training and timing."""
     said, wrote = io.StringIO(), io.StringIO()
     with warnings.catch_warnings(), contextlib.redirect_stderr(said), contextlib.redirect_stdout(wrote):
         warnings.simplefilter("ignore")
@@ -154,7 +154,7 @@ def try_command(words: list[str]) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def without_work(folder: Path) -> Iterator[None]:
-    """Work in ``folder`` with no network, and let nothing train, time, export or draw: the rest is what is tried."""
+    """Run in ``folder`` without a network; replace training, timing, export and drawing by nothing."""
     from support.fake_runs import FakeExecutor
     from ultralytics.engine.model import Model
 

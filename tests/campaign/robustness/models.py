@@ -76,7 +76,7 @@ def small_models(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def settings(draw: st.DrawFn) -> dict[str, Any]:
-    """Draw what a model states besides its rows: classes, scales, an activation."""
+    """Draw the other keys of a model YAML: classes, scales, an activation."""
     found: dict[str, Any] = {"nc": draw(mostly(st.sampled_from([3, 80]), junk, of=30))}
     if draw(st.booleans()):
         scale = mostly(st.sampled_from([[0.5, 0.25, 1024], [1.0, 1.0, 64], [0.33, 1.25, 512]]), junk, of=20)

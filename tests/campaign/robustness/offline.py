@@ -63,7 +63,7 @@ def main(folder: str, block: bool) -> None:
 
 
 def block_sockets() -> None:
-    """Let every connection but those within the machine fail, as where a network is there and leads nowhere."""
+    """Make every connection outside the machine fail."""
     connect = socket.socket.connect
 
     def refuse(self, address):

@@ -13,16 +13,16 @@ import pytest
 from yolo_attn.util.markdown import table
 
 PARTS = {
-    "test_numerics.py": "numbers: huge, tiny, constant, NaN, infinite; four precisions; maps and widths of every shape",
-    "test_faulty_data.py": "images, labels, COCO files and stored results that are cut, empty or something else",
-    "test_faults.py": "a training whose loss is not finite, without memory or disk space, with a killed worker",
-    "test_exact_resume.py": "a training stopped, killed and resumed ends as an undisturbed one, to the bit",
-    "test_resuming.py": "the same of a comparison's runs, stopped at every kind of moment",
-    "test_executors.py": "runs of a comparison that fail, are killed, or find no memory",
-    "test_stopped.py": "disk full, or the process killed, while a file is written",
-    "test_security.py": "code in YAMLs, paths that lead out of their folder, secrets, calls that run what they read",
-    "test_offline.py": "every command without a network",
-    "test_at_once.py": "two of the same at the same moment in one folder",
+    "blocks/test_numerics.py": "numbers: huge, tiny, constant, NaN, infinite; four precisions; all map sizes and widths",
+    "train/test_faulty_data.py": "images, labels, COCO files and stored results that are cut, empty or something else",
+    "train/test_faults.py": "a training whose loss is not finite, without memory or disk space, with a killed worker",
+    "train/test_exact_resume.py": "a training stopped, killed and resumed ends as an undisturbed one, to the bit",
+    "train/test_resuming.py": "the same of a comparison's runs, stopped at every kind of moment",
+    "compare/test_executors.py": "runs of a comparison that fail, are killed, or find no memory",
+    "compare/test_stopped.py": "disk full, or the process killed, while a file is written",
+    "project/test_security.py": "code in YAMLs, paths out of their folder, secrets, calls that run what they read",
+    "train/test_offline.py": "every command without a network",
+    "compare/test_at_once.py": "two of the same at the same moment in one folder",
 }
 Line = Mapping[str, Any]
 
@@ -54,23 +54,11 @@ class Recorder:
 def try_faults(tests: Path, save_to: Path) -> list[dict[str, Any]]:
     """Run the tests of faults, slow ones included; write a JSON line for each."""
     recorder = Recorder()
-    words = ["-q", "-p", "no:cacheprovider", "-m", "", *map(str, files_of(tests))]
+    words = ["-q", "-p", "no:cacheprovider", "-m", "", *(str(tests / part) for part in PARTS)]
     pytest.main(words, plugins=[recorder])
     save_to.parent.mkdir(parents=True, exist_ok=True)
     save_to.write_text("".join(json.dumps(line) + "\n" for line in recorder.lines), encoding="utf-8")
     return recorder.lines
-
-
-def files_of(tests: Path) -> list[Path]:
-    """Return the files of ``PARTS`` in a folder of tests.
-
-    Raises:
-        FileNotFoundError: If one is missing.
-    """
-    files = {file.name: file for file in tests.rglob("test_*.py")}
-    if missing := [name for name in PARTS if name not in files]:
-        raise FileNotFoundError(f"{tests} has no {', '.join(missing)}")
-    return [files[name] for name in PARTS]
 
 
 def to_markdown(cases: Iterable[Line], faults: Iterable[Line], about: str) -> str:
@@ -100,7 +88,7 @@ def to_markdown(cases: Iterable[Line], faults: Iterable[Line], about: str) -> st
         "",
         *table(
             ["what", "tests", "faults tried", "left out", "failed"],
-            [_part_row(name, what, [f for f in faults if f["part"] == name]) for name, what in PARTS.items()],
+            [_part_row(p, what, [f for f in faults if f["part"] == Path(p).name]) for p, what in PARTS.items()],
         ),
     ]
     if skipped := sorted({f["why"] for f in faults if f["outcome"] == "skipped"}):
@@ -116,8 +104,8 @@ def _kind_row(kind: str, cases: list[Line]) -> list[str]:
     return [kind, *(f"{number:,}" for number in (len(cases), *ended, *rest))]
 
 
-def _part_row(name: str, what: str, faults: list[Line]) -> list[str]:
+def _part_row(part: str, what: str, faults: list[Line]) -> list[str]:
     count = Counter(f["outcome"] for f in faults)
     tried = sum(f["faults"] for f in faults if f["outcome"] != "skipped")
     numbers = (len(faults), tried, count["skipped"], count["failed"])
-    return [f"{what} (`{name}`)", *(f"{number:,}" for number in numbers)]
+    return [f"{what} (`tests/{part}`)", *(f"{number:,}" for number in numbers)]
