@@ -13,7 +13,7 @@ import pytest
 from yolo_attn.util.markdown import table
 
 PARTS = {
-    "blocks/test_numerics.py": "numbers: huge, tiny, constant, NaN, infinite; four precisions; all map sizes and widths",
+    "blocks/test_numerics.py": "numbers: huge, tiny, constant, NaN, infinite; four precisions; all sizes and widths",
     "train/test_faulty_data.py": "images, labels, COCO files and stored results that are cut, empty or something else",
     "train/test_faults.py": "a training whose loss is not finite, without memory or disk space, with a killed worker",
     "train/test_exact_resume.py": "a training stopped, killed and resumed ends as an undisturbed one, to the bit",
