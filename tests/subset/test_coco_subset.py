@@ -306,6 +306,40 @@ def test_a_broken_json_is_one_clear_sentence(source, tmp_path, text, said):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"images": ' + "[" * 100_000, "recursion"),
+        ('{"info": ' + "[" * 100_000, "recursion"),
+        (json.dumps(TRAIN) + "]", "not valid JSON, perhaps cut short: Extra data near ']'"),
+        (
+            json.dumps(TRAIN).replace('"width": ', '"width": "wide", "w": ', 1),
+            "could not convert string to float: 'wide'",
+        ),
+        (json.dumps({**TRAIN, "images": {"id": 11}}), "it has no list of objects 'images'"),
+        (json.dumps({**TRAIN, "annotations": [[1, 2]]}), "it has no list of objects 'annotations'"),
+    ],
+)
+def test_a_hostile_or_odd_json_is_one_clear_sentence(source, tmp_path, text, said):
+    (source / "annotations" / "instances_train.json").write_text(text, encoding="utf-8")
+    assert said in message(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_json_that_is_no_text_is_said(source, tmp_path):
+    (source / "annotations" / "instances_train.json").write_bytes(json.dumps(TRAIN).encode().replace(b"b.jpg", b"\xff"))
+    assert "is not valid JSON: it is not UTF-8 text" in message(source, tmp_path / "out")
+
+
+def test_a_malformed_entry_is_quoted(source, tmp_path):
+    broken = {"image_id": 11, "category_id": 5, "bbox": [1, 2, 3], "segmentation": [[1, 2]]}
+    text = json.dumps({**TRAIN, "annotations": [broken]})
+    (source / "annotations" / "instances_train.json").write_text(text, encoding="utf-8")
+    found = message(source, tmp_path / "out")
+    assert "has a malformed entry in 'annotations' (not enough values to unpack" in found
+    assert "'image_id': 11" in found
+
+
 def test_numbers_that_are_no_boxes_are_dropped(tmp_path):
     boxes = [[float("nan"), 0, 5, 5], [0, 0, float("nan"), 5], [50, 10, -20, 10], [1, 1, 1e-9, 4]]
     annotations = [{"image_id": 11, "category_id": 5, "bbox": box} for box in boxes]

@@ -1,14 +1,14 @@
-"""Read a COCO detection file of any size: one entry at a time, so that its polygons never fill the memory."""
+"""Read a COCO detection file of any size: fields that are not needed, such as polygons, are skipped while decoding."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import re
 from array import array
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 
 from yolo_attn.errors import YoloAttnError, shorten
@@ -16,9 +16,33 @@ from yolo_attn.subset.labelled_images import CROWD, DUPLICATE, LabelledImages, c
 from yolo_attn.util.files import stays_inside
 
 LISTS = ("images", "annotations", "categories")
-_scan = json.JSONDecoder().scan_once
-_space = re.compile(r"[ \t\n\r]*").match
-_polygons = re.compile(r'"segmentation"\s*:\s*\[[\[\]0-9\s.,eE+-]*\]', re.ASCII)  # nothing inside a string looks so
+
+
+# Every field may be missing or of any type here, so that the error of a wrong one can quote its entry.
+class _Image(msgspec.Struct):
+    id: Any = msgspec.UNSET
+    file_name: Any = msgspec.UNSET
+    width: Any = msgspec.UNSET
+    height: Any = msgspec.UNSET
+
+
+class _Annotation(msgspec.Struct):
+    image_id: Any = msgspec.UNSET
+    category_id: Any = msgspec.UNSET
+    bbox: Any = msgspec.UNSET
+    area: Any = None
+    iscrowd: Any = None
+
+
+class _Category(msgspec.Struct):
+    id: Any = msgspec.UNSET
+    name: Any = msgspec.UNSET
+
+
+class _Content(msgspec.Struct):
+    images: list[_Image] | msgspec.UnsetType = msgspec.UNSET
+    annotations: list[_Annotation] | msgspec.UnsetType = msgspec.UNSET
+    categories: list[_Category] | msgspec.UnsetType = msgspec.UNSET
 
 
 def read_coco(path: Path, folders: tuple[Path, ...]) -> LabelledImages:
@@ -29,76 +53,85 @@ def read_coco(path: Path, folders: tuple[Path, ...]) -> LabelledImages:
 
     Args:
         path: The JSON file.
-        folders: Where its images may lie.
+        folders: Folders that may hold its images.
 
     Raises:
-        YoloAttnError: It cannot be read, is cut short or malformed, or an annotation names an image or a category
-            that is not there.
+        YoloAttnError: It cannot be read, is cut short or malformed, or an annotation names an unknown image or
+            category.
     """
-    images, boxes, categories = _Images(path), _Boxes(path), {}
-
-    def add_category(entry: dict) -> None:
-        try:
-            categories[int(entry["id"])] = str(entry["name"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise _malformed(path, "categories", entry, error) from error
-
-    found = _walk(path, {"images": images.add, "annotations": boxes.add, "categories": add_category})
-    for key in LISTS:
-        if key not in found:
+    content = _decode(path)
+    images, boxes, categories = _Images(), _Boxes(), _Categories()
+    for key, add in (("images", images.add), ("annotations", boxes.add), ("categories", categories.add)):
+        entries = getattr(content, key)
+        if entries is msgspec.UNSET:
             raise YoloAttnError(f"{path} is not a COCO detection file: it has no list of objects {key!r}.")
-    if not categories:
+        for entry in entries:
+            try:
+                add(entry)
+            except (TypeError, ValueError) as error:
+                given = {k: v for k, v in msgspec.structs.asdict(entry).items() if v is not msgspec.UNSET}
+                raise YoloAttnError(f"{path} has a malformed entry in {key!r} ({error}): {shorten(given)}.") from error
+        entries.clear()  # annotations are the most of a file, and are arrays by now
+    if not categories.names:
         raise YoloAttnError(f"{path} names no categories.")
     if not images.ids:
         raise YoloAttnError(f"{path} lists no images.")
-    return _assemble(path, folders, images, boxes, dict(sorted(categories.items())))
+    return _assemble(path, folders, images, boxes, dict(sorted(categories.names.items())))
+
+
+class _Categories:
+    def __init__(self) -> None:
+        self.names: dict[int, str] = {}
+
+    def add(self, entry: _Category) -> None:
+        _require(entry, "id", "name")
+        self.names[int(entry.id)] = str(entry.name)
 
 
 class _Images:
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self) -> None:
         self.ids: list[int | str] = []
         self.file_names: list[str] = []
         self.widths, self.heights = array("d"), array("d")
 
-    def add(self, entry: dict) -> None:
-        try:
-            number, name = entry["id"], str(entry["file_name"]).replace("\\", "/")
-            if isinstance(number, bool) or not isinstance(number, (int, float, str)):
-                raise ValueError("id must be a number or text")
-            if not stays_inside(name):
-                raise ValueError("file_name must stay inside the folder of the images")
-            width, height = float(entry["width"]), float(entry["height"])
-            if not (width > 0 and height > 0):
-                raise ValueError("width and height must be above 0")
-        except (KeyError, TypeError, ValueError) as error:
-            raise _malformed(self.path, "images", entry, error) from error
-        self.ids.append(number)
+    def add(self, entry: _Image) -> None:
+        _require(entry, "id", "file_name")
+        if isinstance(entry.id, bool) or not isinstance(entry.id, (int, float, str)):
+            raise ValueError("id must be a number or text")
+        name = str(entry.file_name).replace("\\", "/")
+        if not stays_inside(name):
+            raise ValueError("file_name must stay inside the folder of the images")
+        _require(entry, "width", "height")
+        width, height = float(entry.width), float(entry.height)
+        if not (width > 0 and height > 0):
+            raise ValueError("width and height must be above 0")
+        self.ids.append(entry.id)
         self.file_names.append(name)
         self.widths.append(width)
         self.heights.append(height)
 
 
 class _Boxes:
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self) -> None:
         self.image_ids: list[int | str] = []
         self.category_ids: list[int] = []
         self.boxes, self.areas, self.crowds = array("d"), array("d"), array("b")
 
-    def add(self, entry: dict) -> None:
-        try:
-            x, y, width, height = entry["bbox"]
-            box = (float(x), float(y), float(width), float(height))
-            area = entry.get("area")
-            area = box[2] * box[3] if area is None else float(area)
-            self.image_ids.append(entry["image_id"])
-            self.category_ids.append(entry["category_id"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise _malformed(self.path, "annotations", entry, error) from error
-        self.boxes.extend(box)
+    def add(self, entry: _Annotation) -> None:
+        _require(entry, "bbox", "image_id", "category_id")
+        x, y, width, height = map(float, entry.bbox)
+        area = width * height if entry.area is None else float(entry.area)
+        self.image_ids.append(entry.image_id)
+        self.category_ids.append(entry.category_id)
+        self.boxes.extend((x, y, width, height))
         self.areas.append(area)
-        self.crowds.append(bool(entry.get("iscrowd")))
+        self.crowds.append(bool(entry.iscrowd))
+
+
+def _require(entry: msgspec.Struct, *fields: str) -> None:
+    for field in fields:
+        if getattr(entry, field) is msgspec.UNSET:
+            raise ValueError(f"no {field!r}")
 
 
 def _assemble(
@@ -131,7 +164,7 @@ def _assemble(
     )
 
 
-def _ascending(path: Path, ids: list) -> list[int]:
+def _ascending(path: Path, ids: list[Any]) -> list[int]:
     try:
         order = sorted(range(len(ids)), key=ids.__getitem__)
     except TypeError as error:
@@ -142,7 +175,7 @@ def _ascending(path: Path, ids: list) -> list[int]:
     return order
 
 
-def _positions(path: Path, key: str, values: list, known: dict) -> np.ndarray:
+def _positions(path: Path, key: str, values: list[Any], known: dict[Any, int]) -> np.ndarray:
     try:
         return np.array([known[value] for value in values], np.int64)
     except (KeyError, TypeError):
@@ -153,78 +186,41 @@ def _positions(path: Path, key: str, values: list, known: dict) -> np.ndarray:
         ) from None
 
 
-def _malformed(path: Path, what: str, entry: object, error: Exception) -> YoloAttnError:
-    """Return the error that quotes an entry which cannot be used."""
-    reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-    return YoloAttnError(f"{path} has a malformed entry in {what!r} ({reason}): {shorten(entry)}.")
+# --- JSON -------------------------------------------------------------------------------------------------------------
+def _decode(path: Path) -> _Content:
+    """Return the lists of a file; a file that msgspec refuses is decoded again by the standard library.
 
-
-# --- JSON, an entry at a time -----------------------------------------------------------------------------------------
-def _walk(path: Path, consumers: dict[str, Callable[[dict], None]]) -> set[str]:
-    """Give the entries of the named top-level lists to their consumers; return the names that were found."""
+    The standard library takes NaN and infinity for numbers, and tells where a file is cut short.
+    """
     try:
-        return _walk_object(_polygons.sub('"segmentation":0', path.read_text(encoding="utf-8")), consumers)
+        data = path.read_bytes()
     except OSError as error:
         raise YoloAttnError(f"cannot read {path}: {error.strerror or error}.") from error
-    except (_WrongShapeError, RecursionError) as error:
-        raise YoloAttnError(f"{path} is not a COCO detection file: {error}.") from error
+    try:
+        return msgspec.json.decode(data, type=_Content)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return msgspec.convert(_lists_of(path, data), _Content)
+
+
+def _lists_of(path: Path, data: bytes) -> dict[str, list[dict[str, Any]]]:
+    """Return the lists of a file, decoded by the standard library.
+
+    Raises:
+        YoloAttnError: It is not JSON, or not a COCO detection file.
+    """
+    try:
+        content = json.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise YoloAttnError(f"{path} is not valid JSON: it is not UTF-8 text.") from error
     except json.JSONDecodeError as error:
         where = f"near {shorten(error.doc[error.pos :][:40])}" if error.doc[error.pos :].strip() else "at its end"
         raise YoloAttnError(f"{path} is not valid JSON, perhaps cut short: {error.msg} {where}.") from error
-
-
-class _WrongShapeError(Exception):
-    pass
-
-
-def _walk_object(text: str, consumers: dict[str, Callable[[dict], None]]) -> set[str]:
-    found = set()
-    at = _space(text, 0).end()
-    if text[at : at + 1] != "{":
-        raise _WrongShapeError(f"it holds a {type(_value(text, at)[0]).__name__}, not an object")
-    at = _space(text, at + 1).end()
-    while text[at : at + 1] != "}":
-        key, at = _value(text, at)
-        at = _after(text, at, ":")
-        if key in consumers:
-            at = _walk_list(text, at, key, consumers[key])
-            found.add(key)
-        else:
-            at = _value(text, at)[1]
-        at = _after_item(text, at, "}")
-    return found
-
-
-def _walk_list(text: str, at: int, key: str, consume: Callable[[dict], None]) -> int:
-    if text[at : at + 1] != "[":
-        raise _WrongShapeError(f"it has no list of objects {key!r}")
-    at = _space(text, at + 1).end()
-    while text[at : at + 1] != "]":
-        entry, at = _value(text, at)
-        if not isinstance(entry, dict):
-            raise _WrongShapeError(f"it has no list of objects {key!r}")
-        consume(entry)
-        at = _after_item(text, at, "]")
-    return at + 1
-
-
-def _value(text: str, at: int) -> tuple[object, int]:
-    try:
-        return _scan(text, at)
-    except StopIteration:
-        raise json.JSONDecodeError("expecting a value", text, at) from None
-
-
-def _after(text: str, at: int, sign: str) -> int:
-    at = _space(text, at).end()
-    if text[at : at + 1] != sign:
-        raise json.JSONDecodeError(f"expecting '{sign}'", text, at)
-    return _space(text, at + 1).end()
-
-
-def _after_item(text: str, at: int, end: str) -> int:
-    """Return where the next item starts, or the closing bracket."""
-    at = _space(text, at).end()
-    return at if text[at : at + 1] == end else _after(text, at, ",")
+    except (ValueError, RecursionError) as error:  # a number of too many digits, lists within too many lists
+        raise YoloAttnError(f"{path} is not a COCO detection file: {error}.") from error
+    if not isinstance(content, dict):
+        raise YoloAttnError(f"{path} is not a COCO detection file: it holds a {type(content).__name__}, not an object.")
+    lists = {key: content[key] for key in LISTS if key in content}
+    for key, entries in lists.items():
+        if not (isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)):
+            raise YoloAttnError(f"{path} is not a COCO detection file: it has no list of objects {key!r}.")
+    return lists
