@@ -21,10 +21,10 @@ def test_the_fast_demo_and_again(tmp_path, capsys, monkeypatch):
     assert "too short to learn" in said.out
     summary = json.loads((out / "fast" / "compare" / "results.json").read_text())
     assert summary["runs"] == {"planned": 2, "complete": 2, "failed": []}
-    for picture in ("results.png", "predictions.png"):
-        image = cv2.imread(str(out / "fast" / picture))
+    for picture in ("truth.jpg", "yolo11n.jpg", "yolo11n-ela.jpg"):
+        image = cv2.imread(str(out / "fast" / "predictions" / picture))
         assert image.std() > 10, picture
-        assert str(out / "fast" / picture) in said.out
+    assert str(out / "fast" / "predictions") in said.out
     monkeypatch.setattr("yolo_attn.compare.executors.start", lambda folder, device: 1 / 0)
     assert cli.main(["demo", "--fast", "-o", str(out)]) == 0
     assert capsys.readouterr().out == said.out

@@ -1,11 +1,13 @@
-"""The main job, small: draw a COCO-format set, convert it, train the baseline and an attention model, compare them.
+"""Run the main workflow on drawn data: make a COCO-format set, convert it, train two models, compare them.
 
-Needs no network, no data and no weights. The scenes are drawn; what is learned from them is not about photographs.
+Needs no network, no data and no weights. Results on drawn scenes say nothing about photographs.
 """
 
 from __future__ import annotations
 
-import json
+import shutil
+import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,6 @@ from yolo_attn.compare import results as compared
 from yolo_attn.compare.driver import compare
 from yolo_attn.compare.plan import Plan
 from yolo_attn.compare.run_folder import CHECKPOINT
-from yolo_attn.demo import figures
 from yolo_attn.demo.scenes import make_scenes
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.report.markdown import BRIEF, to_markdown
@@ -41,20 +42,19 @@ RECIPE: dict[str, Any] = {
     **dict.fromkeys(("mosaic", "scale", "translate", "hsv_h", "hsv_s", "hsv_v", "erasing"), 0.0),
 }
 FAST = {"epochs": 2, "imgsz": 64}
-SHOWN_IMAGES = 4
 SPEED_SECONDS = 3.0
 
 
 def run_demo(out: Path, fast: bool = False, say: Callable[[str], None] = lambda line: None) -> str:
-    """Make the set, train, compare, draw.
+    """Draw the set, train and compare both models, and draw their predictions.
 
     Args:
-        out: Folder for everything that is made; what an earlier call completed there is used again.
-        fast: Train for seconds only, to see that all parts work; nothing is learned.
-        say: Told the progress, a line at a time.
+        out: Folder for all files; complete parts of an earlier call are reused.
+        fast: Train for seconds only, as a smoke test; the models learn nothing.
+        say: Called with each line of progress.
 
     Returns:
-        The table, what the figures show, and where everything lies.
+        The table of results, and the path of every output.
 
     Raises:
         YoloAttnError: If the folder cannot be used, or a training failed.
@@ -67,33 +67,42 @@ def run_demo(out: Path, fast: bool = False, say: Callable[[str], None] = lambda 
     plan = Plan(arms=ARMS, data=str(data), seeds=(0,), overrides=recipe)
     if failed := compare(plan, out / "compare", say=say, speed_seconds=SPEED_SECONDS):
         raise YoloAttnError("; ".join(failed))
-    say("drawing the figures")
-    made = draw(out, data, imgsz=recipe["imgsz"])
-    found = read_results(out / "compare")
-    places = [f"- {what}: {where}" for what, where in made.items()]
-    note = "A smoke test: too short to learn." if fast else "Drawn scenes: these figures say nothing about photographs."
-    data_places = [f"- data, COCO format: {out / 'coco'}", f"- data, YOLO format: {data}"]
-    return "\n".join([to_markdown(found, sections=BRIEF), note, *data_places, *places])
-
-
-def draw(out: Path, data: Path, imgsz: int) -> dict[str, Path]:
-    """Draw losses and mAP, and predictions beside the truth; return the pictures' paths by what they show."""
-    from yolo_attn.train import yolo
-
-    folder = out / "compare"
-    runs = {result["arm"]: folder / compared.RUNS / name for name, result in compared.read(folder).results.items()}
-    results = {name: json.loads((run / "result.json").read_text(encoding="utf-8")) for name, run in runs.items()}
-    images = _images_with_most_objects(data)
-    columns = {"truth": [figures.draw_truth(image) for image in images]}
-    for name, run in runs.items():
-        columns[name] = yolo.draw_predictions(run / CHECKPOINT, images, imgsz)
-    return {
-        "report": folder / "report.html",
-        "losses and mAP": figures.plot_results(results, out / "results.png"),
-        "predictions beside the truth": figures.save_sheet(columns, out / "predictions.png"),
+    say("drawing predictions")
+    places = {
+        "data, COCO format": out / "coco",
+        "data, YOLO format": data,
+        "report": out / "compare" / "report.html",
+        "predictions beside the truth": draw_predictions(out / "compare", data, recipe["imgsz"], out / "predictions"),
     }
+    found = read_results(out / "compare")
+    note = "A smoke test: too short to learn." if fast else "Drawn scenes: these figures say nothing about photographs."
+    listed = [f"- {content}: {path}" for content, path in places.items()]
+    return "\n".join([to_markdown(found, sections=BRIEF), note, *listed])
 
 
-def _images_with_most_objects(data: Path) -> list[Path]:
-    labels = sorted((data.parent / "labels" / "val").glob("*.txt"), key=lambda p: (-len(p.read_text().split("\n")), p))
-    return [data.parent / "images" / "val" / f"{label.stem}.jpg" for label in labels[:SHOWN_IMAGES]]
+def draw_predictions(comparison: Path, data: Path, imgsz: int, out: Path) -> Path:
+    """Let Ultralytics plot the first batch of validation images with truth and with each model's predictions.
+
+    Args:
+        comparison: Folder of the comparison.
+        data: Data YAML.
+        imgsz: Side of the models' input, pixels.
+        out: Folder to write ``truth.jpg`` and one picture named after each model into.
+
+    Returns:
+        ``out``.
+    """
+    from yolo_attn.train.yolo import YOLO
+
+    out.mkdir(parents=True, exist_ok=True)
+    runs = {result["arm"]: name for name, result in compared.read(comparison).results.items()}
+    settings = {"data": str(data), "imgsz": imgsz, "batch": 16, "workers": 0, "plots": True, "verbose": False}
+    with tempfile.TemporaryDirectory() as folder:
+        for arm, run in runs.items():
+            others = set(threading.enumerate())
+            YOLO(comparison / compared.RUNS / run / CHECKPOINT).val(**settings, project=folder, name=arm)
+            for plotting in set(threading.enumerate()) - others:
+                plotting.join()
+            shutil.copy(Path(folder) / arm / "val_batch0_labels.jpg", out / "truth.jpg")
+            shutil.copy(Path(folder) / arm / "val_batch0_pred.jpg", out / f"{arm}.jpg")
+    return out

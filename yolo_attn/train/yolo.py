@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import ultralytics
 from torch import nn
 
@@ -125,20 +123,6 @@ def open_model(checkpoint: Path, fuse: bool = True) -> nn.Module:
     """Return a checkpoint's model in evaluation mode, fused for inference unless asked otherwise."""
     model = YOLO(str(checkpoint)).model.eval()
     return model.fuse(verbose=False) if fuse else model
-
-
-def draw_predictions(checkpoint: Path, images: Sequence[Path], imgsz: int, scale: int = 2) -> list[np.ndarray]:
-    """Return images, enlarged ``scale`` times, with a checkpoint's predictions drawn on them (BGR)."""
-    pictures = [cv2.imread(str(image)) for image in images]
-    drawn = []
-    for picture, result in zip(
-        pictures, YOLO(str(checkpoint)).predict(pictures, imgsz=imgsz, verbose=False), strict=True
-    ):
-        large = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-        boxes = result.boxes.data.clone()
-        boxes[:, :4] *= scale
-        drawn.append(type(result)(large, "", result.names, boxes=boxes).plot(line_width=1, font_size=8))
-    return drawn
 
 
 def check_model_dict(name: str, model: Mapping[str, Any], weights: str | None) -> str:
