@@ -43,7 +43,7 @@ def results(block, run, x):
     return {"y": y, "gradient of the input": x.grad, **gradients, **dict(block.named_buffers())}
 
 
-@pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("train", [True, pytest.param(False, marks=pytest.mark.campaign)], ids=["train", "eval"])
 @every_variant
 def test_a_compiled_block_gives_the_same_values_and_gradients(name, kwargs, train):
     """In training at a second size too: from then on torch compiles for sizes that vary, as training at scales has."""
@@ -105,6 +105,7 @@ def breaks_of_the_host():
     return len(graph_breaks(detector([-1, 1, "C3k2", [32, True]], [-1, 1, "Conv", [16, 3, 2]])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ya.ATTENTION_BLOCKS)
 def test_a_model_with_blocks_has_no_graph_break_of_theirs(name, breaks_of_the_host):
     row = [-1, 1, name, [{"init": "identity"}]]

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from support.block_cases import IDS, VARIANTS, make, rand
 from torch.nn.parallel import DistributedDataParallel
 
+pytestmark = pytest.mark.slow
 RANKS, STEPS = 2, 2  # a static graph is treated otherwise from the second step on
 WRAPPED = {
     "plain": {},

@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 import yaml
+from support.tiers import sampled
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
@@ -259,7 +260,7 @@ def test_a_block_that_changes_its_width_is_refused():
 
 
 # --- names of files ---------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("folder", ["plain", "with spaces", "2nd-try", "run 3x/11n"])
+@pytest.mark.parametrize("folder", sampled(["plain", "with spaces", "2nd-try", "run 3x/11n"], ["run 3x/11n"]))
 def test_paths_that_look_like_scales_are_safe(folder, tmp_path, monkeypatch):
     path = tmp_path / folder / "yolo11-mine.yaml"
     ya.insert("yolo11.yaml", "SE").save(path)
@@ -276,6 +277,7 @@ def test_shipped_names_do_not_hide_stock_ones():
     assert not set(shipped_models()) & set(host_model_names())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["yolo_attn", "ultralytics"])
 def test_the_order_of_imports_does_not_matter(first):
     second = {"yolo_attn": "from ultralytics import YOLO", "ultralytics": "import yolo_attn"}[first]
@@ -285,6 +287,7 @@ def test_the_order_of_imports_does_not_matter(first):
     assert done.stdout.strip().endswith("yolo_attn.blocks.ela")
 
 
+@pytest.mark.slow
 def test_importing_is_cheap():
     heavy = ["torch", "ultralytics", "matplotlib", "polars", "torchvision", "ray", "cv2", "numpy"]
     code = f"import sys, yolo_attn, yolo_attn.cli; print([m for m in {heavy} if m in sys.modules])"

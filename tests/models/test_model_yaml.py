@@ -81,6 +81,7 @@ def test_every_block_ships_for_every_family():
     assert set(shipped_models()) == expected == {model.name for model in ready_models()}
 
 
+@pytest.mark.slow
 def test_shipped_files_are_what_the_generator_writes(tmp_path, monkeypatch):
     monkeypatch.setattr("yolo_attn.models.insert.build_shapes", lambda *_: None)  # each is built above, at every scale
     for path in write_ready_models(tmp_path):

@@ -105,6 +105,6 @@ def die_in_second_epoch(trainer):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    sys.path.insert(0, os.path.dirname(__file__))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for what the program unpickles
     with cpus_for_gpus():
         runpy.run_path(sys.argv[1], run_name="__main__")

@@ -7,6 +7,7 @@ import yaml
 from ultralytics.utils import DEFAULT_CFG
 
 import yolo_attn as ya
+from yolo_attn.compare import host
 
 # gradients wait for their step over the end of an epoch (nbs is three batches, an epoch is two), the warm-up ends with
 # the first batch of the second, mosaics end before the third
@@ -68,3 +69,28 @@ def stop(epoch, error=StoppedError):
             raise error
 
     return stopping
+
+
+# --- a run of a comparison --------------------------------------------------------------------------------------------
+# four epochs with all that an epoch can hand to the next: gradients that wait for their step (nbs is three batches,
+# an epoch is two), a warm-up over the boundary, mosaics that end before the last two epochs
+RECIPE_OF_A_RUN = {
+    "epochs": 4, "imgsz": 32, "batch": 8, "nbs": 24, "warmup_epochs": 2, "close_mosaic": 2, "amp": False,
+    "optimizer": "SGD", "plots": False, "patience": 0, "device": "cpu",
+}  # fmt: skip
+
+
+def tiny_model(end2end):
+    """A few convolutions, attention, and a head; ``end2end`` as in YOLO26, whose loss changes from epoch to epoch."""
+    convs = [[-1, 1, "Conv", [8 * 2**k, 3, 2]] for k in range(5)]
+    rows = [*convs, [-1, 1, "ELA", [{"init": "identity"}]]]
+    extra = {"end2end": True, "reg_max": 1} if end2end else {}
+    return {"nc": 80, **extra, "backbone": rows, "head": [[[2, 3, 5], 1, "Detect", ["nc"]]]}
+
+
+def train_run(scenes, folder, end2end=False, seed=0, **changes):
+    """Train in ``folder`` as a run of a comparison does, or finish the training that was begun there."""
+    folder.mkdir(exist_ok=True)
+    file = folder / "tiny.yaml"
+    file.write_text(yaml.safe_dump(tiny_model(end2end)))
+    return host.train(file, str(scenes), None, seed, folder / "train", {**RECIPE_OF_A_RUN, **changes}, threads=1)

@@ -1,14 +1,34 @@
-"""``train`` that was stopped and resumed ends exactly where an undisturbed one does, and says so where it cannot."""
+"""A training that was stopped and resumed ends exactly where an undisturbed one does, and says so where it cannot.
 
+By either way to train: ``train`` on the command line, which resumes where it is told to, and a run of a comparison,
+which resumes by itself.
+"""
+
+import contextlib
 import signal
 import subprocess
 import sys
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
+import yaml
 from support.paths import TESTS
-from support.tiny_training import StoppedError, outcome_of, results_of, stop, train
+from support.tiers import sampled
+from support.tiny_training import (
+    RECIPE_OF_A_RUN,
+    StoppedError,
+    outcome_of,
+    results_of,
+    stop,
+    tiny_model,
+    train,
+    train_run,
+)
 
+from yolo_attn.compare import host
+from yolo_attn.host.data import check_data
 from yolo_attn.train import resume as resuming
 
 KILLED = """
@@ -22,19 +42,56 @@ def kill(trainer):
 train(sys.argv[2], Path(sys.argv[3]), workers=int(sys.argv[4]), callbacks=[(sys.argv[5], kill)])
 """
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Ended(NamedTuple):
+    """What a training left, to be compared with what another one left."""
+
+    weights: dict[str, torch.Tensor]
+    rest: dict[str, object]
+
+
+def by_train(scenes, folder, resume=False, workers=0, callbacks=(), **changes):
+    trainer = train(scenes, folder, workers, callbacks, resume, **changes)
+    assert left_over(folder) == []
+    assert outcome_of(folder)["status"] == "complete"
+    best = torch.load(trainer.best, weights_only=False)["model"].state_dict()
+    gates = (folder / "run" / "gates.csv").read_text()
+    return Ended(
+        {**trainer.weights, **{f"best {k}": v for k, v in best.items()}},
+        {"epochs": results_of(folder), "gates": gates, "updates": trainer.ema.updates},
+    )
+
+
+def by_comparison(scenes, folder, resume=False, end2end=False, callbacks=()):
+    trained = train_run(scenes, folder / "run", end2end)
+    state = resuming.read_state(trained.last.parent)  # a checkpoint would hold them in half precision
+    assert trained.history["resumed"] == int(resume)
+    epochs = [{k: v for k, v in row.items() if k != "time"} for row in trained.epochs]
+    return Ended(
+        {f"{kind}.{name}": value for kind in ("model", "ema") for name, value in state[kind].items()},
+        {"epochs": epochs, "first_batches": trained.history["first_batches"]},
+    )
+
+
+EPOCHS = {by_train: 3, by_comparison: 4}
+
+
+def left_over(folder):
+    return [p.name for p in (folder / "run").rglob("*") if p.name == resuming.STATE or p.name.endswith(".part")]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(scenes, tmp_path_factory):
-    """An undisturbed training by number of workers: its folder and its trainer."""
+    """What an undisturbed training left, by the way to train and its options."""
     made = {}
 
-    def get(workers):
-        if workers not in made:
-            folder = tmp_path_factory.mktemp(f"undisturbed {workers}")
-            made[workers] = folder, train(scenes, folder, workers)
-        return made[workers]
+    def get(way, **options):
+        key = way, *options.items()
+        if key not in made:
+            made[key] = way(scenes, tmp_path_factory.mktemp("undisturbed"), **options)
+        return made[key]
 
     return get
 
@@ -48,38 +105,61 @@ def said(monkeypatch):
     return lines
 
 
-def check_same(folder, trainer, undisturbed):
-    wanted_folder, wanted = undisturbed
-    assert [k for k, v in wanted.weights.items() if not torch.equal(v, trainer.weights[k])] == []
-    assert wanted.weights.keys() == trainer.weights.keys()
-    assert trainer.ema.updates == wanted.ema.updates
-    assert results_of(folder) == results_of(wanted_folder)
-    assert len(results_of(folder)) == 3
-    assert (folder / "run" / "gates.csv").read_text() == (wanted_folder / "run" / "gates.csv").read_text()
-    best, wanted_best = (torch.load(t.best, weights_only=False)["model"].state_dict() for t in (trainer, wanted))
-    assert all(torch.equal(v, best[k]) for k, v in wanted_best.items())
+def check_same(ended, wanted, epochs=3):
+    assert ended.weights.keys() == wanted.weights.keys()
+    assert [k for k, v in wanted.weights.items() if not torch.equal(v, ended.weights[k])] == []
+    assert ended.rest == wanted.rest
+    assert len(ended.rest["epochs"]) == epochs
 
 
-def left_over(folder):
-    return [p.name for p in (folder / "run").rglob("*") if p.name == resuming.STATE or p.name.endswith(".part")]
+@contextlib.contextmanager
+def dying(hook, epoch, before):
+    """Return a context in which a training dies at a hook of an epoch, before or after what the hook does."""
+    original = getattr(resuming.Resumable, hook)
+
+    def run(self, *args):
+        if before and self.epoch == epoch:
+            raise StoppedError
+        done = original(self, *args)
+        if self.epoch == epoch:
+            raise StoppedError
+        return done
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resuming.Resumable, hook, run)
+        yield
 
 
-@pytest.mark.parametrize(
-    ("event", "workers"),
-    [("on_train_batch_end", 0), ("on_model_save", 0), ("on_train_batch_end", 2)],
-)
-def test_stopped_by_an_exception(event, workers, scenes, undisturbed, tmp_path, said):
-    with pytest.raises(StoppedError):
-        train(scenes, tmp_path, workers, callbacks=[(event, stop(epoch=1))])
-    assert outcome_of(tmp_path)["status"] == "failed"
-    resumed = train(scenes, tmp_path, workers, resume=True)
-    check_same(tmp_path, resumed, undisturbed(workers))
-    assert f"resumed from {resuming.STATE}: as after epoch 1, to the bit" in said
-    assert left_over(tmp_path) == []
-    assert outcome_of(tmp_path)["status"] == "complete"
-    assert outcome_of(tmp_path)["resumed"] == 1
+HOOKS = [*(("_store", epoch, False) for epoch in (0, 1, 2)), ("_store", 3, True), ("_end_batch", 1, False)]
+CASES = {
+    **{
+        f"train, {event}, {workers} workers": (by_train, {"workers": workers}, event)
+        for event, workers in [("on_train_batch_end", 0), ("on_model_save", 0), ("on_train_batch_end", 2)]
+    },
+    **{
+        f"comparison, {hook[0]}, epoch {hook[1]}{', end2end' * end2end}": (by_comparison, {"end2end": end2end}, hook)
+        for end2end in (False, True)
+        for hook in HOOKS
+    },
+}
 
 
+@pytest.mark.parametrize("case", sampled(CASES, ["comparison, _end_batch, epoch 1"], "slow"))
+def test_a_stopped_training_ends_as_an_undisturbed_one(case, scenes, undisturbed, tmp_path, said):
+    way, options, moment = CASES[case]
+    at_a_callback = isinstance(moment, str)
+    with contextlib.nullcontext() if at_a_callback else dying(*moment), pytest.raises(StoppedError):
+        way(scenes, tmp_path, **options, callbacks=[(moment, stop(epoch=1))] if at_a_callback else ())
+    if way is by_train:
+        assert outcome_of(tmp_path)["status"] == "failed"
+    check_same(way(scenes, tmp_path, resume=True, **options), undisturbed(way, **options), EPOCHS[way])
+    if way is by_train:
+        assert f"resumed from {resuming.STATE}: as after epoch 1, to the bit" in said
+        assert outcome_of(tmp_path)["resumed"] == 1
+
+
+# --- train ------------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize(("event", "workers"), [("on_train_batch_end", 0), ("on_model_save", 2)])
 def test_killed(event, workers, scenes, undisturbed, tmp_path):
     words = [str(TESTS), str(scenes), str(tmp_path), str(workers), event]
@@ -87,27 +167,28 @@ def test_killed(event, workers, scenes, undisturbed, tmp_path):
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     assert outcome_of(tmp_path)["status"] == "begun"
     (tmp_path / "run" / "weights" / ".state.pt.1.part").write_bytes(b"half")  # as where it was killed while it wrote
-    check_same(tmp_path, train(scenes, tmp_path, workers, resume=True), undisturbed(workers))
-    assert left_over(tmp_path) == []
+    check_same(by_train(scenes, tmp_path, resume=True, workers=workers), undisturbed(by_train, workers=workers))
 
 
+@pytest.mark.slow
 def test_stopped_twice(scenes, undisturbed, tmp_path):
     for epoch, resume in ((1, False), (2, True)):
         with pytest.raises(StoppedError):
             train(scenes, tmp_path, resume=resume, callbacks=[("on_train_batch_end", stop(epoch))])
-    check_same(tmp_path, train(scenes, tmp_path, resume=True), undisturbed(0))
+    check_same(by_train(scenes, tmp_path, resume=True), undisturbed(by_train, workers=0))
     assert outcome_of(tmp_path)["resumed"] == 2
 
 
+@pytest.mark.slow
 def test_an_optimizer_that_the_host_chose(scenes, tmp_path):
     """It is built from other arguments when resumed: the host writes down what it chose, but not all of it."""
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     for folder in (whole, stopped):
         folder.mkdir()
-    wanted = train(scenes, whole, optimizer="auto")
+    wanted = by_train(scenes, whole, optimizer="auto")
     with pytest.raises(StoppedError):
         train(scenes, stopped, optimizer="auto", callbacks=[("on_train_batch_end", stop(epoch=1))])
-    check_same(stopped, train(scenes, stopped, resume=True), (whole, wanted))
+    check_same(by_train(scenes, stopped, resume=True), wanted)
 
 
 def spoil_by_removing(state):
@@ -124,6 +205,7 @@ def spoil_by_other_weights(state):
     torch.save(stored, state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
@@ -138,10 +220,12 @@ def test_without_its_state_the_host_resumes_and_that_is_said(spoil, reason, scen
     spoil(tmp_path / "run" / "weights" / resuming.STATE)
     resumed = train(scenes, tmp_path, resume=True)
     assert len(results_of(tmp_path)) == 3
-    assert any(not torch.equal(v, resumed.weights[k]) for k, v in undisturbed(0)[1].weights.items())
+    wanted = undisturbed(by_train, workers=0).weights
+    assert any(not torch.equal(wanted[k], v) for k, v in resumed.weights.items())
     assert [line for line in said if "as Ultralytics does" in line and reason in line]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exact_is_left_to_the_host(scenes, tmp_path, said):
     with pytest.raises(StoppedError):
         train(scenes, tmp_path, callbacks=[("on_train_batch_end", stop(epoch=1))], time=1.0)
@@ -150,6 +234,7 @@ def test_what_cannot_be_exact_is_left_to_the_host(scenes, tmp_path, said):
     assert [line for line in said if "time= is set" in line]
 
 
+@pytest.mark.slow
 def test_changed_arguments_are_named(scenes, tmp_path, said):
     with pytest.raises(StoppedError):
         train(scenes, tmp_path, callbacks=[("on_train_batch_end", stop(epoch=1))])
@@ -157,9 +242,113 @@ def test_changed_arguments_are_named(scenes, tmp_path, said):
     assert [line for line in said if line.startswith("batch changed")]
 
 
+@pytest.mark.slow
 def test_a_new_training_in_the_same_folder_forgets_the_old_one(scenes, tmp_path):
     with pytest.raises(StoppedError):
         train(scenes, tmp_path, callbacks=[("on_train_batch_end", stop(epoch=1))])
     with pytest.raises(StoppedError):
         train(scenes, tmp_path, exist_ok=True, callbacks=[("on_train_batch_end", stop(epoch=0))])
     assert left_over(tmp_path) == []
+
+
+# --- a run of a comparison --------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def complete(scenes, tmp_path_factory):
+    return train_run(scenes, tmp_path_factory.mktemp("complete") / "run")
+
+
+@pytest.mark.slow
+def test_a_complete_training_is_not_trained_again(scenes, complete):
+    wanted = complete
+    before = wanted.last.read_bytes()
+    again = train_run(scenes, wanted.last.parents[2])
+    assert again == wanted
+    assert again.last.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_the_steps_are_those_of_the_host(scenes, tmp_path, monkeypatch):
+    """Weights step when the host alone would step: as often, and after the same batches."""
+    from ultralytics.models.yolo.detect import DetectionTrainer
+
+    seen, steps = [], []
+    step, preprocess = DetectionTrainer.optimizer_step, DetectionTrainer.preprocess_batch
+    monkeypatch.setattr(DetectionTrainer, "optimizer_step", lambda self: (steps.append(len(seen)), step(self)))
+    monkeypatch.setattr(DetectionTrainer, "preprocess_batch", lambda s, b: (seen.append(1), preprocess(s, b))[1])
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(tiny_model(end2end=False)))
+    overrides = {
+        **RECIPE_OF_A_RUN,
+        "epochs": 5,
+        "model": str(file),
+        "data": str(scenes),
+        "project": str(tmp_path),
+        "val": False,
+    }
+    DetectionTrainer(overrides={**overrides, "name": "host"}).train()
+    of_host = steps.copy()
+    seen.clear()
+    steps.clear()
+    train_run(scenes, tmp_path / "run", epochs=5)
+    assert steps == of_host
+    assert 2 < len(steps) < 10  # neither at every batch nor never
+
+
+@pytest.mark.slow
+def test_seeds_change_what_is_seen_and_arms_do_not(scenes, complete, tmp_path):
+    base = complete.history["first_batches"]
+    assert len(base) == 64
+    assert train_run(scenes, tmp_path / "b", end2end=True, epochs=3).history["first_batches"] == base
+    assert train_run(scenes, tmp_path / "c", epochs=3, seed=1).history["first_batches"] != base
+
+
+def test_seed_and_epoch_reach_the_workers_of_the_loader(scenes):
+    """On the CPU the host uses no workers, so its loader is asked directly, with two."""
+    from ultralytics.cfg import get_cfg
+    from ultralytics.data.build import build_dataloader, build_yolo_dataset
+
+    data = check_data(str(scenes))
+    dataset = build_yolo_dataset(get_cfg(), data["train"], 4, data, mode="train", stride=32)
+    trainer = type("Trainer", (resuming.Resumable,), {})()
+    trainer.args = type("Args", (), {"seed": 0, "mosaic": 1.0, "close_mosaic": 1})
+    trainer.epochs, trainer._gradients, trainer.model = 5, {}, torch.nn.Identity()
+    trainer.train_loader = build_dataloader(dataset, 4, workers=2, shuffle=True, rank=-1)
+
+    def first_batch(seed, epoch):
+        trainer.args.seed, trainer.epoch = seed, epoch
+        trainer._begin_epoch()
+        batch = next(iter(trainer.train_loader))
+        return batch["im_file"], batch["img"].numpy()
+
+    files, pixels = first_batch(0, 0)
+    for seed, epoch, same in ((0, 0, True), (0, 1, False), (1, 0, False)):
+        other_files, other_pixels = first_batch(seed, epoch)
+        assert (other_files == files) is same, (seed, epoch)
+        assert np.array_equal(other_pixels, pixels) is same, (seed, epoch)
+    trainer.train_loader.close()
+
+
+@pytest.mark.slow
+def test_half_the_batch_for_want_of_memory_is_no_result(scenes, tmp_path, monkeypatch):
+    """Ultralytics halves the batch and goes on; here that fails, and what is started again begins anew."""
+    from ultralytics.nn.tasks import DetectionModel
+
+    def too_small(*_):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DetectionModel, "loss", too_small)
+        with pytest.raises(host.YoloAttnError, match="out of memory: Ultralytics would go on with batch=4"):
+            train_run(scenes, tmp_path / "run")
+    assert len(train_run(scenes, tmp_path / "run").epochs) == 4
+
+
+@pytest.mark.slow
+def test_an_early_stop_is_an_end(scenes, tmp_path, monkeypatch):
+    from ultralytics.utils.torch_utils import EarlyStopping
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EarlyStopping, "__call__", lambda self, epoch, fitness: epoch == 2)
+        stopped = train_run(scenes, tmp_path / "run", patience=1)
+    assert len(stopped.epochs) == 2
+    assert train_run(scenes, tmp_path / "run", patience=1) == stopped
