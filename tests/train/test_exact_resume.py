@@ -115,7 +115,7 @@ def check_same(ended, wanted, epochs=3):
 @contextlib.contextmanager
 def dying(hook, epoch, before):
     """Return a context in which a training dies at a hook of an epoch, before or after what the hook does."""
-    original = getattr(resuming.Resumable, hook)
+    original = getattr(resuming.ResumeMixin, hook)
 
     def run(self, *args):
         if before and self.epoch == epoch:
@@ -126,7 +126,7 @@ def dying(hook, epoch, before):
         return done
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resuming.Resumable, hook, run)
+        patch.setattr(resuming.ResumeMixin, hook, run)
         yield
 
 
@@ -309,7 +309,7 @@ def test_seed_and_epoch_reach_the_workers_of_the_loader(scenes):
 
     data = check_data(str(scenes))
     dataset = build_yolo_dataset(get_cfg(), data["train"], 4, data, mode="train", stride=32)
-    trainer = type("Trainer", (resuming.Resumable,), {})()
+    trainer = type("Trainer", (resuming.ResumeMixin,), {})()
     trainer.args = type("Args", (), {"seed": 0, "mosaic": 1.0, "close_mosaic": 1})
     trainer.epochs, trainer._gradients, trainer.model = 5, {}, torch.nn.Identity()
     trainer.train_loader = build_dataloader(dataset, 4, workers=2, shuffle=True, rank=-1)
@@ -338,7 +338,7 @@ def test_half_the_batch_for_want_of_memory_is_no_result(scenes, tmp_path, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(DetectionModel, "loss", too_small)
-        with pytest.raises(host.YoloAttnError, match="out of memory: Ultralytics would go on with batch=4"):
+        with pytest.raises(host.YoloAttnError, match="out of memory: Ultralytics would continue with batch=4"):
             train_run(scenes, tmp_path / "run")
     assert len(train_run(scenes, tmp_path / "run").epochs) == 4
 
