@@ -109,7 +109,7 @@ def comparing(scenes, monkeypatch):
     monkeypatch.setattr("yolo_attn.report.plots.draw", lambda _: {})
     write = results.write
     monkeypatch.setattr(
-        results, "write", lambda out, say=lambda _: None, replicates=20, ap="ultralytics": write(out, say, 20, ap)
+        results, "write", lambda out, log=lambda _: None, replicates=20, ap="ultralytics": write(out, log, 20, ap)
     )
     return lambda out: driver.compare(plan, out, speed_seconds=0)
 

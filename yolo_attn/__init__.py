@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from yolo_attn.export.check import export_checked
     from yolo_attn.models.insert import insert
     from yolo_attn.train.yolo import YOLO
-    from yolo_attn.weights.transfer import TransferReport, transfer_weights
+    from yolo_attn.weights.report import TransferReport
+    from yolo_attn.weights.transfer import transfer_weights
 
 __version__ = "0.1.0"
 __all__ = [
@@ -42,7 +43,7 @@ _LAZY = {
     "YOLO": "train.yolo",
     "export_checked": "export.check",
     "insert": "models.insert",
-    "TransferReport": "weights.transfer",
+    "TransferReport": "weights.report",
     "transfer_weights": "weights.transfer",
 }
 

@@ -145,7 +145,7 @@ def _compare(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, i
     failed = compare(
         plan,
         arguments.output,
-        say=say("compare"),
+        log=say("compare"),
         executor=arguments.executor,
         per_device=arguments.per_gpu,
         speed_seconds=arguments.speed_seconds,
@@ -159,7 +159,7 @@ def _report(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, in
     refuse(trailing)
     from yolo_attn.compare import results
 
-    results.write(arguments.folder, say=say("report"), replicates=arguments.replicates, ap=arguments.ap)
+    results.write(arguments.folder, log=say("report"), replicates=arguments.replicates, ap=arguments.ap)
     return _stored_report(arguments.folder, arguments.json), 0
 
 

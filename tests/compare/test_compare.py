@@ -9,7 +9,7 @@ from support.fake_runs import plan_for, records, results
 import yolo_attn as ya
 from yolo_attn import cli
 from yolo_attn.compare import driver, run_folder
-from yolo_attn.compare import results as summary
+from yolo_attn.compare.results import write
 from yolo_attn.evaluate.ap import average_precision, mean_average_precision
 from yolo_attn.host.data import check_data
 
@@ -118,7 +118,7 @@ def test_caveats_follow_from_the_runs(scenes, faked, tmp_path):
     driver.compare(plan_for(scenes), tmp_path)
     file = next((tmp_path / "runs").glob("yolo11n-seed1-*")) / run_folder.RESULT
     file.write_text(file.read_text().replace("2.0,", "3.0,"))
-    summary.write(tmp_path, replicates=20)
+    write(tmp_path, replicates=20)
     said = "\n".join(results(tmp_path)["caveats"])
     assert "Two seeds gave the same first batches" in said
     assert "2 seeds are too few" in said

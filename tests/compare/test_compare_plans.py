@@ -9,8 +9,8 @@ from support.fake_runs import ARMS, TINY, plan_for, records, results
 import yolo_attn as ya
 from yolo_attn import cli
 from yolo_attn.compare import driver
-from yolo_attn.compare import results as summary
 from yolo_attn.compare.plan import Plan, arms_of, read_plan, specs_of
+from yolo_attn.compare.results import write
 from yolo_attn.evaluate.ap import average_precision, mean_average_precision
 
 
@@ -190,7 +190,7 @@ def test_old_times_are_not_shown_beside_new_runs(scenes, faked, tmp_path):
     lines = [{"kind": "header", "spec": {"key": "another", "imgsz": 32, "device": "cpu", "baseline": "x"}}]
     text = "".join(json.dumps(line) + "\n" for line in [*lines, {"kind": "complete", "lines": 1}])
     (tmp_path / "speed" / "speed.jsonl").write_text(text)
-    assert summary.write(tmp_path, replicates=20).speed is None
+    assert write(tmp_path, replicates=20).speed is None
 
 
 # --- data -------------------------------------------------------------------------------------------------------------

@@ -14,9 +14,10 @@ from support.fake_runs import TINY, plan_for, results
 
 from yolo_attn import cli
 from yolo_attn.compare import driver as compare
-from yolo_attn.compare import results as summary
 from yolo_attn.compare import run_folder
+from yolo_attn.compare.results import read
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.evaluate.matches import Matches
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +50,7 @@ def differing(a, b):
     assert list(weights_a) == list(weights_b)
     found = {n for n, w in weights_a.items() if any(not torch.equal(v, weights_b[n][k]) for k, v in w.items())}
     for name in weights_a:
-        one, other = (summary.Matches.load(out / "runs" / name / run_folder.MATCHES) for out in (a, b))
+        one, other = (Matches.load(out / "runs" / name / run_folder.MATCHES) for out in (a, b))
         if not (np.array_equal(one.confidence, other.confidence) and np.array_equal(one.correct, other.correct)):
             found.add(name)
     return sorted(found)
@@ -74,7 +75,7 @@ def test_what_a_comparison_stores(finished):
 
 def test_the_point_estimate_is_ultralytics_own_map(finished):
     _, out = finished
-    stored = summary.read(out)
+    stored = read(out)
     for arm in results(out)["arms"]:
         own = [r["metrics"]["mAP50-95"] for r in stored.of(arm["name"])]
         assert arm["metrics"]["mAP50-95"]["by_seed"] == pytest.approx(own, abs=1e-14), arm["name"]
@@ -91,7 +92,7 @@ def test_identity_rows_change_nothing(finished):
 
 @pytest.mark.contract("compares")
 def test_seeds_see_other_batches_and_arms_the_same(finished):
-    stored = summary.read(finished[1])
+    stored = read(finished[1])
     seen = {(r["arm"], r["seed"]): r["first_batches"] for r in stored.results.values()}
     assert len(seen) == 6
     assert len(set(seen.values())) == 2
@@ -103,7 +104,7 @@ def test_a_rerun_does_nothing_and_says_the_same(finished, monkeypatch):
     before = (out / "report.md").read_text()
     monkeypatch.setattr(compare.LocalPool, "carry_out", lambda *_: pytest.fail("a run was carried out again"))
     said = []
-    assert compare.compare(plan, out, say=said.append, speed_seconds=0.1) == []
+    assert compare.compare(plan, out, log=said.append, speed_seconds=0.1) == []
     assert said[0] == "6 runs, 6 of them complete"
     assert (out / "report.md").read_text() == before
 

@@ -182,7 +182,7 @@ def test_a_run_sees_its_gpu_alone(tmp_path, monkeypatch):
 # --- progress ---------------------------------------------------------------------------------------------------------
 def test_progress_counts_and_estimates(tmp_path):
     now, said = [0.0], []
-    progress = Progress(total=6, done=1, slots=2, say=said.append, clock=lambda: now[0])
+    progress = Progress(total=6, done=1, slots=2, log=said.append, clock=lambda: now[0])
     progress.live = False
     a, b = (tmp_path / f"yolo11n-seed{k}-abc" for k in (0, 1))
     progress.tick([a, b])
@@ -201,7 +201,7 @@ def test_progress_counts_and_estimates(tmp_path):
 
 def test_progress_knows_epochs_before_a_run_has_ended(tmp_path):
     now, said = [0.0], []
-    progress = Progress(total=2, done=0, slots=1, say=said.append, clock=lambda: now[0])
+    progress = Progress(total=2, done=0, slots=1, log=said.append, clock=lambda: now[0])
     progress.live = False
     folder = tmp_path / "yolo11n-ela-seed0-abc"
     (folder / "train").mkdir(parents=True)
@@ -215,7 +215,7 @@ def test_progress_knows_epochs_before_a_run_has_ended(tmp_path):
 
 def test_progress_draws_one_line_on_a_terminal(tmp_path, capsys):
     now = [0.0]
-    progress = Progress(total=2, done=0, slots=1, say=pytest.fail, clock=lambda: now[0])
+    progress = Progress(total=2, done=0, slots=1, log=pytest.fail, clock=lambda: now[0])
     progress.live = True
     now[0] = 2.0
     progress.tick([tmp_path / "yolo11n-seed0-abc"])

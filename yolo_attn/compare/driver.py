@@ -1,12 +1,12 @@
-"""Train several models by one recipe, each with the same seeds, and store what came out, run by run.
+"""Run a comparison: train several models with one recipe and the same seeds, and store the result of each run.
 
-A run is complete when its result is there; asked again, the comparison does only what is not complete. Nothing is
-judged here: :mod:`yolo_attn.compare.results` reads what is stored.
+Called again, a comparison trains only the runs without a stored result. :mod:`yolo_attn.compare.results` computes the
+results from the stored runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from filelock import FileLock, Timeout
 
 from yolo_attn.compare import executors, run_folder
 from yolo_attn.compare.executors import Executor, LocalPool, RayCluster
-from yolo_attn.compare.plan import Arm, Plan, arms_of, specs_of
+from yolo_attn.compare.plan import ArmSpec, Plan, arms_of, specs_of
 from yolo_attn.compare.progress import Progress
-from yolo_attn.compare.results import PLAN, RUNS, SPEED, speed_key, timed_runs
+from yolo_attn.compare.results import PLAN, RUNS, SPEED, Log, speed_key, timed_runs
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.speed.raw import read_raw
 from yolo_attn.speed.spec import SpeedSpec, write_spec
@@ -30,26 +30,26 @@ SPEED_SECONDS = 20.0
 def compare(
     plan: Plan,
     out: str | Path,
-    say: Callable[[str], None] = lambda line: None,
+    log: Log = lambda line: None,
     executor: str = "serial",
     per_device: int = 1,
     speed_seconds: float = SPEED_SECONDS,
 ) -> list[str]:
-    """Do what is left of a comparison and store it under ``out``.
+    """Carry out the incomplete runs of a comparison, time the models, and write results and report.
 
     Args:
-        plan: What to compare.
+        plan: Models, data, seeds and training arguments.
         out: Folder for ``runs/``, ``speed/`` and the report.
-        say: Told the progress, a line at a time.
-        executor: Where the runs are carried out: ``serial``, ``pool`` (several at a time on this machine) or ``ray``.
-        per_device: Runs at a time on each GPU (or on the CPU); above 1 it means ``pool`` where nothing else is said.
-        speed_seconds: Time for timing the models, per batch size and precision, once the runs are done; 0 for none.
+        log: Called with progress messages.
+        executor: How runs are carried out: ``serial``, ``pool`` (in parallel on this machine) or ``ray``.
+        per_device: Parallel runs on each GPU (or on the CPU); more than 1 turns ``serial`` into ``pool``.
+        speed_seconds: Time limit for timing the models, in seconds per batch size and precision; 0 to skip it.
 
     Returns:
-        The runs that failed, each with the reason; the others are stored all the same.
+        Failed runs, each with its reason; the other runs are stored.
 
     Raises:
-        YoloAttnError: If the plan is not right, or another comparison is at work in ``out``.
+        YoloAttnError: If the plan is invalid, or another comparison is running in ``out``.
     """
     from yolo_attn.compare import host, results
     from yolo_attn.host.data import prepare_data
@@ -66,10 +66,10 @@ def compare(
     try:
         with FileLock(out / "compare.lock", timeout=0):
             write_json(out / PLAN, _plan_record(specs, arms))
-            failed = _carry_out(specs, out, workers, say)
+            failed = _carry_out(specs, out, workers, log)
             if speed_seconds:
-                _measure_speed(specs, out, workers.speed_device, speed_seconds, say)
-            results.write(out, say)
+                _measure_speed(specs, out, workers.speed_device, speed_seconds, log)
+            results.write(out, log)
     except Timeout:
         raise YoloAttnError(f"another comparison is at work in '{out}'") from None
     return failed
@@ -90,7 +90,7 @@ def _executor(name: str, plan: Plan, per_device: int) -> Executor:
     return LocalPool(devices, per_device)
 
 
-def _plan_record(specs: Sequence[run_folder.RunSpec], arms: Sequence[Arm]) -> dict[str, Any]:
+def _plan_record(specs: Sequence[run_folder.RunSpec], arms: Sequence[ArmSpec]) -> dict[str, Any]:
     from yolo_attn.host.data import check_data
 
     names = {str(k): v for k, v in check_data(specs[0].data, present=True)["names"].items()}
@@ -103,18 +103,14 @@ def _plan_record(specs: Sequence[run_folder.RunSpec], arms: Sequence[Arm]) -> di
     }
 
 
-def _carry_out(
-    specs: Sequence[run_folder.RunSpec], out: Path, workers: Executor, say: Callable[[str], None]
-) -> list[str]:
+def _carry_out(specs: Sequence[run_folder.RunSpec], out: Path, workers: Executor, log: Log) -> list[str]:
     root = out / RUNS
-    folders = [
-        run_folder.prepare(spec, root) for spec in specs
-    ]  # those of complete runs too: a damaged spec is made good
+    folders = [run_folder.prepare(spec, root) for spec in specs]  # of complete runs too: this repairs a damaged spec
     left = [f for f, spec in zip(folders, specs, strict=True) if run_folder.read_result(spec, root) is None]
-    say(f"{len(specs)} runs, {len(specs) - len(left)} of them complete")
+    log(f"{len(specs)} runs, {len(specs) - len(left)} of them complete")
     if not left:
         return []
-    progress = Progress(len(specs), len(specs) - len(left), min(workers.slots, len(left)), say)
+    progress = Progress(len(specs), len(specs) - len(left), min(workers.slots, len(left)), log)
     failed = []
     try:
         for folder, reason in workers.carry_out(left, progress.tick):
@@ -128,16 +124,16 @@ def _carry_out(
 
 
 def _measure_speed(
-    specs: Sequence[run_folder.RunSpec], out: Path, device: str | None, seconds: float, say: Callable[[str], None]
+    specs: Sequence[run_folder.RunSpec], out: Path, device: str | None, seconds: float, log: Log
 ) -> None:
-    """Time the trained models of one seed against each other, in a process of its own, unless that is stored."""
+    """Time the trained models of one seed in a process of their own, unless their times are stored."""
     models = timed_runs(specs, [s.folder_name for s in specs if run_folder.read_result(s, out / RUNS) is not None])
     baseline, folder, key = specs[0].arm, out / SPEED, speed_key(models.values())
-    if baseline not in models or read_raw(folder, key) is not None:
+    result = run_folder.read_result(models[baseline], out / RUNS) if baseline in models else None
+    if result is None or read_raw(folder, key) is not None:
         return
-    say(f"speed of {len(models)} models, in turns")
+    log(f"timing {len(models)} models")
     folder.mkdir(exist_ok=True)
-    result = run_folder.read_result(models[baseline], out / RUNS)
     write_spec(
         folder,
         SpeedSpec(
@@ -150,4 +146,4 @@ def _measure_speed(
         ),
     )
     if reason := executors.measure_speed(folder, device):
-        say(f"speed could not be measured: {reason}")
+        log(f"speed could not be measured: {reason}")

@@ -1,7 +1,7 @@
-"""Where the runs of a comparison are carried out: in processes on this machine, or on a Ray cluster.
+"""Carry out the runs of a comparison in processes on this machine or on a Ray cluster.
 
-Whatever the place, a run is ``python -m yolo_attn.compare.run FOLDER`` in a process of its own, so that it cannot
-disturb another, and the same spec gives the same result.
+Each run is ``python -m yolo_attn.compare.run FOLDER`` in a process of its own, so runs do not affect each other and the
+same spec gives the same result with every executor.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import psutil
 
@@ -26,7 +26,7 @@ from yolo_attn.util.files import write_json
 from yolo_attn.util.processes import PARENT
 
 TRIES = 3
-"""How often a run is begun whose process was killed; it goes on from its last epoch."""
+"""Most attempts at a run whose process is killed; each resumes from the last epoch."""
 _POLL_SECONDS = 0.2
 _FIRST_GUESS_MB = 1500.0
 _NO_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -36,27 +36,33 @@ Tick = Callable[[Sequence[Path]], None]
 
 
 class Executor(Protocol):
-    """What carries out runs."""
+    """Carries out runs.
+
+    Attributes:
+        slots: Number of parallel runs.
+        kind: Kind of device: ``cpu`` or ``cuda``.
+        speed_device: Device to time models on: ``cpu`` or the number of a GPU; ``None`` for any.
+    """
 
     slots: int
     kind: str
     speed_device: str | None
 
     def carry_out(self, folders: Sequence[Path], tick: Tick) -> Iterator[Outcome]:
-        """Carry out runs, in the order given as far as possible.
+        """Carry out runs, started in the given order.
 
         Args:
-            folders: The runs' folders, each with its spec.
-            tick: Told now and then which runs are under way.
+            folders: Folders of the runs, each with its spec.
+            tick: Called regularly with the folders of the running runs.
 
         Yields:
-            Each run's folder, when it ended, with the reason if it failed.
+            The folder of each run when it ends, with the reason if it failed, else ``None``.
         """
 
 
 # --- one run ----------------------------------------------------------------------------------------------------------
 def start(folder: Path, device: str | None = None) -> subprocess.Popen[bytes]:
-    """Start a run in a process of its own, on a device that is all it sees (``cpu``, or a GPU's number)."""
+    """Start a run in a process that sees one device only: ``cpu`` or the number of a GPU."""
     return _start_module("yolo_attn.compare.run", folder, device)
 
 
@@ -71,12 +77,12 @@ def _start_module(module: str, folder: Path, device: str | None) -> subprocess.P
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **seen},
-            start_new_session=True,  # Ctrl-C is the driver's; it stops its runs itself
+            start_new_session=True,  # Ctrl-C goes to the driver, which stops its runs
         )
 
 
 def measure_speed(folder: Path, device: str | None) -> str | None:
-    """Time models in a process of its own (:mod:`yolo_attn.speed.run`); return why that failed, or nothing."""
+    """Time models in a process of their own; return the reason of a failure or ``None``."""
     process = _start_module("yolo_attn.speed.run", folder, device)
     try:
         return None if (code := process.wait()) == 0 else _reason(folder, code)
@@ -85,7 +91,7 @@ def measure_speed(folder: Path, device: str | None) -> str | None:
 
 
 def why_failed(folder: Path, code: int) -> str | None:
-    """Return why a run's process ended with an exit code, and store it; ``None`` if the run is complete."""
+    """Return and store why a run failed, from the exit code of its process; ``None`` if it succeeded."""
     if code == 0:
         return None
     reason = _reason(folder, code)
@@ -101,7 +107,7 @@ def _reason(folder: Path, code: int) -> str:
 
 
 def run_to_end(folder: Path, device: str | None = None) -> str | None:
-    """Carry out one run and wait for it; begin again where it was killed; return why it failed, or nothing."""
+    """Carry out one run, again if it is killed; return the reason of a failure or ``None``."""
     for left in reversed(range(TRIES)):
         process = start(folder, device)
         try:
@@ -114,7 +120,7 @@ def run_to_end(folder: Path, device: str | None = None) -> str | None:
 
 
 def stop(processes: Sequence[subprocess.Popen[bytes]], seconds: float = 5.0) -> None:
-    """End processes that are still at work; what they have stored stays."""
+    """Terminate running processes; kill those that take longer than ``seconds``."""
     alive = [p for p in processes if p.poll() is None]
     for process in alive:
         process.terminate()
@@ -128,47 +134,48 @@ def stop(processes: Sequence[subprocess.Popen[bytes]], seconds: float = 5.0) -> 
 
 
 def _visible(device: str) -> str:
-    """Return a GPU's number as CUDA counts, where this process sees some of them only."""
+    """Return the CUDA number of a GPU of this process, which may see only some of the GPUs."""
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")
     return seen.split(",")[int(device)].strip() if seen else device
 
 
 # --- this machine -----------------------------------------------------------------------------------------------------
 class LocalPool:
-    """Runs on this machine's devices, one or several on each; ``LocalPool(["0"])`` is one run after the other.
+    """Executor for the devices of this machine, with one or several parallel runs on each.
 
-    Another run begins on a device only while its memory leaves room for one as large as the largest so far.
+    A further run starts on a device only if its free memory exceeds the peak memory of the largest run so far.
 
     Args:
         devices: ``["cpu"]``, or numbers of GPUs.
-        per_device: Most runs at a time on each device.
+        per_device: Most parallel runs on each device.
     """
 
-    def __init__(self, devices: Sequence[str], per_device: int = 1):
+    def __init__(self, devices: Sequence[str], per_device: int = 1) -> None:
         _check_number(per_device)
         self.devices, self.per_device = list(devices), per_device
         self.slots = len(self.devices) * per_device
         self.kind = "cpu" if self.devices == ["cpu"] else "cuda"
-        self.speed_device = self.devices[0]
+        self.speed_device: str | None = self.devices[0]
 
     def carry_out(self, folders: Sequence[Path], tick: Tick) -> Iterator[Outcome]:
-        """See :class:`Executor`."""
-        waiting, running = deque(_Job(folder) for folder in folders), []
+        """Carry out runs; see :class:`Executor`."""
+        waiting = deque(_Job(folder) for folder in folders)
+        running: list[_Job] = []
         try:
             while waiting or running:
-                self._start_what_fits(waiting, running)
+                self._start_jobs(waiting, running)
                 tick([job.folder for job in running])
                 time.sleep(_POLL_SECONDS)
                 for job in [j for j in running if j.process.poll() is not None]:
                     running.remove(job)
-                    if job.should_be_tried_again():
+                    if job.should_retry():
                         waiting.appendleft(job)
                     else:
                         yield job.folder, why_failed(job.folder, job.process.returncode)
         finally:
             stop([job.process for job in running])
 
-    def _start_what_fits(self, waiting: deque[_Job], running: list[_Job]) -> None:
+    def _start_jobs(self, waiting: deque[_Job], running: list[_Job]) -> None:
         for device in sorted(self.devices, key=lambda d: sum(job.device == d for job in running)):
             beside = [job for job in running if job.device == device]
             if waiting and len(beside) < self.per_device and self._has_room(device, beside, waiting[0], running):
@@ -191,22 +198,21 @@ def _check_number(per_device: int) -> None:
 
 
 class _Job:
-    """A run on its way: how often it was begun, and where it is."""
+    """A run of a local pool: its process, device and number of attempts."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path) -> None:
         self.folder, self.tries, self.needs_all = folder, 0, False
 
     def begin(self, device: str, alone: bool) -> None:
         from yolo_attn.compare.trainer import PROGRESS
 
         self.device, self.began_alone, self.tries = device, alone, self.tries + 1
-        (self.folder / run_folder.TRAINING / PROGRESS).unlink(
-            missing_ok=True
-        )  # what an earlier try took is not taken yet
+        # the memory that an earlier attempt reported is not in use yet
+        (self.folder / run_folder.TRAINING / PROGRESS).unlink(missing_ok=True)
         self.process = start(self.folder, device)
 
-    def should_be_tried_again(self) -> bool:
-        """Whether it was killed, or ran out of memory beside others: then it is tried once more on its own."""
+    def should_retry(self) -> bool:
+        """Return whether it was killed, or ran out of memory beside other runs; then it is tried again alone."""
         if self.process.returncode == 0 or self.tries >= TRIES:
             return False
         log = (self.folder / run_folder.LOG).read_text(errors="replace")[-4000:]
@@ -216,16 +222,18 @@ class _Job:
         return self.process.returncode < 0
 
     def peak_mb(self) -> float | None:
-        """Return the most memory it has used so far, or ``None`` if it has not said so yet."""
-        return progress_of(self.folder).get("peak_reserved_mb")
+        """Return its peak memory so far, in MB, or ``None`` if it is not reported yet."""
+        found: float | None = progress_of(self.folder).get("peak_reserved_mb")
+        return found
 
 
-def progress_of(folder: Path) -> dict:
-    """Return how far a run's training is, as it last said: empty before it has said anything."""
+def progress_of(folder: Path) -> dict[str, Any]:
+    """Return the progress that a run last reported; empty before its first report."""
     from yolo_attn.compare.trainer import PROGRESS
 
     try:
-        return json.loads((folder / run_folder.TRAINING / PROGRESS).read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads((folder / run_folder.TRAINING / PROGRESS).read_text(encoding="utf-8"))
+        return found
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
 
@@ -233,7 +241,7 @@ def progress_of(folder: Path) -> dict:
 def _free_mb(device: str) -> float:
     if device == "cpu":
         return psutil.virtual_memory().available / 2**20
-    # what cannot be asked (MIG, another vendor) leaves no room: one run at a time on the device
+    # without an answer (MIG, another vendor) there is no room: one run at a time on the device
     query = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits", "-i", _visible(device)]
     try:
         return float(subprocess.run(query, capture_output=True, text=True, check=True).stdout)
@@ -243,27 +251,28 @@ def _free_mb(device: str) -> float:
 
 # --- a cluster --------------------------------------------------------------------------------------------------------
 class RayCluster:
-    """Runs as tasks of a Ray cluster: the one that ``RAY_ADDRESS`` names, or one started on this machine.
+    """Executor for a Ray cluster: the one at ``RAY_ADDRESS``, or one started on this machine.
 
-    The comparison's folder and the data have to be on storage that every node sees under the same path, and every node
-    needs the same packages. A run whose worker dies is begun again by Ray and goes on from its last epoch.
+    The comparison's folder and the data must be on storage that every node sees under the same path, and every node
+    needs the same packages. Ray restarts a run whose worker dies; it resumes from its last epoch.
 
     Args:
         device: ``cpu``, or anything else for GPUs; by default GPUs if the cluster has any.
-        per_device: Runs at a time on each GPU.
-        threads: CPU cores that each run takes where it trains on the CPU.
+        per_device: Parallel runs on each GPU.
+        threads: CPU cores of each run that trains on the CPU.
     """
 
-    def __init__(self, device: str | int | None = None, per_device: int = 1, threads: int = 1):
+    def __init__(self, device: str | int | None = None, per_device: int = 1, threads: int = 1) -> None:
         _check_number(per_device)
         try:
             import ray
         except ImportError:
             raise YoloAttnError("--executor ray needs Ray: pip install 'yolo-attn[ray]'") from None
-        self.ray, self.speed_device = ray, None
+        self.ray: Any = ray
+        self.speed_device: str | None = None
         if not ray.is_initialized():
             ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
-        resources = ray.cluster_resources()
+        resources = self.ray.cluster_resources()
         have = {"num_cpus": resources.get("CPU", 0), "num_gpus": resources.get("GPU", 0)}
         self.kind = "cpu" if device == "cpu" or (not device and device != 0 and not have["num_gpus"]) else "cuda"
         self.request = {"num_cpus": threads} if self.kind == "cpu" else {"num_cpus": 1, "num_gpus": 1 / per_device}
@@ -272,7 +281,7 @@ class RayCluster:
             raise YoloAttnError(f"the Ray cluster has {have}, a run needs {self.request}")
 
     def carry_out(self, folders: Sequence[Path], tick: Tick) -> Iterator[Outcome]:
-        """See :class:`Executor`."""
+        """Carry out runs; see :class:`Executor`."""
         task = self.ray.remote(max_retries=TRIES, **self.request)(_run_on_node)
         under_way = {task.remote(str(folder)): folder for folder in folders}
         try:
@@ -287,7 +296,8 @@ class RayCluster:
 
     def _outcome(self, reference: object) -> str | None:
         try:
-            return self.ray.get(reference)
+            reason: str | None = self.ray.get(reference)
+            return reason
         except self.ray.exceptions.RayError as error:
             return f"Ray: {' '.join(str(error).split())[:300]}"
 

@@ -1,4 +1,4 @@
-"""What a comparison compares: a plan, from a matrix file or from words, and the runs that it stands for."""
+"""Plan a comparison: read models, data and seeds from a matrix file or arguments, and list the runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.util.files import plain_name
 
 RECIPE: dict[str, Any] = {"optimizer": "SGD", "lr0": 0.01, "patience": 0, "plots": False}
-"""What every arm is trained with unless said otherwise; the optimizer is fixed, the last epoch is the one judged."""
+"""Default training arguments of every arm: a fixed optimizer, and no early stopping, as the last epoch is judged."""
 
 BASELINE, ATTENTION, MODEL = "baseline", "attention", "model"
 _OURS = (
@@ -42,16 +42,16 @@ _ARM_KEYS = ("name", "model", "control", "insert", "at", "inside", "hyper")
 
 @dataclass(frozen=True)
 class Plan:
-    """What to compare.
+    """Models to compare, and how they are trained.
 
     Attributes:
-        arms: The arms, the first of them the baseline. Each is a model YAML by name or path, a control of one
+        arms: Models (arms), the baseline first. Each is a model YAML by name or path, a control of one
             (``identity:yolo11n-ela.yaml``, ``plain:yolo11n-ela.yaml``), or a mapping with ``model`` and any of
-            ``name``, ``control``, and ``insert``, ``at``, ``inside``, ``hyper`` (a block put into the model).
+            ``name``, ``control``, and ``insert``, ``at``, ``inside``, ``hyper`` (to insert a block).
         data: Data YAML.
-        weights: Checkpoint whose weights every arm starts from, or ``None`` for training from scratch.
-        seeds: Seeds, each of which every arm is trained with.
-        overrides: Ultralytics' training arguments.
+        weights: Checkpoint that every arm starts from, or ``None`` to train from scratch.
+        seeds: Seeds that every arm is trained with.
+        overrides: Training arguments of Ultralytics.
         controls: Kinds of controls to add for every arm with attention: ``identity``, ``plain``.
         device: Devices as Ultralytics names them, e.g. ``0``, ``0,1``, ``cpu``; the GPU if there is one by default.
         threads: Threads of each run on the CPU; Ultralytics' choice by default.
@@ -68,8 +68,8 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One column of the matrix: its name, what it is for (baseline, attention, a control, ...) and its model dict."""
+class ArmSpec:
+    """One model of a comparison: its name, its role (baseline, attention, a control, ...) and its model dict."""
 
     name: str
     kind: str
@@ -77,12 +77,12 @@ class Arm:
 
 
 def read_plan(path: str | Path) -> dict[str, Any]:
-    """Read a matrix file: a YAML with ``arms`` and any of the other attributes of :class:`Plan`, or ``base``.
+    """Read a matrix file: a YAML with ``arms`` and any other attributes of :class:`Plan`.
 
-    ``base`` is the baseline, for a list of arms that does not begin with it.
+    A key ``base`` names the baseline, which is then put before the arms.
 
     Raises:
-        YoloAttnError: If it is not one.
+        YoloAttnError: If the file is not a valid matrix file.
     """
     try:
         plan = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -108,16 +108,16 @@ def read_plan(path: str | Path) -> dict[str, Any]:
 
 
 # --- arms -------------------------------------------------------------------------------------------------------------
-def arms_of(plan: Plan) -> list[Arm]:
-    """Read the models of a plan, its controls included, the baseline first; equal models are listed once.
+def arms_of(plan: Plan) -> list[ArmSpec]:
+    """Return the models of a plan, the baseline first and controls last; equal models are listed once.
 
     Raises:
-        YoloAttnError: If one of them is not there, is no model, or two have one name.
+        YoloAttnError: If a model is missing or invalid, or two have the same name.
     """
     if not plan.arms:
         raise YoloAttnError("no model is named; give the baseline and what to compare with it, or a matrix file")
     (first, *others) = [_read_arm(arm) for arm in plan.arms]
-    arms = [Arm(first.name, BASELINE, first.model), *others]
+    arms = [ArmSpec(first.name, BASELINE, first.model), *others]
     for kind in plan.controls:
         for arm in others:
             if arm.kind == ATTENTION:
@@ -130,7 +130,7 @@ def arms_of(plan: Plan) -> list[Arm]:
     return arms
 
 
-def _read_arm(arm: str | Mapping[str, Any]) -> Arm:
+def _read_arm(arm: str | Mapping[str, Any]) -> ArmSpec:
     from yolo_attn.models.controls import KINDS
 
     if isinstance(arm, str):
@@ -143,17 +143,17 @@ def _read_arm(arm: str | Mapping[str, Any]) -> Arm:
             raise YoloAttnError(f"arm {arm['model']}: {one_of('key', key, _ARM_KEYS)}")
     read = _inserted(arm) if "insert" in arm else _plain_model(arm["model"])
     read = _control(read, arm["control"]) if "control" in arm else read
-    return Arm(plain_name("arm", str(arm.get("name", read.name))), read.kind, read.model)
+    return ArmSpec(plain_name("arm", str(arm.get("name", read.name))), read.kind, read.model)
 
 
-def _plain_model(name: str) -> Arm:
+def _plain_model(name: str) -> ArmSpec:
     from yolo_attn.host.model import load_model_dict
 
     model = load_model_dict(name)
-    return Arm(Path(name).stem, ATTENTION if _has_attention(model) else MODEL, model)
+    return ArmSpec(Path(name).stem, ATTENTION if _has_attention(model) else MODEL, model)
 
 
-def _inserted(arm: Mapping[str, Any]) -> Arm:
+def _inserted(arm: Mapping[str, Any]) -> ArmSpec:
     from yolo_attn.models.insert import insert
 
     block, hyper = arm["insert"], arm.get("hyper", {})
@@ -164,14 +164,14 @@ def _inserted(arm: Mapping[str, Any]) -> Arm:
     made = insert(arm["model"], [(block, arm.get("at"), hyper)], inside=arm.get("inside"))
     base = _plain_model(arm["model"])
     content = {**made.yaml, "scale": base.model.get("scale", ""), "yaml_file": base.model.get("yaml_file", "")}
-    return Arm(f"{base.name}-{block.lower()}", ATTENTION, content)
+    return ArmSpec(f"{base.name}-{block.lower()}", ATTENTION, content)
 
 
-def _control(arm: Arm, kind: str) -> Arm:
+def _control(arm: ArmSpec, kind: str) -> ArmSpec:
     from yolo_attn.models.controls import control_of
 
     try:
-        return Arm(f"{arm.name}-{kind}", f"{kind} control", control_of(arm.model, kind))
+        return ArmSpec(f"{arm.name}-{kind}", f"{kind} control", control_of(arm.model, kind))
     except YoloAttnError as error:
         raise YoloAttnError(f"arm {arm.name}: {error}") from error
 
@@ -189,16 +189,16 @@ def _rows(model: Mapping[str, Any]) -> list[Any]:
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
-def specs_of(plan: Plan, arms: Sequence[Arm] | None = None, kind: str | None = None) -> list[run_folder.RunSpec]:
-    """Check a plan and spell out its runs, seed by seed, the baseline first.
+def specs_of(plan: Plan, arms: Sequence[ArmSpec] | None = None, kind: str | None = None) -> list[run_folder.RunSpec]:
+    """Check a plan and return its runs, seed by seed, the baseline first.
 
     Args:
-        plan: What to compare.
-        arms: Its arms, if they were read before.
-        kind: Kind of device that trains, ``cpu`` or ``cuda``; by default that of this machine's devices.
+        plan: The plan.
+        arms: Its models, if they were read before.
+        kind: Kind of device to train on, ``cpu`` or ``cuda``; by default that of ``plan.device`` on this machine.
 
     Raises:
-        YoloAttnError: If a model, the data, the weights or an override is not right; nothing is written then.
+        YoloAttnError: If a model, the data, the weights or a training argument is invalid.
     """
     from yolo_attn.host.data import resolve_data
     from yolo_attn.host.devices import default_threads, device_kind
@@ -215,7 +215,7 @@ def specs_of(plan: Plan, arms: Sequence[Arm] | None = None, kind: str | None = N
         raise YoloAttnError(f"models for different tasks cannot be compared: {different}")
     weights = yolo.resolve_weights(plan.weights) if plan.weights else None
     kind = kind or device_kind(plan.device)
-    shared = {
+    shared: dict[str, Any] = {
         "data": str(data),
         "data_checksum": data_checksum,
         "weights": str(weights) if weights else None,

@@ -1,4 +1,4 @@
-"""How far a comparison is: one line that is drawn anew on a terminal, plain lines elsewhere."""
+"""Show the progress of a comparison: one line that is redrawn on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _LINE_SECONDS, _DRAW_SECONDS = 60.0, 1.0
 
 
 class Progress:
-    """Tells how many runs are done, under way and left, and about how long the rest will take.
+    """Count done, failed, running and remaining runs, and estimate the remaining time.
 
     Args:
-        total: Number of runs of the whole comparison.
-        done: How many of them were complete before.
-        slots: Runs at a time.
-        say: Takes a line for the record: a run's end, or now and then the state.
-        clock: Seconds.
+        total: Number of runs of the comparison.
+        done: Number of runs that were complete at the start.
+        slots: Number of parallel runs.
+        log: Called with a line when a run ends and, without a terminal, once a minute.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -29,18 +29,18 @@ class Progress:
         total: int,
         done: int,
         slots: int,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
-    ):
+    ) -> None:
         self.total, self.done, self.failed, self.slots = total, done, 0, max(slots, 1)
-        self.say, self.clock = say, clock
+        self.log, self.clock = log, clock
         self.began: dict[Path, float] = {}
         self.seconds: list[float] = []
         self.live = sys.stderr.isatty()
         self._last = clock()
 
     def ended(self, folder: Path, reason: str | None) -> None:
-        """Note the end of a run."""
+        """Count the end of a run and log it."""
         if reason is None:
             self.done += 1
             self.seconds.append(self.clock() - self.began.get(folder, self.clock()))
@@ -48,11 +48,11 @@ class Progress:
             self.failed += 1
         self.began.pop(folder, None)
         self._clear()
-        self.say(f"{'done' if reason is None else 'failed'}: {_name(folder)}{'' if reason is None else f': {reason}'}")
-        self.say(self.line([]))
+        self.log(f"{'done' if reason is None else 'failed'}: {_name(folder)}{'' if reason is None else f': {reason}'}")
+        self.log(self.line([]))
 
     def tick(self, running: Sequence[Path]) -> None:
-        """Show the state, if it is time."""
+        """Show the progress, at most once per second on a terminal and once per minute elsewhere."""
         for folder in running:
             self.began.setdefault(folder, self.clock())
         if self.clock() - self._last < (_DRAW_SECONDS if self.live else _LINE_SECONDS):
@@ -61,29 +61,29 @@ class Progress:
         if self.live:
             print(f"\r\x1b[2K{self.line(running)[:160]}", end="", file=sys.stderr, flush=True)
         else:
-            self.say(self.line(running))
+            self.log(self.line(running))
 
     def line(self, running: Sequence[Path]) -> str:
-        """Return the state in one line."""
+        """Return the progress in one line."""
         left = self.total - self.done - self.failed - len(running)
         parts = [f"{self.done} of {self.total} runs done"]
         parts += [f"{self.failed} failed"] * bool(self.failed)
-        parts += [f"running {', '.join(map(_with_epoch, running))}"] * bool(running)
+        parts += [f"running {', '.join(map(_name_and_epoch, running))}"] * bool(running)
         parts += [f"{left} left"] * bool(left)
         if (seconds := self.seconds_left(running)) is not None:
             parts.append(f"about {_duration(seconds)} to go")
         return "; ".join(parts)
 
     def seconds_left(self, running: Sequence[Path]) -> float | None:
-        """Return an estimate of the time until all is done, from the runs so far, or ``None`` before there is any."""
-        one = statistics.fmean(self.seconds) if self.seconds else _seconds_by_epochs(running)
+        """Estimate the remaining time, in seconds, from the runs so far; ``None`` before the first epoch."""
+        one = statistics.fmean(self.seconds) if self.seconds else _seconds_per_run(running)
         if one is None:
             return None
         passed = sum(min(self.clock() - self.began.get(folder, self.clock()), one) for folder in running)
         return max((self.total - self.done - self.failed) * one - passed, 0) / self.slots
 
     def close(self) -> None:
-        """Leave the terminal with an empty line."""
+        """Clear the line on the terminal."""
         self._clear()
 
     def _clear(self) -> None:
@@ -95,12 +95,12 @@ def _name(folder: Path) -> str:
     return folder.name.rpartition("-")[0]
 
 
-def _with_epoch(folder: Path) -> str:
+def _name_and_epoch(folder: Path) -> str:
     at = progress_of(folder)
     return f"{_name(folder)} (epoch {min(at['epoch'] + 1, at['epochs'])}/{at['epochs']})" if at else _name(folder)
 
 
-def _seconds_by_epochs(running: Sequence[Path]) -> float | None:
+def _seconds_per_run(running: Sequence[Path]) -> float | None:
     known = [at for folder in running if (at := progress_of(folder)).get("epoch_seconds")]
     return statistics.fmean(statistics.fmean(a["epoch_seconds"]) * a["epochs"] for a in known) if known else None
 

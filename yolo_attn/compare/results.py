@@ -44,12 +44,12 @@ METHOD = (
 RECORDS = {"ultralytics": run_folder.MATCHES, "coco": run_folder.BOXES}
 _CURVE = "metrics/mAP50-95(B)"
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What lies in a comparison's folder: its plan, and of each run the spec and, where complete, the result."""
+    """Content of a comparison's folder: the plan, the spec of each run, and the result of each complete run."""
 
     out: Path
     plan: Mapping[str, Any]
@@ -67,20 +67,21 @@ class Stored:
         return {int(cls): name for cls, name in self.plan["classes"].items()}
 
     def of(self, arm: str) -> list[Mapping[str, Any]]:
-        """Return an arm's complete runs, by seed."""
+        """Return the results of an arm's complete runs, sorted by seed."""
         return sorted((r for r in self.results.values() if r["arm"] == arm), key=lambda r: r["seed"])
 
     def matches(self, result: Mapping[str, Any]) -> Matches:
-        """Return a complete run's record of matches."""
+        """Load the matches of a complete run."""
         folder = next(name for name, r in self.results.items() if r is result)
-        return Matches.load(self.out / RUNS / folder / run_folder.MATCHES)
+        matches: Matches = Matches.load(self.out / RUNS / folder / run_folder.MATCHES)
+        return matches
 
 
 def read(out: str | Path) -> Stored:
-    """Read what a comparison has stored so far.
+    """Read the stored runs of a comparison.
 
     Raises:
-        YoloAttnError: If the folder holds no comparison, or results that do not belong together.
+        YoloAttnError: If the folder holds no comparison, or its runs cannot be compared.
     """
     out = Path(out)
     try:
@@ -101,7 +102,7 @@ def read(out: str | Path) -> Stored:
 
 
 def _check_plan(plan: Any, file: Path) -> None:
-    """Make sure that a plan is one, and names no folder but those of its runs."""
+    """Check that a plan is complete and that the names of its runs are plain folder names."""
     try:
         arms = [(arm["name"], arm["kind"]) for arm in plan["arms"]]
         complete = arms and plan["seeds"] and plan["classes"]
@@ -122,23 +123,23 @@ def _check_environments(specs: Mapping[str, run_folder.RunSpec], results: Mappin
 
 
 def summarize(
-    out: str | Path, replicates: int = REPLICATES, say: Say = lambda line: None, ap: str = "ultralytics"
+    out: str | Path, replicates: int = REPLICATES, log: Log = lambda line: None, ap: str = "ultralytics"
 ) -> Results:
     """Compute the results of a comparison from its stored runs.
 
     Args:
         out: The comparison's folder.
         replicates: Number of bootstrap replicates for the intervals.
-        say: Called with progress messages.
+        log: Called with progress messages.
         ap: Definition of average precision: ``ultralytics``, equal to its ``val``, or ``coco``, equal to pycocotools.
 
     Raises:
-        YoloAttnError: If the folder holds no comparison, or results that do not belong together.
+        YoloAttnError: If the folder holds no comparison, or its runs cannot be compared.
     """
     if ap not in RECORDS:
         raise YoloAttnError(one_of("kind of AP", ap, RECORDS))
     stored = read(out)
-    found = _statistics(stored, RECORDS[ap], replicates, say)
+    found = _statistics(stored, RECORDS[ap], replicates, log)
     first = next(iter(stored.results.values()), None)
     results = Results(
         title=f"Comparison with {stored.baseline}",
@@ -159,10 +160,10 @@ def summarize(
 
 
 def write(
-    out: str | Path, say: Say = lambda line: None, replicates: int = REPLICATES, ap: str = "ultralytics"
+    out: str | Path, log: Log = lambda line: None, replicates: int = REPLICATES, ap: str = "ultralytics"
 ) -> Results:
     """Write ``results.json`` and the report into a comparison's folder; return the results."""
-    results = summarize(out, replicates, say, ap)
+    results = summarize(out, replicates, log, ap)
     from yolo_attn.report.write import render  # imports matplotlib
 
     write_json(Path(out) / RESULTS, results.to_json())
@@ -171,14 +172,14 @@ def write(
 
 
 # --- statistics -------------------------------------------------------------------------------------------------------
-def _statistics(stored: Stored, records: str, replicates: int, say: Say) -> Statistics | None:
+def _statistics(stored: Stored, records: str, replicates: int, log: Log) -> Statistics | None:
     """Compute statistics from the stored records; ``None`` while the baseline has no complete run."""
     folders: dict[str, dict[int, Path]] = {arm["name"]: {} for arm in stored.plan["arms"]}
     for name, result in sorted(stored.results.items(), key=lambda item: item[1]["seed"]):
         folders[result["arm"]][result["seed"]] = stored.out / RUNS / name / records
     if not folders[stored.baseline]:
         return None
-    say(f"statistics: {replicates} draws of images for {len(stored.results)} runs")
+    log(f"statistics: {replicates} bootstrap samples for {len(stored.results)} runs")
     return compare_arms(
         folders,
         baseline=stored.baseline,
@@ -198,9 +199,9 @@ def _power(found: Statistics) -> str | None:
     return power_note(max(compared, key=lambda d: d.detectable or 0)) if compared else None
 
 
-# --- what was timed --------------------------------------------------------------------------------------------------
+# --- timed models --------------------------------------------------------------------------------------------------
 def timed_runs(specs: Sequence[run_folder.RunSpec], complete: Container[str]) -> dict[str, run_folder.RunSpec]:
-    """Return which run stands for each arm when models are timed: that of its first seed that is complete."""
+    """Return the run of each arm whose model is timed: its first complete one."""
     first: dict[str, run_folder.RunSpec] = {}
     for spec in specs:
         if spec.folder_name in complete:
@@ -209,7 +210,7 @@ def timed_runs(specs: Sequence[run_folder.RunSpec], complete: Container[str]) ->
 
 
 def speed_key(timed: Iterable[run_folder.RunSpec]) -> str:
-    """Return what a measurement of these runs' models is known by."""
+    """Return the key of the speed measurement of these runs' models: a checksum of their specs."""
     return run_folder.checksum(" ".join(sorted(spec.key for spec in timed)).encode())[:10]
 
 

@@ -1,6 +1,6 @@
 """Carry out one run in a process of its own: ``python -m yolo_attn.compare.run FOLDER``; FOLDER holds ``spec.json``.
 
-The process stops when the one that started it does, and two never work in one folder.
+The process exits with its parent, and a lock keeps a second process out of the folder.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from yolo_attn.util.processes import LOCK, LOCK_SECONDS, stop_with_parent
 
 
 def run(folder: Path) -> None:
-    """Train and evaluate what a folder's spec says, from where an earlier try stopped, and write its result there.
+    """Train and evaluate the run of a folder's spec, resuming an earlier attempt, and write its result.
 
     Raises:
-        YoloAttnError: If another process works in the folder, or what is installed is not what the spec names.
+        YoloAttnError: If another process uses the folder, or the installed versions differ from the spec's.
     """
     spec = run_folder.read_spec(folder)
     _check_versions(spec)
@@ -42,7 +42,7 @@ def _run(folder: Path, spec: run_folder.RunSpec) -> None:
 
     file = write_model(spec.model, folder)
     began = time.perf_counter()
-    overrides = {**spec.overrides, "device": "cpu"} if spec.device == "cpu" else spec.overrides  # else what it sees
+    overrides = {**spec.overrides, "device": "cpu"} if spec.device == "cpu" else spec.overrides  # else the visible GPU
     trained = host.train(
         file, spec.data, spec.weights, spec.seed, folder / run_folder.TRAINING, overrides, threads=spec.threads
     )

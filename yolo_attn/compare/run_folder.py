@@ -1,8 +1,8 @@
-"""One training run as a value: a spec that names everything that decides its result, and the folder that holds it.
+"""Store training runs: a spec that determines the result of a run, and the folder of the run.
 
-A run's folder holds ``spec.json``; ``train/`` while it is trained; ``log.txt``; and, once it is complete, the records
-``matches.npz`` and ``boxes.npz``, ``last.pt``, ``gates.csv`` where there are gates, and ``result.json``, which is
-written last. A run that failed leaves ``failure.json``.
+The folder of a run holds ``spec.json``; ``train/`` while it is trained; ``log.txt``; and, once it is complete,
+``matches.npz``, ``boxes.npz``, ``last.pt``, ``gates.csv`` if the model has gates, and ``result.json``, which is written
+last. A run that failed leaves ``failure.json``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _WHERE = ("data", "weights")
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Everything that decides what a run gives.
+    """Everything that determines the result of a run.
 
     Attributes:
         arm: Name of the model, with its scale, e.g. ``yolo11n-ela``.
@@ -37,10 +37,10 @@ class RunSpec:
         weights: Path of the pretrained checkpoint, or ``None``.
         weights_checksum: Checksum of that file, or ``None``.
         seed: Seed of initialisation, shuffling and augmentation.
-        overrides: Ultralytics' training arguments, defaults of the comparison included; ``device`` is left out.
-        versions: Versions of the packages that train.
+        overrides: Training arguments of Ultralytics, including the comparison's defaults, without ``device``.
+        versions: Versions of the packages that affect training.
         device: Kind of device, ``cpu`` or ``cuda``.
-        threads: Threads to train with where that can change a sum's last digits, on the CPU; else ``None``.
+        threads: Threads on the CPU, where their number can change rounding; else ``None``.
     """
 
     arm: str
@@ -57,7 +57,7 @@ class RunSpec:
 
     @property
     def key(self) -> str:
-        """A short checksum of the spec; where files lie does not count, what is in them does."""
+        """Short checksum of the spec; paths of files do not count, their contents do."""
         decisive = {k: v for k, v in asdict(self).items() if k not in _WHERE}
         decisive["model"] = {k: v for k, v in self.model.items() if k != "yaml_file"}
         return checksum(json.dumps(decisive, sort_keys=True).encode())[:10]
@@ -69,18 +69,18 @@ class RunSpec:
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What all runs of a comparison have to have in common."""
+        """Fields that must be equal in all runs of a comparison."""
         own = ("arm", "model", "seed", *_WHERE)
         return {k: v for k, v in asdict(self).items() if k not in own}
 
 
 def checksum(content: bytes) -> str:
-    """Return the SHA-256 of some bytes, in hexadecimal."""
+    """Return the SHA-256 of bytes, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
 def prepare(spec: RunSpec, root: Path) -> Path:
-    """Make a run's folder, unless it is there, and return it; what an earlier try completed stays."""
+    """Create the folder of a run if needed, write its spec, and return it; earlier results are kept."""
     folder = root / spec.folder_name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FAILURE).unlink(missing_ok=True)
@@ -89,7 +89,7 @@ def prepare(spec: RunSpec, root: Path) -> Path:
 
 
 def read_spec(folder: Path) -> RunSpec:
-    """Return the spec stored in a run's folder.
+    """Read the spec in a run's folder.
 
     Raises:
         YoloAttnError: If it is damaged.
@@ -103,7 +103,7 @@ def read_spec(folder: Path) -> RunSpec:
 
 
 def read_result(spec: RunSpec, root: Path) -> dict[str, Any] | None:
-    """Return a run's stored result, or ``None`` where it is not complete."""
+    """Return the stored result of a run, or ``None`` if the run is not complete."""
     folder = root / spec.folder_name
     result = _read(folder / RESULT)
     complete = result is not None and result.get("key") == spec.key and (folder / MATCHES).is_file()
@@ -111,12 +111,13 @@ def read_result(spec: RunSpec, root: Path) -> dict[str, Any] | None:
 
 
 def read_failure(folder: Path) -> str | None:
-    """Return why a run failed when it was last tried, or ``None``."""
-    return (_read(folder / FAILURE) or {}).get("reason")
+    """Return why the last attempt at a run failed, or ``None``."""
+    reason: str | None = (_read(folder / FAILURE) or {}).get("reason")
+    return reason
 
 
 def finish(folder: Path, result: Mapping[str, Any]) -> None:
-    """Store a run's result, which completes it, and drop what was needed to go on with its training."""
+    """Write the result of a run, which completes it, and delete the files needed to resume its training."""
     if (log := folder / TRAINING / GATES).is_file():
         os.replace(log, folder / GATES)
     write_json(folder / RESULT, dict(result))
@@ -124,10 +125,10 @@ def finish(folder: Path, result: Mapping[str, Any]) -> None:
 
 
 def check_alike(specs: Mapping[str, RunSpec]) -> None:
-    """See that runs can be compared: that nothing but model and seed tells them apart.
+    """Check that runs differ in model and seed only.
 
     Raises:
-        YoloAttnError: If not; the message names two of them and what differs.
+        YoloAttnError: If they differ in anything else; the message names two runs and the difference.
     """
     if not specs:
         return

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.compare import results as compared
 from yolo_attn.compare.driver import compare
 from yolo_attn.compare.plan import Plan
+from yolo_attn.compare.results import RUNS, read
 from yolo_attn.compare.run_folder import CHECKPOINT
 from yolo_attn.demo.scenes import make_scenes
 from yolo_attn.errors import YoloAttnError
@@ -65,7 +65,7 @@ def run_demo(out: Path, fast: bool = False, say: Callable[[str], None] = lambda 
     data = convert_coco(make_scenes(out / "coco", **scenes), out / "yolo")
     recipe = {**RECIPE, **FAST} if fast else RECIPE
     plan = Plan(arms=ARMS, data=str(data), seeds=(0,), overrides=recipe)
-    if failed := compare(plan, out / "compare", say=say, speed_seconds=SPEED_SECONDS):
+    if failed := compare(plan, out / "compare", log=say, speed_seconds=SPEED_SECONDS):
         raise YoloAttnError("; ".join(failed))
     say("drawing predictions")
     places = {
@@ -95,12 +95,12 @@ def draw_predictions(comparison: Path, data: Path, imgsz: int, out: Path) -> Pat
     from yolo_attn.train.yolo import YOLO
 
     out.mkdir(parents=True, exist_ok=True)
-    runs = {result["arm"]: name for name, result in compared.read(comparison).results.items()}
+    runs = {result["arm"]: name for name, result in read(comparison).results.items()}
     settings = {"data": str(data), "imgsz": imgsz, "batch": 16, "workers": 0, "plots": True, "verbose": False}
     with tempfile.TemporaryDirectory() as folder:
         for arm, run in runs.items():
             others = set(threading.enumerate())
-            YOLO(comparison / compared.RUNS / run / CHECKPOINT).val(**settings, project=folder, name=arm)
+            YOLO(comparison / RUNS / run / CHECKPOINT).val(**settings, project=folder, name=arm)
             for plotting in set(threading.enumerate()) - others:
                 plotting.join()
             shutil.copy(Path(folder) / arm / "val_batch0_labels.jpg", out / "truth.jpg")

@@ -101,7 +101,7 @@ class ClassDifference:
 
 
 @dataclass(frozen=True)
-class Arm:
+class ArmStatistics:
     """Statistics of one arm.
 
     Attributes:
@@ -135,7 +135,7 @@ class Statistics:
     """
 
     baseline: str
-    arms: Mapping[str, Arm]
+    arms: Mapping[str, ArmStatistics]
     skipped: tuple[str, ...]
     images: int
     targets: int
@@ -295,23 +295,23 @@ def _by_seed(
     return {int(s): record for s, record in records.items() if record is not None}
 
 
-def _arm(resampled: Sequence[Resampled], seeds: Iterable[int]) -> Arm:
+def _arm(resampled: Sequence[Resampled], seeds: Iterable[int]) -> ArmStatistics:
     metrics = {}
     for name in resampled[0].metrics:
         values = [float(r.metrics[name][0]) for r in resampled]
         sd = statistics.stdev(values) if len(values) > 1 else None
         metrics[name] = Metric(tuple(values), statistics.fmean(values), sd)
-    return Arm(tuple(seeds), metrics)
+    return ArmStatistics(tuple(seeds), metrics)
 
 
 def _compared(
-    arm: Arm,
+    arm: ArmStatistics,
     seeds: tuple[int, ...],
     pairs: Sequence[tuple[Resampled, Resampled]],
     classes: Sequence[_Class],
     images: int,
     level: float,
-) -> Arm:
+) -> ArmStatistics:
     """Return an arm with its differences to the baseline, from pairs of its runs and the baseline's."""
     differences = {
         name: difference(*_paired([(a.metrics[name], b.metrics[name]) for a, b in pairs]), images, level)
@@ -340,7 +340,7 @@ def _paired(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray,
     return both[0], both[1:][~np.isnan(both[1:]).any(1)]
 
 
-def _judged(arms: Mapping[str, Arm]) -> dict[str, Arm]:
+def _judged(arms: Mapping[str, ArmStatistics]) -> dict[str, ArmStatistics]:
     """Return the arms with p-values adjusted for the number of arms, and verdicts."""
     judged = dict(arms)
     for metric in next(iter(arms.values())).metrics:
