@@ -1,4 +1,4 @@
-"""What the bench measures with: memory, floors, inputs in turns, compiled and captured forms, the list, the time."""
+"""Measuring of the bench: memory, floors, inputs, compiled and captured forms, the list of cases, the time budget."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_what_fails_is_left_out_with_its_reason_and_the_rest_goes_on(error, why,
 
 
 def test_a_captured_graph_runs_all_inputs_at_once_and_counts_for_each(monkeypatch):
-    """What is taken for one call of its replay is divided by the inputs it goes through."""
+    """The time of a replay is divided by the number of inputs."""
     built = arms.Arms("cpu", {"ours": lambda: None, "ours graph": lambda: None}, {"ours graph": 5})
     monkeypatch.setattr(run.arms, "build", lambda *_: built)
     monkeypatch.setattr(run.interleaved, "interleaved", lambda *_, **__: [{"ours": 2.0, "ours graph": 5.0}])

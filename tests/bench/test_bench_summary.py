@@ -1,4 +1,4 @@
-"""What raw times of a bench are said to mean, and how that is shown: hand-made lines with known answers."""
+"""Summary, tables and plot of hand-made raw lines with known answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Simulated comparisons, whose truth is known: what the statistics are checked on."""
+"""Simulate comparisons with a known true difference, to check the statistics on."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ IOUS = np.linspace(0.5, 0.95, 10)
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Images with targets, some harder to find than others.
+    """Images with targets of varying difficulty.
 
     Attributes:
         images: Number of images.
-        shares: How frequent each class is.
+        shares: Frequency of each class.
         target_image: Image of each target.
         target_cls: Class of each target.
         target_area: Area of each target, in square pixels.
-        hardness: How hard each target is; partly its image's.
+        hardness: Difficulty of each target, partly that of its image.
     """
 
     images: int
@@ -33,7 +33,7 @@ class Scene:
 
 
 def make_scene(rng: np.random.Generator, images: int, classes: int, targets: int) -> Scene:
-    """Draw images as uneven as COCO's: some hold many targets, some none; the first classes are the most frequent."""
+    """Draw images with numbers of targets and class frequencies as uneven as COCO's."""
     shares = 1 / np.arange(1, classes + 1) ** 0.9
     shares /= shares.sum()
     target_image = np.sort(rng.choice(images, targets, p=rng.dirichlet(np.ones(images))))
@@ -48,13 +48,13 @@ def make_scene(rng: np.random.Generator, images: int, classes: int, targets: int
 
 
 def detect(rng: np.random.Generator, scene: Scene, per_image: int, quality: float | np.ndarray = 0.0) -> Matches:
-    """Draw what one run finds: every target with some overlap and confidence, and mistakes.
+    """Draw the detections of one run: every target with an overlap and a confidence, and false positives.
 
     Args:
-        rng: Source of what only this run has.
-        scene: What is there.
+        rng: Random numbers of this run.
+        scene: Images and targets.
         per_image: Detections per image, on average.
-        quality: How good the run is, everywhere or on each image; 0.3 is about 0.05 mAP.
+        quality: Quality of the run, overall or per image; 0.3 is about 0.05 mAP.
     """
     targets = len(scene.target_cls)
     wrong = max(scene.images * per_image - targets, 0)
@@ -79,12 +79,12 @@ def detect(rng: np.random.Generator, scene: Scene, per_image: int, quality: floa
 
 @dataclass(frozen=True)
 class Regime:
-    """Where the variance of a mean difference comes from, as shares that add up to 1.
+    """Shares of the variance of a mean difference by source; they sum to 1.
 
     Attributes:
-        seeds: The seeds, on whatever images.
-        images: The images, for whatever seed.
-        interaction: Both together: what a seed owes to particular images.
+        seeds: Seeds, regardless of the images.
+        images: Images, regardless of the seed.
+        interaction: Seed and image together.
     """
 
     seeds: float

@@ -1,4 +1,4 @@
-"""Check the statistics on simulated comparisons: how often intervals hold the truth, agreement, time and memory."""
+"""Check the statistics on simulated comparisons: coverage of intervals, agreement, time and memory."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ def ours(by_seed: np.ndarray, replicates: np.ndarray, images: int) -> tuple[floa
 
 
 def plain_hierarchical(by_seed: np.ndarray, replicates: np.ndarray, images: int) -> tuple[float, float]:
-    """Draw as many seeds as there are, with replacement, in every replicate, and take percentiles."""
+    """Resample seeds with replacement in every replicate, and take percentiles."""
     seeds = len(by_seed)
     counts = np.random.default_rng(0).multinomial(seeds, np.full(seeds, 1 / seeds), size=len(replicates))
     return tuple(np.percentile((replicates * counts).sum(1) / seeds, [2.5, 97.5]))
 
 
 def images_only(by_seed: np.ndarray, replicates: np.ndarray, images: int) -> tuple[float, float]:
-    """Take percentiles over resampled images, as if there were no other seeds than these."""
+    """Take percentiles over resampled images, with the seeds held fixed."""
     return tuple(np.percentile(replicates.mean(1), [2.5, 97.5]))
 
 
 def interaction_twice(by_seed: np.ndarray, replicates: np.ndarray, images: int) -> tuple[float, float]:
-    """Add the variances of the seeds and of the resampled mean, and take the seeds' quantile."""
+    """Add the variances of the seeds and of the resampled mean; use the t quantile of the seeds."""
     half = math.sqrt(by_seed.var(ddof=1) / len(by_seed) + replicates.mean(1).var(ddof=1))
     half *= student_quantile(0.975, len(by_seed) - 1)
     return float(by_seed.mean()) - half, float(by_seed.mean()) + half
 
 
 def satterthwaite(by_seed: np.ndarray, replicates: np.ndarray, images: int) -> tuple[float, float]:
-    """Take the same standard error as ours, and Student's t with Satterthwaite's degrees of freedom."""
+    """Use our standard error, and Student's t with Satterthwaite's degrees of freedom."""
     found = Uncertainty.of(by_seed, replicates, images)
     parts = found.seed_variance**2 / (found.seeds - 1) + found.image_variance**2 / (images - 1)
     half = student_quantile(0.975, found.se**4 / parts) * found.se
@@ -61,7 +61,7 @@ def satterthwaite(by_seed: np.ndarray, replicates: np.ndarray, images: int) -> t
 
 
 def behrens_fisher(by_seed: np.ndarray, replicates: np.ndarray, images: int) -> tuple[float, float]:
-    """Take the quantile of the sum of the images' normal part and the seeds' part of Student's t."""
+    """Use the quantile of the sum of a normal variable (images) and a t variable (seeds)."""
     found = Uncertainty.of(by_seed, replicates, images)
     half = _sum_quantile(round(found.seed_share, 2), found.seeds - 1) * found.se
     return float(by_seed.mean()) - half, float(by_seed.mean()) + half
@@ -90,13 +90,13 @@ SPREADS = {
     "images": (0.0, 2.0, 0.0),
     "interaction": (0.0, 0.0, 1.0),
 }
-"""Standard deviations of how good runs are: between seeds, between images for an arm, between images for a seed."""
+"""Standard deviations of the quality of runs: between seeds, between images per arm, between images per seed."""
 
 
 def linear_coverage(
     regime: Regime, seeds: int, methods: Iterable[Interval], experiments: int = 4000, images: int = 200, seed: int = 0
 ) -> np.ndarray:
-    """Return how often each method's interval holds the truth where a metric is a mean over images."""
+    """Return the coverage of each method's interval for a metric that is a mean over images."""
     rng, methods = np.random.default_rng(seed), list(methods)
     held = np.zeros(len(methods))
     draws = draw_images(images, 400, seed).astype(float) / images
@@ -115,7 +115,7 @@ def ap_coverage(
     images: int = 60,
     seed: int = 0,
 ) -> tuple[np.ndarray, float]:
-    """Return how often each method's interval holds the truth, and the share of the seeds in the variance.
+    """Return the coverage of each method's interval for mAP, and the share of the seeds in the variance.
 
     The metric is mAP50-95 on simulated detections of two arms that differ by nothing but chance, so the truth is 0.
     """
@@ -139,7 +139,7 @@ def ap_coverage(
 
 
 def evaluated_again(matches: Matches, weights: np.ndarray) -> float:
-    """Return mAP50-95 of the drawn images, each repeated as often as it was drawn, the plain way."""
+    """Return mAP50-95 of resampled images by explicit repetition of each."""
     detections = np.repeat(np.arange(len(matches.image)), weights[matches.image])
     detections = detections[np.argsort(-matches.confidence[detections], kind="stable")]
     target_cls = np.repeat(matches.target_cls, weights[matches.target_image])
@@ -156,7 +156,7 @@ def evaluated_again(matches: Matches, weights: np.ndarray) -> float:
 
 
 def largest_disagreement(replicates: int = 200, images: int = 100) -> float:
-    """Return how far mAP50-95 of replicates and of explicitly repeated images lie apart at most."""
+    """Return the largest difference of mAP50-95 between replicates and explicitly repeated images."""
     rng = np.random.default_rng(0)
     matches = detect(rng, make_scene(rng, images, 10, 7 * images), 100)
     draws = draw_images(images, replicates, 0)
@@ -171,7 +171,7 @@ def val2017_like(seed: int) -> Matches:
 
 
 def cost(replicates: int = 1000) -> list[tuple[str, float, float, float]]:
-    """Return what was computed, the seconds, those of all processors, and the largest process in GB, for val2017."""
+    """Return per computation on val2017: name, seconds, CPU seconds, and peak memory of the largest process in GB."""
     runs = [val2017_like(0), val2017_like(1)]
     draws = draw_images(5000, replicates, 0)
     found = []
@@ -189,7 +189,7 @@ def cost(replicates: int = 1000) -> list[tuple[str, float, float, float]]:
 
 
 def without_multiplicity(replicates: int = 1000) -> tuple[float, float]:
-    """Return the standard error of a difference by the bootstrap, and by one that counts every drawn image once."""
+    """Return the standard error of a difference by the bootstrap, and if every drawn image counted once."""
     runs, draws = (val2017_like(0), val2017_like(1)), draw_images(5000, replicates, 0)
     errors = []
     for weights in (draws, np.minimum(draws, 1)):

@@ -1,1 +1,1 @@
-"""What an attention block costs, beside tutorial code and timm's, and how far that is from the floor."""
+"""Measure the cost of attention blocks against tutorial code, timm's blocks and the lower bound of any block."""

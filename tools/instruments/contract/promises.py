@@ -1,4 +1,4 @@
-"""What this package promises on every supported release, and the outcome of each promise from a run of its tests.
+"""List the promises kept on every supported release, and read their outcomes from a run of their tests.
 
 A promise is kept by the tests marked ``pytest.mark.contract(promise)``. ``pytest -m contract --junitxml=FILE`` runs
 them; a test that has nothing to check on the installed releases is skipped with its reason.
