@@ -24,6 +24,8 @@ import torch
 import ultralytics
 import yaml
 
+from instruments.export_cells import FORMATS, blocks, cells_of
+from instruments.export_table import to_markdown
 from instruments.lively import (
     BASE_MODEL,
     NO_BLOCK,
@@ -36,7 +38,6 @@ from instruments.lively import (
 from instruments.paths import variables
 from yolo_attn.export import host
 from yolo_attn.export.check import differences, export_checked, photographs, why_not
-from yolo_attn.host import registry
 from yolo_attn.models.insert import insert
 from yolo_attn.speed.interleaved import interleaved
 from yolo_attn.train import yolo
@@ -46,23 +47,10 @@ from yolo_attn.util.files import write_json
 from yolo_attn.util.words import say
 from yolo_attn.weights.transfer import transfer_weights
 
-FORMATS = {
-    "torchscript": ("fp32",),
-    "onnx": ("fp32", "fp16", "int8"),
-    "openvino": ("fp32", "fp16", "int8"),
-    "ncnn": ("fp32", "fp16"),
-}
-"""Precisions of each format that runs on any CPU."""
-DYNAMIC = ("torchscript", "onnx", "openvino")
 SETTINGS = {"fp32": {}, "fp16": {"half": True}, "int8": {"int8": True}}
 RUNTIME_PACKAGES = ("onnx", "onnxruntime", "onnxslim", "openvino", "nncf", "ncnn", "pnnx")
 CELLS, CHECKPOINT = "cells.jsonl", "model.pt"
 Log = Callable[[str], None]
-
-
-def blocks() -> list[str]:
-    """Return the names of what is measured: ``none`` for the model without attention, and every shipped block."""
-    return [NO_BLOCK, *registry.SHIPPED_ALIASES]
 
 
 def left_out(model: Any, imgsz: int) -> dict[str, float]:
@@ -129,12 +117,6 @@ def _in_own_process(folder: Path, block: str, imgsz: int, data: Path, log: Log) 
             crashed = missing_cells(folder, block)[0]
             last = (done.stderr.strip().splitlines() or [""])[-1]
             _append(folder, {"block": block, **crashed, "error": f"exit code {done.returncode}: {last}"[:300]})
-
-
-def cells_of(format: str) -> list[dict[str, Any]]:
-    """Return the cells of a format: each precision at a fixed size, and float32 with dynamic sizes if it has them."""
-    fixed = [{"precision": precision, "dynamic": False} for precision in FORMATS[format]]
-    return fixed + ([{"precision": "fp32", "dynamic": True}] if format in DYNAMIC else [])
 
 
 def missing_cells(folder: Path, block: str) -> list[dict[str, Any]]:
@@ -255,8 +237,6 @@ def write_environment(folder: Path) -> None:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run ``tools/measure_export.py``: measure what is missing and print the tables."""
-    from instruments.export_table import to_markdown
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--imgsz", type=int, default=160)
