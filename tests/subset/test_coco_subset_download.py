@@ -115,7 +115,7 @@ def test_a_server_without_ranges_starts_again(server, archive, tmp_path):
 
 def test_no_progress_ends_the_attempts(server, archive, tmp_path):
     server.gives, server.breaks = 0, 99
-    with pytest.raises(YoloAttnError, match=r"cannot download http://127.0.0.1.* the same command goes on from there"):
+    with pytest.raises(YoloAttnError, match=r"cannot download http://127.0.0.1.* the same command resumes from there"):
         download(tmp_path, [archive])
     assert len(server.asked) == 1
     assert content(tmp_path) == {"val2017.zip.part": b""}

@@ -16,14 +16,14 @@ KINDS = ("identity", "plain")
 
 
 def control_of(model: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """Return a model dict in which controls stand in for the attention.
+    """Return a model dict with its attention blocks replaced by controls.
 
     Args:
         model: A model YAML's content.
         kind: ``"identity"`` or ``"plain"``.
 
     Raises:
-        YoloAttnError: If there is no such control, or the model has no attention to stand in for.
+        YoloAttnError: If there is no such control, or the model has no attention.
     """
     if kind not in KINDS:
         raise YoloAttnError(one_of("control", kind, KINDS))

@@ -1,7 +1,7 @@
-"""The rows of a model dict as a graph: who reads whom, at which stride, and in which role.
+"""Graph of the layers of a model dict: sources, strides and roles.
 
-Roles are found by walking, not by counting: each row's stride is measured, the rows that the head reads are the neck's
-outputs, and the last backbone row of each stride is the backbone's.
+Roles are derived from the graph: the stride of each layer is measured, the layers that the head reads are the outputs
+of the neck, and the last backbone layer of each stride is that level's output of the backbone.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from yolo_attn.host.model import row_strides, split_name
 
 Row = list[Any]
 IMAGE = -1
-"""The number by which the first row's source, the image, goes."""
+"""Row number of the image, which the first row reads."""
 
 POOLING = ("SPPF", "SPP", "SPPELAN")
-"""The host blocks that the role ``sppf`` stands for."""
+"""Host blocks of the role ``sppf``."""
 
 
 def rows_of(model: Mapping[str, Any]) -> list[Row]:
@@ -41,7 +41,7 @@ def level_of(stride: float) -> str | None:
 
 @dataclass(frozen=True)
 class Graph:
-    """What can be said of a model's rows.
+    """Layers of a model dict with their sources, strides and roles.
 
     Attributes:
         model: The model dict.
@@ -56,7 +56,7 @@ class Graph:
 
     @cached_property
     def strides(self) -> list[float]:
-        """Stride of each row's result but the last row's; 0 where the result is no feature map."""
+        """Stride of each row's output in pixels, the last row left out; 0 where the output is no feature map."""
         return row_strides(self.model)
 
     @property
@@ -69,7 +69,7 @@ class Graph:
         return sources_of(index, self.rows[index])
 
     def level(self, index: int) -> str | None:
-        """Return the pyramid level of a row's result, e.g. ``P3``."""
+        """Return the pyramid level of a row's output, e.g. ``P3``."""
         return level_of(self.strides[index]) if 0 <= index < self.last else None
 
     def section(self, index: int) -> str:
@@ -77,7 +77,7 @@ class Graph:
         return "backbone" if index < len(self.model["backbone"]) else "neck"
 
     def host_name(self, index: int) -> str:
-        """Return the name of a row's module, without the block that may sit inside it."""
+        """Return the name of a row's module, without an attention block inside it."""
         name = self.rows[index][2]
         parts = split_name(name)
         return parts[0] if parts else name
@@ -95,5 +95,5 @@ class Graph:
 
     @cached_property
     def pooling(self) -> list[int]:
-        """The rows that pool at several sizes (SPPF and its kin)."""
+        """The rows that pool at several sizes (SPPF and its variants)."""
         return [i for i in range(len(self.rows)) if self.host_name(i) in POOLING]

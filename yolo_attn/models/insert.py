@@ -1,4 +1,4 @@
-"""Insert attention into a model YAML by role, and keep every other row reading what it read before."""
+"""Insert attention blocks into a model YAML by role; every other row keeps its sources."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Placed = tuple[str, Where] | tuple[str, Where, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Insertion:
-    """A model with attention added, and how to get back to the model it came from.
+    """A model with inserted attention blocks, and the map from the base model's rows.
 
     Attributes:
-        yaml: The new model, as a model YAML's content.
-        row_map: Row of the base model -> the same row here.
-        new_rows: The rows that were added.
-        base: The model it came from.
-        inside: Rows here that got a block inside them.
+        yaml: The new model dict.
+        row_map: Row number in the base model -> row number of the same layer here.
+        new_rows: Inserted rows.
+        base: Model dict of the base model.
+        inside: Rows here that now hold a block inside their host block.
     """
 
     yaml: dict[str, Any]
@@ -45,11 +45,11 @@ class Insertion:
     def save(self, path: str | Path) -> Path:
         """Write the model YAML, commented with row numbers and roles, and return its path.
 
-        As with stock YAMLs, the name a model is opened by states its scale: ``yolo11-mine.yaml`` is opened as
-        ``yolo11s-mine.yaml``. Where that name states none, the scale the base was given at is taken.
+        As with stock YAMLs, the scale is part of the name that opens a model: ``yolo11-mine.yaml`` opens as
+        ``yolo11s-mine.yaml``. A name without a scale gets the scale of the base.
 
         Raises:
-            YoloAttnError: If the file's name states another scale than the base was given at.
+            YoloAttnError: If the file name states another scale than the base has.
         """
         path = Path(path)
         stated, wanted = host_scale(path), self.base.get("scale")
@@ -66,7 +66,7 @@ class Insertion:
         return write_whole(path, to_text(self.yaml, title=f"{_base_name(self.base)} with {', '.join(sorted(names))}"))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what was added and changed, and where each row of the base is now, for JSON."""
+        """Return inserted rows, changed rows and the row map as JSON values."""
         old, new = rows_of(self.base), rows_of(self.yaml)
         back = {j: i for i, j in self.row_map.items()}
         return {
@@ -84,7 +84,7 @@ class Insertion:
         return "\n".join(lines)
 
     def _behind(self, index: int) -> str:
-        """Say of a new row that the base had attention just before it already."""
+        """Return a remark on a new row that follows an attention row of the base."""
         rows = rows_of(self.yaml)
         (source,) = sources_of(index, rows[index])
         old = source in self.row_map.values() and source != IMAGE and is_known(rows[source][2])
@@ -93,7 +93,7 @@ class Insertion:
 
 @dataclass(frozen=True)
 class _Block:
-    """One kind of block to insert: its YAML name, checked hyper-parameters, and where."""
+    """One kind of block to insert: YAML name, checked hyper-parameters, and sites."""
 
     name: str
     arguments: list[dict[str, Any]]
@@ -101,10 +101,10 @@ class _Block:
 
 
 def read_model(base: str | Path | Mapping[str, Any]) -> dict[str, Any]:
-    """Return a model dict of its own, from a name, a path, a checkpoint or another model dict.
+    """Return a copy of a model dict, read from a name, a path, a checkpoint or another model dict.
 
     Raises:
-        YoloAttnError: If there is no such model, or it is not one that could be built.
+        YoloAttnError: If there is no such model, or it cannot be built.
     """
     if isinstance(base, Mapping):
         model = deepcopy(dict(base))
@@ -131,17 +131,17 @@ def insert(
     inside: str | None = None,
     **hyper: Any,
 ) -> Insertion:
-    """Put a block after given rows of a model, or inside its host blocks; every other row reads what it read.
+    """Insert a block after given rows of a model, or inside its host blocks; every other row keeps its sources.
 
     Args:
-        base: Name or path of a model YAML, a model dict, or a checkpoint (``.pt``) whose model is meant.
+        base: Name or path of a model YAML, a model dict, or a checkpoint (``.pt``).
         block: Name or alias of a registered block. Several at once: a list of ``(name, at)`` or
-            ``(name, at, {hyper-parameter: value})``; blocks at the same place follow each other in this order.
-        at: Where, by role (``neck:P3,P4,P5``, the default; ``neck:all``, ``backbone:P4``, ``sppf``, ``pre-detect``) or
-            by row of the base (``after:4,9``, ``before:9``); several with ``;`` or as a list. After a row, all that
-            read it read the block; ``before:9`` gates what row 9 alone reads, ``pre-detect`` what the head alone reads.
-        inside: Put the block inside the rows of this host block instead (``C3k2``, ``C3k2@outer``, ``C2f,SPPF``): all
-            of them, or those that ``at`` names, where ``backbone`` and ``neck`` alone stand for all their rows.
+            ``(name, at, {hyper-parameter: value})``; blocks at the same site follow each other in this order.
+        at: Sites by role (``neck:P3,P4,P5``, the default; ``neck:all``, ``backbone:P4``, ``sppf``, ``pre-detect``) or
+            by row of the base (``after:4,9``, ``before:9``); several with ``;`` or as a list. All readers of a row read
+            a block after it; ``before:9`` gates the inputs of row 9 only, ``pre-detect`` those of the head only.
+        inside: Insert the block inside the rows of this host block instead (``C3k2``, ``C3k2@outer``, ``C2f,SPPF``):
+            all of them, or those that ``at`` names; ``backbone`` and ``neck`` alone mean all their rows.
         **hyper: The block's hyper-parameters, e.g. ``variant="L"``, ``init="identity"``.
 
     Raises:
@@ -162,7 +162,7 @@ def insert(
     changed = _insert_inside(graph, blocks, inside) if inside else _insert_rows(graph, blocks)
     check_roles(changed)
     for scale in [model["scale"]] if model.get("scale") else model.get("scales") or [None]:
-        build_shapes(changed.yaml, scale)  # so that a width that the block cannot take is found now
+        build_shapes(changed.yaml, scale)  # finds widths that the block cannot take
     return changed
 
 
@@ -205,14 +205,14 @@ def _in_words(site: Site) -> str:
 
 
 class _Weaver:
-    """Writes a model's rows again, one by one, with chains of new rows between them."""
+    """Rebuild the rows of a model with chains of new rows between them."""
 
     def __init__(self, graph: Graph, chains: Mapping[Site, list[Row]]):
         self.graph, self.chains = graph, chains
         self.rows: list[Row] = []
         self.new_rows: list[int] = []
         self.row_map: dict[int, int] = {}
-        self.result = {IMAGE: IMAGE}  # row of the base -> where its result is found now
+        self.result = {IMAGE: IMAGE}  # row of the base -> row that holds its output now
 
     def weave(self) -> Insertion:
         split = 0
@@ -227,7 +227,7 @@ class _Weaver:
         return Insertion({**model, **sections}, self.row_map, tuple(self.new_rows), model)
 
     def _add(self, origin: int, chain: list[Row]) -> int:
-        """Add a chain of rows that reads row ``origin``, and return the row its result is found at."""
+        """Add a chain of rows that reads row ``origin``, and return the row of its output."""
         for row in chain:
             self.new_rows.append(len(self.rows))
             self.rows.append([-1 if origin == len(self.rows) - 1 else origin, *row[1:]])
@@ -262,10 +262,10 @@ def _insert_inside(graph: Graph, blocks: Sequence[_Block], inside: str) -> Inser
 
 # --- proof ------------------------------------------------------------------------------------------------------------
 def check_roles(changed: Insertion) -> None:
-    """Make sure that every row reads the same rows as in the base model, directly or through added rows.
+    """Check that every row reads the same rows as in the base model, directly or through inserted rows.
 
     Raises:
-        YoloAttnError: If one does not; the message names it and what it would have read.
+        YoloAttnError: If one does not; the message names it and the rows it would read.
     """
     old, new = rows_of(changed.base), rows_of(changed.yaml)
     back = {j: i for i, j in changed.row_map.items()}

@@ -1,6 +1,6 @@
-"""Read where a block is to go: ``neck:P3,P4``, ``sppf``, ``pre-detect``, ``after:4``, ``before:9``, several with ``;``.
+"""Parse insertion sites: ``neck:P3,P4``, ``sppf``, ``pre-detect``, ``after:4``, ``before:9``, several with ``;``.
 
-A site is one edge or all edges that leave a row: what the row gives passes through the new block on its way.
+A site is one edge of the graph, or all edges that leave a row; the inserted block processes what passes through it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _EXAMPLES = "as in neck:P3,P4,P5, sppf, pre-detect, after:4 or before:9"
 
 @dataclass(frozen=True)
 class Site:
-    """Where one block goes.
+    """Site of one inserted block.
 
     Attributes:
-        origin: The row whose result the block gates.
-        reader: The one row that reads the gated result; ``None`` if all that read the row do.
+        origin: The row whose output the block gates.
+        reader: The one row that reads the block's output; ``None`` for all readers of the row.
     """
 
     origin: int
@@ -32,7 +32,7 @@ def find_sites(graph: Graph, at: str | Iterable[str]) -> list[Site]:
     """Return the sites that ``at`` names, each once.
 
     Raises:
-        YoloAttnError: If the model has no such role or row; the message says which it has.
+        YoloAttnError: If the model has no such role or row; the message lists those it has.
     """
     sites: dict[Site, None] = {}
     for part in _parts(at):
@@ -46,15 +46,15 @@ def find_sites(graph: Graph, at: str | Iterable[str]) -> list[Site]:
 
 
 def find_rows_inside(graph: Graph, hosts: Sequence[str], at: str | Iterable[str] | None) -> list[int]:
-    """Return the rows built of one of the host blocks, all of them or those that ``at`` names.
+    """Return the rows of the given host blocks, all of them or those that ``at`` names.
 
     Args:
         graph: The model.
         hosts: Names of host blocks, e.g. ``["C3k2"]``.
-        at: As for a row after another; ``backbone`` and ``neck`` alone stand for all their rows of these hosts.
+        at: Sites as for :func:`find_sites`; ``backbone`` and ``neck`` alone mean all their rows of these hosts.
 
     Raises:
-        YoloAttnError: If there is no such row, or ``at`` names one that is built of something else.
+        YoloAttnError: If there is no such row, or ``at`` names a row of another module.
     """
     names = [graph.host_name(i) for i in range(graph.last)]
     known = [name for name in dict.fromkeys(names) if "." not in name]

@@ -1,4 +1,4 @@
-"""Write a model dict as YAML text in the style of Ultralytics' own, each row commented with its number and role."""
+"""Format a model dict as YAML text in Ultralytics' style, each row commented with its number and role."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOT_IN_HEADER = {"backbone", "head", "scales", "scale", "yaml_file"}
 def to_text(model: Mapping[str, Any], title: str) -> str:
     """Return the text of a model YAML.
 
-    A scale that the model dict states is listed first, as Ultralytics takes the first where a file's name states none.
+    The scale of the model dict is listed first, because Ultralytics takes the first if the file name states none.
     """
     graph = Graph(model)
     lines = [f"# {title}. Ultralytics YOLO model (AGPL-3.0), attention rows by yolo-attn (AGPL-3.0)."]

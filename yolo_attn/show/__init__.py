@@ -1,1 +1,1 @@
-"""What a trained model attends to, drawn: ``yolo-attn show``."""
+"""Draw the gates and class activation maps of a trained model: ``yolo-attn show``."""

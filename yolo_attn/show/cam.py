@@ -1,10 +1,10 @@
-"""Which parts of an image a model's predictions hang on: LayerCAM at what the head reads.
+"""Class activation maps of a model's predictions: LayerCAM at the inputs of the head.
 
 Paper: Jiang et al., "LayerCAM: Exploring Hierarchical Class Activation Maps for Localization", IEEE TIP 2021,
 https://doi.org/10.1109/TIP.2021.3089943
 
-This is the method of Ultralytics' own ``predict(visualize=True)``, where that exists; it stores a picture of the padded
-input and no numbers, so the map is computed here, and a test compares the two.
+Ultralytics' own ``predict(visualize=True)`` uses the same method where it exists, but stores a picture of the padded
+input and no numbers. The map is therefore computed here, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from yolo_attn.host.model import reset_grid
 from yolo_attn.models.built import model_layers
 
 Target = tuple[int, float]
-"""A prediction to explain: its class and its confidence, by which it is found among the head's."""
+"""Prediction to explain, given by its class and its confidence."""
 
 
 def layer_cam(model: nn.Module, image: Tensor, targets: Sequence[Target] = ()) -> np.ndarray:
@@ -34,7 +34,7 @@ def layer_cam(model: nn.Module, image: Tensor, targets: Sequence[Target] = ()) -
     Args:
         model: A YOLO model in evaluation mode.
         image: Its input, ``(1, 3, h, w)``.
-        targets: What to explain; by default the one prediction with the highest score.
+        targets: Predictions to explain; by default the one with the highest score.
     """
     maps, scores, classes = _forward(model, image)
     chosen = [_nearest(scores, classes, target) for target in targets] or [int(scores.argmax())]
@@ -54,7 +54,7 @@ def _one(activation: Tensor, gradient: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _forward(model: nn.Module, image: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Run the model; return what its head reads, and score and class of all its predictions."""
+    """Run the model; return the inputs of its head, and score and class of every prediction."""
     head: Any = model_layers(model)[-1]
     maps: list[Tensor] = []
     logits: list[Tensor] = []
@@ -65,7 +65,7 @@ def _forward(model: nn.Module, image: Tensor) -> tuple[list[Tensor], Tensor, Ten
         maps.extend(x for x in given if x.ndim == 4)
 
     handles = [head.register_forward_pre_hook(read)]
-    if isinstance(linear := getattr(head, "linear", None), nn.Linear):  # of a classifier: its scores before softmax
+    if isinstance(linear := getattr(head, "linear", None), nn.Linear):  # of a classifier: scores before the softmax
         handles.append(linear.register_forward_hook(lambda module, inputs, output: logits.append(output)))
     try:
         with torch.enable_grad():
@@ -78,7 +78,7 @@ def _forward(model: nn.Module, image: Tensor) -> tuple[list[Tensor], Tensor, Ten
 
 
 def _predictions(output: Any, head: Any) -> tuple[Tensor, Tensor]:
-    """Return score and class of every prediction: anchors times classes, or the head's own choice of both."""
+    """Return score and class of every prediction: all anchors times all classes, or those the head selected."""
     while isinstance(output, (list, tuple)):
         output = output[0]
     first = output[0]
@@ -93,6 +93,6 @@ def _predictions(output: Any, head: Any) -> tuple[Tensor, Tensor]:
 
 
 def _nearest(scores: Tensor, classes: Tensor, target: Target) -> int:
-    """Return which of the predictions of a class has the confidence of the target's."""
+    """Return the index of the prediction of the target's class with the nearest confidence."""
     wanted, confidence = target
     return int(((scores.detach() - confidence).abs() + 2.0 * (classes != wanted)).argmin())

@@ -1,4 +1,4 @@
-"""``yolo-attn show``: its flags, and what they ask for. Imports no torch."""
+"""Command line of ``yolo-attn show``. Imports no torch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def add_flags(show: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
-    """Draw and write; return the table of gates and the page's path, or all statistics as JSON, and the exit code."""
+    """Write the page; return the table of gates and the page's path, or all statistics as JSON, and the exit code."""
     refuse(trailing)
     images = find_images(arguments.images)
     models = [model for model in (arguments.model, arguments.beside) if model]
@@ -57,10 +57,10 @@ def run(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
 
 
 def find_images(given: list[Path]) -> list[Path]:
-    """Return the image files that paths of files and folders stand for.
+    """Return the image files given as files and folders.
 
     Raises:
-        YoloAttnError: If one is missing, a folder holds none, or they are too many to look at.
+        YoloAttnError: If one is missing, a folder holds none, or they are more than ``MOST_IMAGES``.
     """
     found: list[Path] = []
     for path in given:
@@ -79,7 +79,7 @@ def find_images(given: list[Path]) -> list[Path]:
 
 
 def _check_model(model: str) -> None:
-    """Refuse what is no model before torch is imported, which takes seconds."""
+    """Raise for paths that are no model, before torch is imported, which takes seconds."""
     ending = Path(model).suffix.lower()
     if ending not in (".pt", ".yaml", ".yml"):
         raise YoloAttnError(f"'{model}' is neither a .pt checkpoint nor a model .yaml")
@@ -105,13 +105,13 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _as_text(found: dict[str, Any]) -> str:
-    from yolo_attn.show.gallery import attention_in_words
+    from yolo_attn.show.gallery import describe_attention
     from yolo_attn.show.numbers import HEAD, overview
     from yolo_attn.util.markdown import table
 
     parts = []
     for model in found["models"]:
-        parts += [attention_in_words(model), ""]
+        parts += [describe_attention(model), ""]
         if rows := overview(model):
             parts += [*table(HEAD, rows), ""]
     return "\n".join([*parts, f"The pictures: {found['page']}"])

@@ -1,4 +1,4 @@
-"""What a model found in an image, in the same form for every task."""
+"""Detections of a model in an image, in the same form for every task."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Detection:
 
 
 def detections(result: Any) -> list[Detection]:
-    """Return what one of Ultralytics' results holds, most confident first; of a classification the five likeliest."""
+    """Return the detections of an Ultralytics result, most confident first; for classification the top five."""
     if result.probs is not None:
         pairs = zip(result.probs.top5, result.probs.top5conf.tolist(), strict=True)
         return [Detection(int(k), result.names[int(k)], p, None) for k, p in pairs]

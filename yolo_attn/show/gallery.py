@@ -1,4 +1,4 @@
-"""Look at images with one or two models, draw what they attend to, and write pictures, numbers and one page."""
+"""Predict images with one or two models, draw their gates, and write pictures, statistics and one page."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ def show(
     say: Callable[[str], None] = lambda line: None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Draw what models attend to, and write it all or nothing.
+    """Draw the gates of models for images; write all files or none.
 
     Args:
         models: One or two checkpoints or model YAMLs.
         images: Image files.
         out: Folder to write ``show.html``, ``show.json`` and a folder of pictures for each image into.
-        wanted: What is drawn of a gate.
+        wanted: Channels and colour range to draw.
         rows: The rows whose blocks are drawn; all by default.
         cam: Whether class activation maps are drawn.
-        say: Told the progress, a line at a time.
-        **settings: What ``ultralytics.YOLO.predict`` takes: ``imgsz``, ``conf``, ``device``.
+        say: Called with each line of progress.
+        **settings: Arguments of ``ultralytics.YOLO.predict``: ``imgsz``, ``conf``, ``device``.
 
     Returns:
-        What ``show.json`` holds: the statistics of all gates.
+        Content of ``show.json``: the statistics of all gates.
 
     Raises:
-        YoloAttnError: If a model or an image cannot be used, or a row or channel asked for is not there.
+        YoloAttnError: If a model or an image cannot be used, or a row or channel does not exist.
     """
     wanted = wanted or Wanted()
     pictures = [read_image(path) for path in images]
@@ -72,8 +72,8 @@ def show(
     return found
 
 
-def attention_in_words(record: dict[str, Any]) -> str:
-    """Say what attention a model has, from its record."""
+def describe_attention(record: dict[str, Any]) -> str:
+    """Return a sentence on the attention blocks of a model, from its record."""
     if not record["attention"]:
         return f"{record['model']} has no attention block: there are no gates, only its class activation map is drawn."
     return f"{record['model']}: {plural(record['attention'], 'attention block')}."
@@ -101,7 +101,7 @@ def _explain(model: GateWatcher, predicted: Prediction) -> tuple[Any, str]:
     ) else f"{len(shown)} strongest of {len(found)} detections"
 
 
-# --- what is asked for ------------------------------------------------------------------------------------------------
+# --- arguments --------------------------------------------------------------------------------------------------------
 def _check_rows(models: Sequence[GateWatcher], names: Sequence[str], rows: Sequence[int]) -> None:
     held = sorted({at.row for model in models for at in model.locations.values()})
     if missing := [row for row in rows if row not in held]:
@@ -116,13 +116,13 @@ def _check_channels(views: Iterable[View], wanted: Wanted) -> None:
 
 
 def _names(models: Sequence[str]) -> list[str]:
-    """Return short names of models, or what was given where those would be the same."""
+    """Return short names of models, or the given ones where the short names are equal."""
     short = [Path(model).name for model in models]
     return short if len(set(short)) == len(short) else list(models)
 
 
 def _keys(images: Sequence[Path]) -> list[str]:
-    """Return a name for each image's folder: its own without the ending, numbered where two are the same."""
+    """Return a name for each image's folder: the file's stem, numbered where two are equal."""
     keys: list[str] = []
     for path in images:
         stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in path.stem)
@@ -176,13 +176,13 @@ def _report(models: Sequence[dict[str, Any]], sections: Sequence[Section]) -> Re
         if rows := numbers.overview(model):
             tables.append(Table(model["model"], numbers.HEAD, rows, words=frozenset({1, 2}), headed=True))
         else:
-            tables += [Heading(model["model"]), Paragraph(attention_in_words(model))]
-    words = " ".join(map(attention_in_words, models))
+            tables += [Heading(model["model"]), Paragraph(describe_attention(model))]
+    words = " ".join(map(describe_attention, models))
     return Report(title, subtitle + words, [*sections, Section("gates", "All gates", tables)])
 
 
 def _stale(out: Path) -> list[str]:
-    """Return the pictures of an earlier page in the same folder."""
+    """Return the files of an earlier page in the same folder."""
     try:
         return [str(name) for name in json.loads((out / NUMBERS).read_text(encoding="utf-8"))["files"]]
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""The statistics of all gates as JSON values, and the table that sums them up over the images."""
+"""Statistics of all gates as JSON values, and the table that summarizes them over the images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Numbers = dict[str, Any]
 
 
 def of_block(block: BlockMaps) -> Numbers:
-    """Return where a block stands and the statistics of its gates."""
+    """Return location of a block and statistics of its gates as JSON values."""
     at = block.location
     return {
         "row": at.row,
@@ -42,7 +42,7 @@ def of_block(block: BlockMaps) -> Numbers:
 
 
 def of_gate(gate: Gate) -> Numbers:
-    """Return what a gate is and its statistics."""
+    """Return kind and statistics of a gate as JSON values."""
     return {
         "kind": gate.kind,
         "name": gate.name,

@@ -1,4 +1,4 @@
-"""The pictures: one small figure for each map, with its scale, in the image's own aspect. Nothing is computed here."""
+"""Draw one small figure per map, with its colour scale, in the aspect of the image."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ LONG_SIDE = 640
 """Pixels of an image's longer side in a picture, at most."""
 
 _WIDTH, _TALLEST, _DPI = 4.2, 5.0, 115  # inches, inches, dots per inch
-_FREE = {"figure.constrained_layout.use": False}  # where the figure is cropped to what is drawn instead
+_FREE = {"figure.constrained_layout.use": False}  # for figures that are cropped to their content instead
 _VEIL = 0.62  # weight of a map's colour over the grey image
-_LEAST = 0.01  # what a scale spans, at least: the noise of a constant map is not blown up
+_LEAST = 0.01  # least span of a scale, so that the noise of a constant map is not amplified
 _LINE, _FRESH = "#0072b2", "#d55e00"
 
 
 @dataclass(frozen=True)
 class Scene:
-    """An image ready to be drawn on.
+    """Image to draw on.
 
     Attributes:
         picture: ``(H, W, 3)``, RGB, with a long side of at most ``LONG_SIDE``.
-        placement: Where the image lies in the model's input.
+        placement: Position of the image in the model's input.
         outlines: Corners of the detections, ``(k, 2)`` each, in pixels of ``picture``.
     """
 
@@ -58,13 +58,13 @@ class Scene:
 
 @dataclass(frozen=True)
 class Scale:
-    """How values become colours.
+    """Colour scale of a map.
 
     Attributes:
-        norm: From values to [0, 1].
-        colours: From there to colours.
-        label: What the values are.
-        fading: Whether small values leave the image to be seen rather than have a colour.
+        norm: Maps values to [0, 1].
+        colours: Maps [0, 1] to colours.
+        label: Name of the values.
+        fading: Whether small values are transparent.
     """
 
     norm: Normalize
@@ -77,14 +77,14 @@ class Scale:
         return self.colours(self.norm(np.nan_to_num(values)))[..., :3]
 
     def weight(self, values: np.ndarray) -> np.ndarray:
-        """Return how much of a pixel is the value's colour, and not the image; nothing where there is no value."""
+        """Return the opacity of the colour over the image, in [0, 1]; 0 for NaN."""
         weight = 0.2 + 0.6 * self.norm(np.nan_to_num(values)) if self.fading else _VEIL
         return np.where(np.isnan(values), 0.0, weight)
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One of several maps that are drawn side by side.
+    """One of several maps drawn side by side.
 
     Attributes:
         name: Its heading.
@@ -107,15 +107,15 @@ def shrunk(image: np.ndarray) -> np.ndarray:
 
 
 def scale_of(gate: Gate, shown: Iterable[np.ndarray], full: bool = False) -> Scale:
-    """Return one scale for what is to be compared.
+    """Return one colour scale for maps that are compared.
 
     The colours run from the smallest to the largest value. Where a gate both strengthens and weakens, the middle colour
-    is 1, which changes nothing.
+    is 1, which keeps the features.
 
     Args:
-        gate: One of the gates that are shown; they are of the same kind.
-        shown: The values that are drawn.
-        full: Whether the colours span the gate's whole range, however little of it is used.
+        gate: One of the gates; all are of the same kind.
+        shown: Values that are drawn.
+        full: Whether the colours span the gate's whole range.
     """
     values = list(shown)
     low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
@@ -133,17 +133,17 @@ def scale_of(gate: Gate, shown: Iterable[np.ndarray], full: bool = False) -> Sca
 
 
 def _at_least(span: float, low: float, high: float) -> tuple[float, float]:
-    """Return two ends, or, where they are closer than ``span``, those of that span around the same middle."""
+    """Return both ends, widened to ``span`` around their centre if they are closer."""
     return (low, high) if high - low >= span else ((low + high - span) / 2, (low + high + span) / 2)
 
 
 def overlay(values: np.ndarray, scene: Scene, scale: Scale) -> np.ndarray:
-    """Return a picture in grey with a map's colours over it; where the map is NaN it stays grey.
+    """Return a grey picture with a map's colours over it; it stays grey where the map is NaN.
 
     Args:
         values: The map at every pixel of the picture.
         scene: The picture.
-        scale: How values become colours.
+        scale: Colour scale.
 
     Returns:
         ``(H, W, 3)``, RGB, 8 bits.
@@ -156,7 +156,7 @@ def overlay(values: np.ndarray, scene: Scene, scale: Scale) -> np.ndarray:
 
 # --- panels -----------------------------------------------------------------------------------------------------------
 def plain_panel(picture: np.ndarray, title: str) -> bytes:
-    """Draw a picture as it is."""
+    """Draw a picture without a map."""
     with styled(**_FREE):
         figure, axes = _figure(picture.shape[:2])
         axes.imshow(picture)
@@ -165,7 +165,7 @@ def plain_panel(picture: np.ndarray, title: str) -> bytes:
 
 
 def map_panel(grid: np.ndarray, scene: Scene, scale: Scale, title: str) -> bytes:
-    """Draw one map over the image, its positions as they are."""
+    """Draw one map over the image, without interpolation."""
     with styled(**_FREE):
         figure, axes = _figure(scene.size)
         _draw_map(axes, grid, scene, scale)
@@ -191,7 +191,7 @@ def strips_panel(product: Gate, rows: Gate, columns: Gate, scene: Scene, scale: 
 
 
 def sheet_panel(tiles: Sequence[Tile], scene: Scene, colours: str, title: str) -> bytes:
-    """Draw several maps over small versions of the image, each with its own range, which stands above it."""
+    """Draw several maps over small versions of the image, each with its own range in its title."""
     across = 2 if len(tiles) <= 4 else 4
     down = math.ceil(len(tiles) / across)
     height, width = scene.size
@@ -230,7 +230,7 @@ def sheet_panel(tiles: Sequence[Tile], scene: Scene, colours: str, title: str) -
 
 
 def cam_panel(values: np.ndarray, scene: Scene, title: str) -> bytes:
-    """Draw a class activation map over the image: the more a part counts, the more colour it has."""
+    """Draw a class activation map over the image, larger values in stronger colour."""
     scale = Scale(Normalize(0, 1), colormaps["inferno"], "share of the maximum", fading=True)
     with styled(**_FREE):
         figure, axes = _figure(scene.size)
@@ -270,7 +270,7 @@ def _draw_steps(axes: Axes, values: np.ndarray, **style: Any) -> None:
 
 
 def _limit(axes: Axes, gate: Gate, scale: Scale) -> None:
-    """Let the axis span the colours' scale, and mark where a gate counts as dead or saturated if that is in sight."""
+    """Set the axis to the range of the colour scale, and mark the dead and saturated limits inside it."""
     low, high = cast(float, scale.norm.vmin), cast(float, scale.norm.vmax)
     if gate.neutral is None and low > 0:
         low = 0.0

@@ -1,4 +1,4 @@
-"""Choose what is drawn of one image: the prediction, its class activation map, and the gates of every block."""
+"""Draw the pictures of one image: prediction, class activation map, and the gates of every block."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from yolo_attn.show.panels import Scale, Scene, Tile
 _TILES = {"product": 4, "full": 4, "groups": 8, "pairs": 4}  # how many maps of a block are drawn one by one, by kind
 _CONSTANT = 1e-6
 MOST_OUTLINES = 10
-"""Detections that are outlined in a picture and explained by a class activation map, the most confident ones."""
+"""Largest number of detections that are outlined and explained by a class activation map."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is drawn.
+    """Channels and colour range to draw.
 
     Attributes:
         channels: Channels to draw one by one; by default those whose gate varies most over the positions.
@@ -38,13 +38,13 @@ class Wanted:
 
 @dataclass(frozen=True)
 class View:
-    """One model's look at one image.
+    """Prediction of one image by one model, and the maps to draw of it.
 
     Attributes:
-        name: The model's.
-        prefix: Begins the names of its files.
-        predicted: What it saw.
-        cam: Its class activation map over its input, and what was explained; ``None`` if not wanted.
+        name: Name of the model.
+        prefix: Prefix of its file names.
+        predicted: Prediction and maps.
+        cam: Class activation map over the model's input, and what it explains; ``None`` for none.
         blocks: The blocks to draw.
     """
 
@@ -56,12 +56,12 @@ class View:
 
     @cached_property
     def detections(self) -> list[Detection]:
-        """What was detected, most confident first."""
+        """Detections, most confident first."""
         return detections(self.predicted.result)
 
     @cached_property
     def scene(self) -> Scene:
-        """The image, ready to be drawn on."""
+        """The image to draw on."""
         picture = panels.shrunk(self.predicted.image)
         ratio = picture.shape[1] / self.predicted.image.shape[1]
         found = [d.corners * ratio for d in self.detections[:MOST_OUTLINES] if d.corners is not None]
@@ -74,8 +74,8 @@ def section(title: str, key: str, views: Sequence[View], wanted: Wanted) -> Sect
     Args:
         title: The image's name.
         key: The folder of its files.
-        views: The looks of one or two models at it.
-        wanted: What is drawn.
+        views: Predictions of one or two models.
+        wanted: Channels and colour range to draw.
     """
     blocks: list[Block] = [Gallery([list(_of_the_whole(view, key)) for view in views])]
     for matching in _matched(views):
@@ -90,7 +90,7 @@ def section(title: str, key: str, views: Sequence[View], wanted: Wanted) -> Sect
 
 
 def _matched(views: Sequence[View]) -> list[list[tuple[View, BlockMaps]]]:
-    """Return the blocks that belong together: those at the same place of two models, or else each of its own."""
+    """Return groups of blocks that are drawn together: those at the same place of two models."""
     places: dict[tuple, list[tuple[View, BlockMaps]]] = {}
     for view in views:
         counts: dict[tuple, int] = {}
@@ -117,7 +117,7 @@ def _of_the_whole(view: View, key: str) -> Iterable[Image]:
     if view.cam is not None:
         values, explained = view.cam
         drawn = panels.cam_panel(values, view.scene, f"{view.name}\nclass activation map")
-        yield Image(f"{key}/{view.prefix}cam.png", drawn, f"What the whole model's prediction hangs on: {explained}.")
+        yield Image(f"{key}/{view.prefix}cam.png", drawn, f"Class activation map of the whole model: {explained}.")
 
 
 def _best(view: View) -> str:
@@ -128,7 +128,7 @@ def _best(view: View) -> str:
 # --- one block --------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Block:
-    """A block that is drawn, and for whom."""
+    """A block to draw, with the models it is drawn beside."""
 
     view: View
     maps: BlockMaps
@@ -152,7 +152,7 @@ class _Block:
 
 
 def _scales(gates: Sequence[Gate], full: bool) -> dict[str, Scale]:
-    """Return one scale for each kind of gate that is drawn, for all models and freshly built blocks alike."""
+    """Return one colour scale per kind of gate, for all models and freshly built blocks."""
     scales = {}
     for kind in dict.fromkeys(gate.kind for gate in gates if _is_drawn(gate)):
         alike = [gate for gate in gates if gate.kind == kind]
@@ -166,13 +166,13 @@ def _is_drawn(gate: Gate) -> bool:
 
 
 def _shown(gate: Gate) -> np.ndarray:
-    """Return what is drawn of a gate: the mean of its maps over positions, or the values of a channel gate."""
+    """Return the values to draw: the mean of a gate's maps over positions, or the values of a channel gate."""
     grids = gate.grids()
     return gate.values if grids is None else grids.mean(0)
 
 
 def _shown_at_init(gate: Gate) -> np.ndarray | None:
-    """Return what is drawn of the freshly built block; nothing where that is the same everywhere."""
+    """Return the values to draw of the freshly built block; ``None`` if they are constant."""
     grids = gate.grids(fresh=True)
     before = gate.fresh if grids is None else grids.mean(0)
     return None if before is None or np.ptp(before) <= _CONSTANT else before
@@ -199,7 +199,7 @@ def _of_map(block: _Block, gate: Gate, scale: Scale, gates: Mapping[str, Gate]) 
     yield block.panel(gate.kind, drawn, f"{_sentence(gate)} {_in_numbers(gate)}")
     if (before := _shown_at_init(gate)) is not None:
         drawn = panels.map_panel(before, scene, scale, f"{title}, at init")
-        yield block.panel(f"{gate.kind}-init", drawn, "The same block as freshly built, for the same features.")
+        yield block.panel(f"{gate.kind}-init", drawn, "The same block freshly built, for the same features.")
 
 
 def _averaged(gate: Gate) -> str:
@@ -214,7 +214,7 @@ def _of_tiles(block: _Block, gate: Gate, wanted: Wanted) -> Image:
     colours = "magma" if gate.kind == "pairs" else "viridis"
     drawn = panels.sheet_panel(tiles, block.view.scene, colours, block.title(f"{gate.name}, one by one"))
     which = {
-        "pairs": "What a position takes from where; the cross is the position that looks.",
+        "pairs": "How a position weighs all others; the cross marks it.",
         "groups": "The groups one by one.",
     }.get(gate.kind, "Chosen channels." if wanted.channels else "The channels whose gate varies most over the image.")
     return block.panel(f"{gate.kind}-each", drawn, which)

@@ -1,1 +1,1 @@
-"""Parts of a detection set: read annotations, choose images, write a YOLO set and say what was chosen."""
+"""Make subsets of detection sets: read annotations, choose images, write a YOLO set and its summary."""

@@ -1,4 +1,4 @@
-"""What a subset is asked to be, and the named presets. Cheap to import: the command line reads it for its help."""
+"""Settings and named presets of a subset. Imports nothing heavy, because the command line reads it for its help."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SIZES = ("small", "medium", "large")
 
 @dataclass(frozen=True)
 class Choice:
-    """Which images and boxes of a set are wanted.
+    """Settings that choose images and boxes of a set.
 
     Args:
-        images: Training images: a number, a fraction of those that qualify (a float up to 1.0), or None for all.
-        val_images: Validation images, likewise. Where validation has to be split off, None means a tenth.
+        images: Number of training images, or a fraction of those that qualify (a float up to 1.0); None for all.
+        val_images: The same for validation images. Where validation has to be split off, None is a tenth.
         sampling: ``stratified`` keeps the proportions of boxes by class and size; ``random`` is plain, and nested:
             with one seed, the first 100 images are among the first 200.
         seed: Seed of the choice.
@@ -78,7 +78,7 @@ PRESETS = {
 
 
 def preset(name: str) -> Choice:
-    """Return a named choice: so many training images, stratified, seed 0, and the whole validation set.
+    """Return a named choice: a number of training images, stratified, seed 0, and the whole validation set.
 
     Raises:
         YoloAttnError: No preset has this name.
@@ -89,7 +89,7 @@ def preset(name: str) -> Choice:
 
 
 def parse_amount(text: str) -> int | float:
-    """Read a number of images: ``5000``, or a fraction as ``0.1`` or ``10%``.
+    """Parse a number of images, e.g. ``5000``, or a fraction, e.g. ``0.1`` or ``10%``.
 
     Raises:
         YoloAttnError: It is neither.
@@ -115,15 +115,15 @@ def _finite(word: str) -> float:
 
 
 def amount(wanted: int | float | None, available: int, what: str) -> int:
-    """Return how many of the available images are wanted.
+    """Return the number of images to take of those available.
 
     Args:
         wanted: A number, a fraction, or None for all.
-        available: How many there are.
-        what: What they are, for the message.
+        available: Number of images there are.
+        what: Name of the set, for the error.
 
     Raises:
-        YoloAttnError: There are not as many.
+        YoloAttnError: More are wanted than are available, or not a number of images.
     """
     if wanted is None:
         return available

@@ -1,4 +1,4 @@
-"""``yolo-attn subset``: its flags, and what they ask for. Imports no torch."""
+"""Command line of ``yolo-attn subset``. Imports no torch."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ def add_flags(subset: argparse.ArgumentParser) -> None:
         help="COCO folder (annotations/ and images, as downloaded), COCO-format .json, or data .yaml of a YOLO set",
     )  # fmt: skip
     subset.add_argument("-o", "--output", required=True, type=Path, help="folder to write")
-    subset.add_argument("--images-dir", type=Path, help="where the images of a .json lie (default: beside it)")
+    subset.add_argument("--images-dir", type=Path, help="folder with the images of a .json (default: beside it)")
     subset.add_argument(
-        "--download", action="store_true", help="fetch COCO 2017 into the --coco folder first (20 GB), as far as needed"
+        "--download",
+        action="store_true",
+        help="download COCO 2017 into the --coco folder first (20 GB), missing parts only",
     )
     what = subset.add_argument_group("which images")
     what.add_argument("--preset", help=f"a named choice with the whole val: {', '.join(PRESETS)}")
@@ -59,7 +61,7 @@ def add_flags(subset: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
-    """Write a subset; return the data YAML's path, or the summary as JSON, and the exit code."""
+    """Write a subset; return the path of the data YAML, or the summary as JSON, and the exit code."""
     refuse(trailing)
     from yolo_attn.subset.convert import convert_coco
     from yolo_attn.subset.download import download
@@ -82,12 +84,12 @@ def run(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     )
     if arguments.json:
         return (written.parent / "summary.json").read_text(encoding="utf-8").rstrip(), 0
-    tell(f"what was chosen: {written.parent / 'summary.md'}")
+    tell(f"summary: {written.parent / 'summary.md'}")
     return str(written), 0
 
 
 def _choice(arguments: argparse.Namespace) -> Choice:
-    """Return the preset, or what the flags ask for."""
+    """Return the preset, or the choice that the flags describe."""
     given = {name: value for name in CHOICE_FLAGS if (value := getattr(arguments, name)) is not None}
     if arguments.preset:
         chosen = preset(arguments.preset)

@@ -1,7 +1,7 @@
-"""Turn a detection set, or a well-chosen part of it, into a YOLO set: linked images, labels, a data YAML, a summary.
+"""Convert a detection set, or a subset of it, to a YOLO set: linked images, labels, a data YAML and a summary.
 
-Everything is written to a temporary folder beside the target and renamed at the end, so a folder that is there is
-complete. What it was made with is kept in it (``subset.json``): asking again for the same reuses it.
+Everything is written to a temporary folder beside the target and renamed at the end, so a folder that exists is
+complete. Its parameters are stored in ``subset.json``; the same parameters reuse the folder.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from yolo_attn.subset.writing import write_split
 from yolo_attn.util.build_once import build_once
 
 MARKER = "subset.json"
-VAL_SHARE = 0.1  # where validation has to be split off and nothing else is asked for
+VAL_SHARE = 0.1  # of the images, if validation has to be split off and no number is given
 
 
 def convert_coco(
@@ -44,18 +44,18 @@ def convert_coco(
     """Convert a set, or a part of it, to a YOLO set that Ultralytics trains on.
 
     Boxes are clipped to the image; crowd regions, boxes outside the image or without area and exact duplicates are left
-    out; images without objects stay, with an empty label file. Images of `train` that are in `val`, too, are taken out
-    of `train`. The filters of the choice hold for train and val alike.
+    out; images without objects stay, with an empty label file. Images that are in both `train` and `val` are removed
+    from `train`. The filters of the choice apply to train and val.
 
     Args:
         source: COCO folder, COCO-format JSON or data YAML; see `find_source`.
         out: Folder to write; reused as it is if it was made with the same parameters from the same annotations.
-        choice: What is wanted; everything by default.
-        images_dir: Where the images of a COCO-format JSON lie, if not beside it.
-        id_lists: Lists by split that say which images to take, in place of a number; they bring their classes and
-            sizes along unless the choice names others.
+        choice: Images and boxes to take; all by default.
+        images_dir: Folder with the images of a COCO-format JSON, if not beside it.
+        id_lists: Images to take, by split, instead of a number; their classes and sizes apply unless the choice names
+            others.
         copy: Copy the images instead of linking them.
-        say: Told the progress and what a user should know, a line at a time.
+        say: Called with each line of progress and each note to the user.
 
     Returns:
         Path of the written ``data.yaml``.
@@ -185,7 +185,7 @@ def _without(images: LabelledImages, others: LabelledImages, rows: np.ndarray) -
 
 
 def _class_notes(summary: dict, choice: Choice) -> list[str]:
-    """Say what is odd about the classes.
+    """Return notes on classes without boxes.
 
     Raises:
         YoloAttnError: A class that was asked for by name has no box to train on.

@@ -1,4 +1,4 @@
-"""How far the boxes of a part are from those of the whole, in proportion."""
+"""Divergence between the box distributions of a subset and of the whole set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetch COCO 2017 from where its authors put it: resumed where it stopped, checked, unpacked."""
+"""Download COCO 2017 from its authors' server: resume, verify the checksum, unpack."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip file to fetch.
+    """A zip file to download.
 
     Args:
-        url: Where it is.
-        md5: Its checksum; those of COCO are the ones that many public projects state. None: not checked.
-        makes: File or folder of the unpacked archive by which it is known to be there.
+        url: Its address.
+        md5: Its checksum, as many public projects state it for COCO; None: not checked.
+        makes: File or folder that shows that the archive is unpacked.
     """
 
     url: str
@@ -55,15 +55,15 @@ COCO_2017 = (
 def download(
     folder: Path, archives: Sequence[Archive] = COCO_2017, say: Callable[[str], None] = lambda line: None
 ) -> None:
-    """Fetch and unpack what is not there yet; an archive is deleted once it is unpacked.
+    """Download and unpack missing archives; an archive is deleted once it is unpacked.
 
     Args:
-        folder: Where to; made if need be.
-        archives: What to fetch.
-        say: Told the progress, a line at a time.
+        folder: Target folder; created if it is missing.
+        archives: Archives to download.
+        say: Called with each line of progress.
 
     Raises:
-        YoloAttnError: There is no network, or not allowed to be used, or what came is not what was expected.
+        YoloAttnError: There is no network, or downloads are disabled, or a file is not the expected one.
     """
     if folder.suffix.lower() in (".json", ".yaml", ".yml"):
         raise YoloAttnError(f"COCO 2017 is downloaded into a folder, not into {folder}.")
@@ -82,7 +82,7 @@ def download(
 
 
 def fetch(archive: Archive, folder: Path, say: Callable[[str], None] = lambda line: None) -> Path:
-    """Download one archive, going on where an earlier attempt stopped, and check it.
+    """Download one archive, resuming an earlier attempt, and verify it.
 
     Returns:
         Path of the complete archive.
@@ -102,8 +102,8 @@ def fetch(archive: Archive, folder: Path, say: Callable[[str], None] = lambda li
             gained = part.exists() and part.stat().st_size > before
             if not gained or attempt == ATTEMPTS:
                 raise YoloAttnError(
-                    f"cannot download {archive.url} ({getattr(error, 'reason', None) or error}). What came is kept: "
-                    "the same command goes on from there."
+                    f"cannot download {archive.url} ({getattr(error, 'reason', None) or error}). The part so far is "
+                    "kept: the same command resumes from there."
                 ) from error
     say(f"{archive.name}: checking")
     _check(archive, part)
@@ -112,13 +112,13 @@ def fetch(archive: Archive, folder: Path, say: Callable[[str], None] = lambda li
 
 
 def _receive(archive: Archive, part: Path, say: Callable[[str], None]) -> None:
-    """Append what is missing to `part`; raise if the connection ends early."""
+    """Append the missing bytes to `part`; raise if the connection ends early."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(archive.url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         answer = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
-        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # all of it is there
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # the file is complete
             return
         raise
     with answer, part.open("ab" if answer.status == http.HTTPStatus.PARTIAL_CONTENT else "wb") as file:
@@ -150,7 +150,7 @@ def _check(archive: Archive, part: Path) -> None:
 
 
 def unpack(path: Path, archive: Archive, folder: Path, say: Callable[[str], None] = lambda line: None) -> None:
-    """Unpack an archive beside what is there and delete it; what `archive.makes` names appears last, and whole.
+    """Unpack an archive and delete it; `archive.makes` appears last, and complete.
 
     Raises:
         YoloAttnError: It is damaged.
@@ -175,7 +175,7 @@ def unpack(path: Path, archive: Archive, folder: Path, say: Callable[[str], None
 def _move(partial: Path, folder: Path, archive: Archive) -> None:
     made = partial / archive.makes
     beside = [p for p in made.parent.iterdir() if p.is_file() and p != made] if made.is_file() else []
-    for each in (*beside, made):  # the one by which it is known comes last
+    for each in (*beside, made):  # `archive.makes` comes last
         target = folder / each.relative_to(partial)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(each, target)

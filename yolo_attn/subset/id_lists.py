@@ -1,7 +1,7 @@
-"""Id lists: the few kilobytes from which a subset can be built again, exactly.
+"""Id lists: files of a few kilobytes that rebuild a subset exactly.
 
-The first line is a comment with a JSON object: the split, how the labels were made, and SHA-256 checksums of the ids
-and of the labels. Then follows an id per line.
+The first line is a comment with a JSON object: the split, the label options, and SHA-256 checksums of the ids and of
+the labels. Every further line holds an id.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class IdList:
     Args:
         path: The file.
         ids: The ids.
-        header: What the first line says; empty where there is none.
+        header: Content of the first line; empty where there is none.
     """
 
     path: Path
@@ -36,7 +36,7 @@ class IdList:
     header: dict = field(default_factory=dict)
 
     def positions(self, images: LabelledImages) -> np.ndarray:
-        """Return where these ids are among the images, ascending.
+        """Return the positions of these ids among the images, ascending.
 
         Raises:
             YoloAttnError: Some are not.
@@ -58,7 +58,7 @@ def ids_text(ids: Sequence[int | str], header: dict) -> str:
 
 
 def read_ids(path: Path) -> IdList:
-    """Read an id list and verify its checksum; a list without a header is taken as it is.
+    """Read an id list and verify its checksum; a list without a header is not verified.
 
     Raises:
         YoloAttnError: It cannot be read, holds an id twice or none, or was changed.
@@ -83,7 +83,7 @@ def read_ids(path: Path) -> IdList:
 
 
 def find_id_lists(paths: Sequence[Path]) -> dict[str, IdList]:
-    """Read id lists that say themselves which split they are.
+    """Read id lists whose headers name their split.
 
     Args:
         paths: Files, or a folder with ``train.ids.txt`` and ``val.ids.txt``.
@@ -105,7 +105,7 @@ def find_id_lists(paths: Sequence[Path]) -> dict[str, IdList]:
 
 
 def label_options(lists: dict[str, IdList]) -> dict:
-    """Return how the labels of the listed subset were made: classes, sizes and numbering.
+    """Return the label options of the listed subset: classes, sizes and numbering.
 
     Raises:
         YoloAttnError: The lists disagree.
@@ -117,10 +117,10 @@ def label_options(lists: dict[str, IdList]) -> dict:
 
 
 def verify_labels(listed: IdList, labels_sha256: str) -> None:
-    """Make sure that a rebuilt split has the labels it had.
+    """Check that the labels of a rebuilt split are those the list was made with.
 
     Raises:
-        YoloAttnError: It has others.
+        YoloAttnError: They are not.
     """
     if listed.header.get("labels_sha256") != labels_sha256:
         raise YoloAttnError(

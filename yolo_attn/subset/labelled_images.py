@@ -1,4 +1,4 @@
-"""Images and their boxes as columns: what every source is read into and every choice is made from."""
+"""Images and their boxes as columns, the form that all sources are read into."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from yolo_attn.subset.choice import SIZES
 
-SMALL_BELOW, LARGE_FROM = 32**2, 96**2  # COCO's borders, px^2 of the original image
+SMALL_BELOW, LARGE_FROM = 32**2, 96**2  # COCO's limits, px^2 of the original image
 
 FATES = ("kept", "crowd", "outside", "no_area", "duplicate", "other_class", "other_size")
 KEPT, CROWD, OUTSIDE, NO_AREA, DUPLICATE, OTHER_CLASS, OTHER_SIZE = range(len(FATES))
@@ -49,7 +49,7 @@ class LabelledImages:
 
     @property
     def kept(self) -> np.ndarray:
-        """Return which boxes the labels have."""
+        """Return a mask of the boxes that the labels keep."""
         return self.fate == KEPT
 
     @property
@@ -79,7 +79,7 @@ class LabelledImages:
         )
 
     def leave_out(self, boxes: np.ndarray, fate: int) -> LabelledImages:
-        """Return the same images with these boxes, as far as they were kept, left out of the labels."""
+        """Return the same images without these boxes in the labels."""
         return replace(self, fate=np.where(boxes & self.kept, np.int8(fate), self.fate))
 
     def counts(self) -> np.ndarray:
@@ -93,7 +93,7 @@ class LabelledImages:
 
 
 def corners_to_labels(corners: np.ndarray, widths: np.ndarray, heights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Clip boxes to their images and write them as YOLO does.
+    """Clip boxes to their images and return them in YOLO's format.
 
     Args:
         corners: x1, y1, x2, y2 of each box (4, boxes), pixels.
@@ -115,7 +115,7 @@ def corners_to_labels(corners: np.ndarray, widths: np.ndarray, heights: np.ndarr
 
 
 def find_duplicates(image: np.ndarray, category: np.ndarray, box: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Return which kept boxes say exactly what an earlier kept box of their image says."""
+    """Return a mask of the kept boxes that repeat an earlier kept box of their image exactly."""
     rows = np.flatnonzero(kept)
     keys = [image[rows], category[rows], *box[:, rows]]
     order = np.lexsort(keys)  # stable: the first of equals stays first

@@ -1,4 +1,4 @@
-"""Draw a subset's classes and sizes beside those of the whole. matplotlib is imported when a plot is asked for."""
+"""Plot the classes and sizes of a subset beside those of the whole set. Imports matplotlib when a plot is drawn."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def plot_summary(summary: Mapping[str, Any], path: Path) -> Path:
 
 
 def _draw_classes(axes: np.ndarray, numbers: Mapping[str, Any]) -> None:
-    """Draw the shares, most frequent class first, and below them how far the subset is off."""
+    """Draw the shares, most frequent class first, and below them the error of the subset."""
     ranked = sorted(numbers["classes"].items(), key=lambda item: -item[1]["of_boxes"])[:MAX_CLASSES]
     at = np.arange(len(ranked))
     whole = 100 * np.array([row["of_boxes"] for _, row in ranked]) / max(numbers["of_boxes"], 1)

@@ -1,4 +1,4 @@
-"""Which boxes and images a choice may take: by class, size, number of boxes and share of background."""
+"""Filter boxes and images by class, size, number of boxes and share of background."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BACKGROUND_STREAM = 50
 
 
 def with_wanted_boxes(images: LabelledImages, choice: Choice) -> LabelledImages:
-    """Leave the boxes of other classes and sizes out of the labels, and number the classes anew if asked to.
+    """Drop the boxes of other classes and sizes from the labels, and renumber the classes if asked to.
 
     Raises:
         YoloAttnError: A class is not known.
@@ -34,7 +34,9 @@ def with_wanted_boxes(images: LabelledImages, choice: Choice) -> LabelledImages:
     images = images.leave_out(other, OTHER_CLASS)
     if choice.keep_class_ids:
         return images
-    number = np.zeros(len(images.class_names), np.int64)  # boxes of other classes are not kept: any number will do
+    number = np.zeros(
+        len(images.class_names), np.int64
+    )  # boxes of other classes are dropped, so their number is arbitrary
     number[kept] = np.arange(len(kept))
     return replace(images, category=number[images.category], class_names=tuple(images.class_names[k] for k in kept))
 

@@ -1,4 +1,4 @@
-"""Choose images: at random, or so that the part has the proportions of the whole.
+"""Choose images at random, or so that the subset has the proportions of the whole set.
 
 The stratified choice starts from the random one and swaps images for others while that brings the counts nearer to
 their targets. All its sums are of whole numbers that a double holds exactly, so it is the same on every platform.
@@ -13,12 +13,12 @@ import numpy as np
 from yolo_attn.subset.choice import SIZES
 from yolo_attn.subset.labelled_images import LabelledImages
 
-BOX_BINS = (1, 2, 3, 4, 6, 9, 14, 20)  # borders of the bins of boxes per image; the first bin is: no box
+BOX_BINS = (1, 2, 3, 4, 6, 9, 14, 20)  # limits of the bins of boxes per image; the first bin is: no box
 UNIT = 16  # counts and targets are whole multiples of 1/16
 WEIGHT = 2**20  # of a squared error on a target of one
 POOL = 128  # candidates on each side of the swaps that are compared at a time
 MAX_ROUNDS = 400
-RARE = 10  # a class expected on fewer images than this is made sure of
+RARE = 10  # a class expected on fewer images than this is chosen first
 
 
 def choose(images: LabelledImages, number: int, sampling: str, seed: int, stream: int = 0) -> np.ndarray:
@@ -44,7 +44,7 @@ def shuffled(number: int, seed: int, stream: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Counts:
-    """What each image adds to which count, row by row: sparse, in multiples of 1/UNIT.
+    """Sparse matrix: how much each image adds to each count, in multiples of 1/UNIT.
 
     Counted are boxes by class and size, boxes by class, images by class, and images by number of boxes.
     """
@@ -100,7 +100,7 @@ def _stratified(images: LabelledImages, number: int, order: np.ndarray) -> np.nd
 
 
 def _rare_classes(images: LabelledImages, number: int, order: np.ndarray) -> np.ndarray:
-    """Return images that show every class too rare to count on, as far as half the number suffices.
+    """Return images that show every rare class, within half of the number to choose.
 
     Of the images of a class one with its usual number of boxes is taken.
     """
@@ -136,11 +136,11 @@ def _swap(counts: _Counts, chosen: np.ndarray, free: np.ndarray, order: np.ndarr
             return
         out, into = np.array(swaps).T
         chosen[leaving[out]], chosen[joining[into]] = False, True
-        order = np.roll(order, len(order) // 7)  # other images come in where equals compete
+        order = np.roll(order, len(order) // 7)  # so that other images are compared among equals
 
 
 def _best(error: np.ndarray, allowed: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Return the images whose move changes the error for the best, and as many that come first in the order."""
+    """Return the images whose move lowers the error most, and as many that come first in the order."""
     ranked = order[allowed[order]]
     first = ranked[: POOL // 4]
     best = ranked[np.argsort(error[ranked], kind="stable")[: POOL - len(first)]]

@@ -1,4 +1,4 @@
-"""Find out what a set is: COCO 2017 as downloaded, one COCO-format JSON, or a YOLO set."""
+"""Detect the format of a set: COCO 2017 as downloaded, one COCO-format JSON, or a YOLO set."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOW_TO_GET_COCO = (
 
 @dataclass(frozen=True)
 class CocoPart:
-    """One COCO-format JSON and the folders where its images may lie."""
+    """One COCO-format JSON and the folders that may hold its images."""
 
     path: Path
     folders: tuple[Path, ...]
@@ -48,7 +48,7 @@ class CocoPart:
 
 
 def find_source(path: Path, images_dir: Path | None = None) -> dict[str, CocoPart | YoloPart]:
-    """Find the parts of a set: ``train`` and ``val``, or ``all`` where they have to be split off one file.
+    """Return the parts of a set: ``train`` and ``val``, or ``all`` where one file has to be split.
 
     Args:
         path: A COCO folder (``annotations/instances_*.json`` and images), a COCO-format JSON, a data YAML, or a folder
@@ -119,7 +119,7 @@ def _folders(file: Path, root: Path, split: str, images_dir: Path | None) -> tup
 
 
 def locate(images: LabelledImages, what: str) -> list[str]:
-    """Return the path of every image file; all must be there and hold something. None is decoded.
+    """Return the path of every image file; each must exist and not be empty. None is decoded.
 
     Args:
         images: The images.
@@ -153,7 +153,7 @@ def _folder_of(images: LabelledImages) -> str:
 
 
 def without_overlap(parts: Mapping[str, LabelledImages]) -> tuple[dict[str, LabelledImages], int]:
-    """Take the images that are in both parts out of train.
+    """Remove the images that are in both parts from train.
 
     Two images are the same if they are the same file, or have the same name and the same content; where a file is
     not there to be compared, the same name and the same id.

@@ -1,4 +1,4 @@
-"""What a subset holds beside what it was chosen from: numbers, a Markdown page, and the notes a user should read."""
+"""Summarize a subset and the set it was chosen from: numbers, a Markdown page, and notes to the user."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Chosen:
 
     @property
     def is_part(self) -> bool:
-        """Tell whether anything that qualified was left behind."""
+        """Whether some of the qualifying images were not chosen."""
         return len(self.part) < len(self.whole)
 
 
 def summarize(chosen: Mapping[str, Chosen]) -> dict[str, Any]:
-    """Return all numbers of a subset, as JSON values; its notes are still to be added."""
+    """Return all numbers of a subset as JSON values; the caller adds the notes."""
     return {"notes": [], "splits": {split: _split(each) for split, each in chosen.items()}}
 
 
@@ -94,7 +94,7 @@ def missing_classes(summary: Mapping[str, Any]) -> list[str]:
 
 
 def as_markdown(summary: Mapping[str, Any]) -> str:
-    """Return a summary as a page."""
+    """Return a summary as a Markdown page."""
     lines = ["# Subset", "", *(f"- {note}" for note in summary["notes"])]
     for split, numbers in summary["splits"].items():
         lines += ["", f"## {split}", "", *_overview(numbers)]

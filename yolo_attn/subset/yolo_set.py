@@ -14,7 +14,7 @@ from PIL import Image
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.subset.labelled_images import DUPLICATE, LabelledImages, corners_to_labels, find_duplicates
 
-IMAGE_SUFFIXES = (  # those Ultralytics reads
+IMAGE_SUFFIXES = (  # that Ultralytics reads
     ".avif", ".bmp", ".dng", ".heic", ".heif", ".jp2", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp",
 )  # fmt: skip
 
@@ -63,7 +63,7 @@ class YoloPart:
         )  # fmt: skip
 
     def _boxes(self, name: str) -> list[tuple[float, ...]]:
-        """Return class, x1, y1, x2, y2 of each line, fractions of the image; a polygon counts as its box."""
+        """Return class, x1, y1, x2, y2 of each line as fractions of the image; a polygon becomes its box."""
         boxes = []
         for number, line in enumerate(self._label_text(name).splitlines(), 1):
             words = line.split()

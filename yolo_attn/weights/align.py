@@ -1,8 +1,8 @@
-"""Find which row of one model plays the part of which row of another.
+"""Align the layers of two models, so that weights move between corresponding layers.
 
-A row is known by what it is (the host class it is built of), by its role (the section and pyramid level it works at)
-and by its signature (names and shapes of its tensors); never by its number. Attention rows are known by their block and
-by where they stand: whose result they gate, for whom, and behind how many of their kind.
+Layers correspond by class, by role (section and pyramid level) and by signature (names and shapes of their tensors),
+whatever their numbers. Attention layers correspond by block and by place: the layer they gate, its readers, and how
+many layers of their kind come before them there.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _ROW_OF_KEY = re.compile(r"^(?:[A-Za-z_]\w*\.)*?(\d+)\.(.+)$")  # model.4.cv1.co
 
 @dataclass(frozen=True)
 class Layer:
-    """One row of a built model, or of a state dict.
+    """One layer of a built model, or of a state dict.
 
     Attributes:
-        state: Its own tensors by name within the row.
-        inside: Tensors of blocks inside it, by name within the row.
-        blocks: Class of each block inside it, by path within the row.
-        kind: Name of its class, repeats counted; ``None`` where only the tensors are known.
-        classes: Names of its class and the classes it derives from.
+        state: Tensors of the layer itself, by name within the layer.
+        inside: Tensors of attention blocks inside it, by name within the layer.
+        blocks: Class of each block inside it, by path within the layer.
+        kind: Name of its class, with the number of repeats; ``None`` for a state dict.
+        classes: Names of its class and base classes.
         attention: Whether it is a registered block.
-        sources: Rows it reads.
+        sources: Numbers of the layers it reads.
     """
 
     state: State
@@ -54,16 +54,16 @@ class Layer:
         return {name: tuple(t.shape) for name, t in self.state.items()}
 
     def in_common(self, other: Layer) -> int:
-        """Count the values in tensors that have the same name and shape in both."""
+        """Return the number of values in tensors that have the same name and shape in both."""
         return sum(t.numel() for name, t in self.state.items() if other.signature.get(name) == self.signature[name])
 
 
 @dataclass(frozen=True)
 class Layers:
-    """The rows of a built model, or of a state dict.
+    """The layers of a built model, or of a state dict.
 
     Attributes:
-        rows: The rows; where a state dict has none of a number, an empty one.
+        rows: The layers by number; empty ones for numbers that a state dict lacks.
         model: The model; ``None`` for a state dict.
     """
 
@@ -72,7 +72,7 @@ class Layers:
 
     @cached_property
     def roles(self) -> list[tuple[str, str | None]] | None:
-        """Section and level of each row; ``None`` where they cannot be found."""
+        """Section and level of each layer; ``None`` if they are unknown."""
         if self.model is None or (given := model_yaml(self.model)) is None:
             return None
         try:
@@ -82,11 +82,11 @@ class Layers:
             return None
 
     def base(self) -> list[int]:
-        """Return the rows other than attention rows."""
+        """Return the numbers of the layers other than attention layers."""
         return [i for i, row in enumerate(self.rows) if not row.attention]
 
     def place(self, index: int) -> tuple[int, int, frozenset[int]]:
-        """Return where an attention row stands: the base row it gates, how many of its kind do so before, for whom."""
+        """Return the place of an attention layer: the base layer it gates, like layers before it, and its readers."""
         row, readers = self.rows[index], frozenset(self._readers(index))
         origin, before = row.sources[0], 0
         while origin >= 0 and self.rows[origin].attention:
@@ -101,12 +101,12 @@ class Layers:
 
 
 def layers_of(model: nn.Module) -> Layers:
-    """Return the rows of a built model."""
+    """Return the layers of a built model."""
     return Layers(tuple(_layer(i, row) for i, row in enumerate(model_layers(model))), model)
 
 
 def layers_of_state(state: Mapping[str, Any]) -> Layers:
-    """Return the rows of a state dict, of which only the tensors are known.
+    """Return the layers of a state dict, of which only the tensors are known.
 
     Raises:
         YoloAttnError: If its keys are not those of a YOLO model.
@@ -122,14 +122,14 @@ def layers_of_state(state: Mapping[str, Any]) -> Layers:
 
 
 def align(source: Layers, target: Layers) -> list[int | None]:
-    """Find for each row of the target the row of the source that plays the same part.
+    """Return for each layer of the target the corresponding layer of the source.
 
-    Where both have the same kinds of rows in the same order, attention left out, they correspond one to one. Elsewhere
-    rows of the same kind and role are matched, in order, so that most of the tensors find one of the same name and
-    shape; the heads are matched with each other.
+    If both have the same kinds of layers in the same order, attention aside, they correspond one to one. Otherwise
+    layers of the same kind and role are matched in order, so that as many values as possible have a counterpart of the
+    same name and shape; the heads are matched with each other.
 
     Returns:
-        Per row of the target a row of the source, or ``None``.
+        For each layer of the target the number of a layer of the source, or ``None``.
     """
     mine, theirs = target.base(), source.base()
     kinds = [[layers.rows[i].kind for i in rows] for layers, rows in ((target, mine), (source, theirs))]
@@ -144,7 +144,7 @@ def align(source: Layers, target: Layers) -> list[int | None]:
 
 
 def _longest(source: Layers, target: Layers, theirs: Sequence[int], mine: Sequence[int]) -> dict[int, int]:
-    """Match rows in order, so that as many values as possible correspond (a longest common subsequence by weight)."""
+    """Match layers in order, so that as many values as possible correspond: a weighted longest common subsequence."""
     best = [[(0, 0)] * (len(theirs) + 1) for _ in range(len(mine) + 1)]  # values, rows without tensors
     weight = {(t, s): _weight(source, target, s, t) for t in mine for s in theirs}
     for a in range(len(mine) - 1, -1, -1):
@@ -196,7 +196,7 @@ def _match_attention(source: Layers, target: Layers, match: Mapping[int, int]) -
 def _match_attention_by_order(
     source: Layers, target: Layers, match: Mapping[int, int], wanted: Iterable[int]
 ) -> dict[int, int]:
-    """Match attention rows with rows of a state dict that follow the same row and have the same tensors."""
+    """Match attention layers with layers of a state dict that follow the same layer and have the same tensors."""
     found: dict[int, int] = {}
     for t in wanted:
         before = {**match, **found, -1: -1}.get(t - 1)

@@ -1,4 +1,4 @@
-"""What a transfer of weights did, row by row and in one line."""
+"""Report of a transfer of weights, by layer and in one line."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class RowReport:
-    """What one row of the target received.
+    """Transfer into one layer of the target.
 
     Attributes:
-        row: Row number in the target.
-        source: Row number in the source, or ``None`` where no row corresponds.
-        name: Class of the row's module.
-        attention: Whether the row is a registered attention block.
-        parameters: Parameters of the row.
+        row: Number of the layer in the target.
+        source: Number of the corresponding layer in the source; ``None`` if there is none.
+        name: Class of the layer.
+        attention: Whether the layer is a registered attention block.
+        parameters: Number of parameters of the layer.
         loaded: How many of them came from the source.
-        tensors: Parameters and buffers of the row, counted as tensors, those of blocks inside it left out.
+        tensors: Number of parameter and buffer tensors, without those of blocks inside the layer.
         loaded_tensors: How many of them came from the source.
-        left: Tensors that did not come over although the row has a source, each with the reason.
-        inside: Parameters of blocks inside the row, which are not counted above.
+        left: Tensors that were not loaded although the layer has a source, each with the reason.
+        inside: Number of parameters of blocks inside the layer, not counted above.
         inside_loaded: How many of them came from the source.
     """
 
@@ -38,7 +38,7 @@ class RowReport:
 
     @property
     def status(self) -> str:
-        """``loaded``, ``partly``, ``new`` (nothing to load from) or ``missing`` (it had a source, nothing fitted)."""
+        """``loaded``, ``partly``, ``new`` (no source) or ``missing`` (nothing of its source fits)."""
         if self.loaded_tensors == self.tensors:
             return "loaded"
         if self.loaded_tensors:
@@ -47,7 +47,7 @@ class RowReport:
 
     @property
     def reason(self) -> str:
-        """The first tensor that did not come over and why, and how many more there are."""
+        """First tensor that was not loaded with the reason, and the number of further ones."""
         more = f" and {len(self.left) - 1} more" if len(self.left) > 1 else ""
         return next((f"{name}: {why}" for name, why in self.left.items()), "") + more
 
@@ -60,13 +60,13 @@ class RowReport:
 
 @dataclass(frozen=True)
 class TransferReport:
-    """What a transfer did, by row of the target.
+    """Result of a transfer of weights, by layer of the target.
 
     Attributes:
-        rows: One report per row of the target.
-        dropped: Rows of the source, and blocks inside them, whose parameters nothing in the target takes.
-        dropped_base: Those among them that are no attention.
-        source: What the weights came from, as text.
+        rows: One report per layer of the target.
+        dropped: Layers of the source, and blocks inside them, whose parameters are not used.
+        dropped_base: Those of them that are no attention.
+        source: Name of the source.
     """
 
     rows: tuple[RowReport, ...]
@@ -76,26 +76,26 @@ class TransferReport:
 
     @property
     def loaded(self) -> list[RowReport]:
-        """Rows that got all of their tensors."""
+        """Layers of which all tensors were loaded."""
         return [r for r in self.rows if r.status == "loaded" and r.tensors]
 
     @property
     def new(self) -> list[RowReport]:
-        """Rows that have no counterpart in the source and keep their initial values."""
+        """Layers without a counterpart in the source; they keep their initial values."""
         return [r for r in self.rows if r.status == "new" and r.tensors]
 
     @property
     def missing(self) -> list[RowReport]:
-        """Rows that have a counterpart, of which not every tensor could come over."""
+        """Layers with a counterpart of which some tensors were not loaded."""
         return [r for r in self.rows if r.status in ("partly", "missing")]
 
     @property
     def unexpected(self) -> list[RowReport]:
-        """Rows that did not get what they should have: those missing, and new ones that are no attention."""
+        """Layers that lack weights they should have: those missing, and new ones that are no attention."""
         return [*self.missing, *(r for r in self.new if not r.attention)]
 
     def summary(self) -> str:
-        """Say in one line how many rows, parameters and tensors came over."""
+        """Return the numbers of layers, parameters and tensors transferred, in one line."""
         base = [r for r in self.rows if not r.attention and r.tensors]
         attention = [r for r in self.rows if r.attention]
         parts = [

@@ -1,9 +1,8 @@
-"""Give a model with attention the weights of the model it came from, each tensor to its own row.
+"""Transfer weights into a model with attention, each tensor to its own layer.
 
-Ultralytics matches weights by name, and a name holds the row's number: after an inserted row every name is off by one.
-Here the rows of source and target are aligned first; the source's tensors, under the names they have in the target,
-then go through Ultralytics' own ``load``, which takes care of another number of classes, of class names and of input
-channels.
+Ultralytics matches weights by name, and a name holds the number of the layer: after an inserted layer every name is off
+by one. Here the layers of source and target are aligned first. The source's tensors, renamed as in the target, then go
+through Ultralytics' own ``load``, which handles another number of classes, class names and input channels.
 """
 
 from __future__ import annotations
@@ -22,32 +21,32 @@ from yolo_attn.weights.align import Layer, State, align, layers_of, layers_of_st
 from yolo_attn.weights.report import RowReport, TransferReport
 
 MIN_BACKBONE_SHARE = 0.5
-"""Below this share of the backbone's parameters a source is taken for another architecture."""
+"""Least share of the backbone's parameters that must fit; a source below it is another architecture."""
 
 MIN_BACKBONE_SHARE_OF_STATE = 0.8
-"""The same for a state dict, whose rows show neither their kind nor their level and could be mistaken for others."""
+"""The same for a state dict, whose layers have no known class or level and are easier to confuse."""
 
 Source = str | Path | Mapping[str, Any] | nn.Module
 
 
 def transfer_weights(model: nn.Module, source: Source, strict: bool = False) -> TransferReport:
-    """Load a source's weights into a model, each row's into the row that corresponds to it.
+    """Load the weights of a source into a model, layer by corresponding layer.
 
     Args:
         model: A built YOLO model (``YOLO(...)`` or its ``.model``), with or without attention. Changed in place.
-        source: A checkpoint's path, a loaded checkpoint, a model, or a state dict; with or without attention, of the
-            same or another task or number of classes. A state dict does not say which rows are what, so it has to be of
-            the same backbone.
-        strict: Refuse, unless every tensor of the model comes over and every tensor of the source is used, other than
-            those of attention that only one of the two has.
+        source: Path of a checkpoint, a loaded checkpoint, a model, or a state dict; with or without attention, of the
+            same or another task or number of classes. A state dict must be of the same backbone, because its layers
+            have no known class.
+        strict: Raise unless every tensor of the model is loaded and every tensor of the source is used, attention that
+            only one of the two has aside.
 
     Returns:
-        What came over, by row.
+        The transfer by layer.
 
     Raises:
-        YoloAttnError: If the source cannot be read, or is of another architecture or scale: less than half of the
-            backbone's parameters stand in rows that find one of the same kind and shapes; or for the reasons of
-            ``strict``. Nothing is changed then.
+        YoloAttnError: If the source cannot be read; if it is of another architecture or scale, i.e. less than half of
+            the backbone's parameters have a counterpart of the same kind and shape; or for the reasons of ``strict``.
+            The model is unchanged then.
 
     Examples:
         >>> import yolo_attn as ya
@@ -64,12 +63,12 @@ def transfer_weights(model: nn.Module, source: Source, strict: bool = False) -> 
 
 
 def check_source(model: nn.Module, source: Source, strict: bool = False) -> None:
-    """Raise what ``transfer_weights`` would raise, and change nothing."""
+    """Raise the errors of :func:`transfer_weights` without changing the model."""
     _Plan(yolo_model(model), source).check(strict)
 
 
 class _Plan:
-    """Which row of the source each row of the target takes its tensors from."""
+    """Plan of a transfer: the layer of the source for each layer of the target."""
 
     def __init__(self, model: nn.Module, source: Source):
         given = open_weights(source)
@@ -80,7 +79,7 @@ class _Plan:
         self.pairs = align(self.source, self.target)
 
     def given(self, row: int) -> Layer | None:
-        """Return the source's row for a row of the target."""
+        """Return the source's layer for a layer of the target."""
         source = self.pairs[row]
         return None if source is None else self.source.rows[source]
 
@@ -120,7 +119,7 @@ class _Plan:
             )
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return the source's tensors under the names they have in the target."""
+        """Return the source's tensors, renamed as in the target."""
         named: State = {}
         for i in range(len(self.target.rows)):
             if given := self.given(i):
@@ -129,7 +128,7 @@ class _Plan:
         return named
 
     def report(self, loaded: bool = True) -> TransferReport:
-        """Say by row what was loaded, or with ``loaded=False`` what will be."""
+        """Return the report of what was loaded, or with ``loaded=False`` of what will be."""
         now = self.target if not loaded else layers_of(self.model)
         parameters = {name for name, _ in self.model.named_parameters()}
         rows = tuple(
@@ -152,7 +151,7 @@ class _Plan:
 
 
 class _Renamed:
-    """What Ultralytics' ``load`` needs of a model: its tensors, here under the target's names, its classes and head."""
+    """Stand-in for a model in Ultralytics' ``load``: tensors under the target's names, class names and head."""
 
     def __init__(self, plan: _Plan):
         given = plan.source.model
@@ -175,7 +174,7 @@ def _is_fused(model: nn.Module | None) -> bool:
 
 
 def _same_blocks(given: Layer, taken: Layer) -> dict[str, torch.Tensor]:
-    """Return the tensors inside a row that belong to blocks which the other row has at the same places."""
+    """Return the tensors of blocks inside a layer that the other layer holds at the same paths."""
     if given.kind is None:
         return {k: t for k, t in given.inside.items() if k in taken.inside}
     same = [f"{path}." for path, name in given.blocks.items() if taken.blocks.get(path) == name]
