@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import ultralytics
@@ -91,12 +91,14 @@ def train(
                 exist_ok=True,
             )
         state = read_state(save_dir / "weights")
+    if state is None:
+        raise RuntimeError(f"the training in '{save_dir}' left no state")
     rows = csv.DictReader(io.StringIO(state["csv"]))
     epochs = [{k.strip(): float(v) for k, v in row.items()} for row in rows]
     return Trained(save_dir / "weights" / "last.pt", epochs, state["history"])
 
 
-def training_step(model: torch.nn.Module, imgsz: int, batch: int, device: str, amp: bool) -> Callable[[], object]:
+def training_step(model: Any, imgsz: int, batch: int, device: str, amp: bool) -> Callable[[], object]:
     """Return a function that trains a model by one step, to be timed: loss, backward pass, step of the optimizer.
 
     The images are noise with four random boxes each. The optimizer is SGD with momentum; as in Ultralytics' training
@@ -196,7 +198,7 @@ def evaluate(
     return Evaluated({name: float(value) for name, value in names.items()}, matches, made[0].boxes())
 
 
-def ap_tail() -> str:
+def ap_tail() -> Literal["drop", "ramp"]:
     """Return how the installed Ultralytics continues a precision curve beyond its last recall: ``drop`` or ``ramp``."""
     return "drop" if host_metrics.compute_ap([0.5], [1.0])[0] < 0.6 else "ramp"
 
@@ -207,7 +209,8 @@ def check_records(task: str) -> None:
     Raises:
         YoloAttnError: If it does not.
     """
-    _recording(ultralytics.YOLO.task_map.fget(None)[task]["validator"])
+    task_map: Any = ultralytics.YOLO.task_map
+    _recording(task_map.fget(None)[task]["validator"])
 
 
 def _parameters(host: type, method: str) -> list[str]:
@@ -227,5 +230,5 @@ def _recording(host: type) -> type:
 
 def _in_original_pixels(boxes: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor:
     """Return boxes of the network's input in pixels of the image's file, two corners or, rotated, center and size."""
-    to = {"ratio_pad": batch["ratio_pad"], "xywh": boxes.shape[1] == 5}
+    to: dict[str, Any] = {"ratio_pad": batch["ratio_pad"], "xywh": boxes.shape[1] == 5}
     return ops.scale_boxes(batch["imgsz"], boxes.clone(), batch["ori_shape"], **to)

@@ -107,7 +107,7 @@ def _peak_memory_mb(device: torch.device) -> float:
     """Return the peak memory in MB: allocated on the GPU, or of this process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    memory = psutil.Process().memory_info()
+    memory: Any = psutil.Process().memory_info()
     if hasattr(memory, "peak_wset"):  # Windows
         return memory.peak_wset / 2**20
     import resource

@@ -185,7 +185,8 @@ def photographs(shape: tuple[int, ...]) -> Tensor:
     if channels != 3:
         return torch.rand(shape, generator=torch.Generator().manual_seed(0))
     files = sorted(Path(ultralytics.ASSETS).glob("*.jpg"))
-    pictures = [cv2.resize(cv2.imread(str(files[i % len(files)])), (width, height)) for i in range(batch)]
+    read: list[Any] = [cv2.imread(str(files[i % len(files)])) for i in range(batch)]
+    pictures = [cv2.resize(picture, (width, height)) for picture in read]
     pictures = [np.roll(picture, i * 16, axis=1)[..., ::-1] for i, picture in enumerate(pictures)]
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous().float() / 255
 

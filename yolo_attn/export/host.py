@@ -13,6 +13,7 @@ from ultralytics.nn.autobackend import AutoBackend
 
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.host.compat import exported_bits, patched
+from yolo_attn.models.built import model_layers
 from yolo_attn.train.yolo import YOLO, WeightTransferMixin, run_host_command
 
 
@@ -112,8 +113,8 @@ def _as_exported(model: nn.Module, exporter: Any) -> nn.Module:
     return NMSModel(reference, exporter.args)
 
 
-def _head(model: nn.Module) -> nn.Module:
-    return model.model[-1]
+def _head(model: nn.Module) -> Any:
+    return model_layers(model)[-1]
 
 
 def _precision(arguments: Any) -> str:

@@ -12,9 +12,9 @@ import shutil
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
 
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.export.check import export_checked
@@ -49,7 +49,7 @@ def pack(model: str | Path, folder: str | Path, imgsz: int | None = None) -> Pat
     return Path(folder)
 
 
-def _make(source: nn.Module, name: str, scratch: Path, imgsz: int | None) -> list[Path]:
+def _make(source: Any, name: str, scratch: Path, imgsz: int | None) -> list[Path]:
     """Make the files of the folder, and return where they are."""
     script, comparisons = _make_script(source.pt_path, scratch, imgsz)
     where = scratch / "folder"

@@ -75,7 +75,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
     """Return a model without the wrappers of torch.compile and multi-GPU training."""
     from ultralytics.utils import torch_utils
 
-    unwrap = getattr(torch_utils, "unwrap_model", None) or torch_utils.de_parallel  # until 8.3.200
+    host: Any = torch_utils
+    unwrap = host.unwrap_model if hasattr(host, "unwrap_model") else host.de_parallel  # until 8.3.200
     return unwrap(model)
 
 

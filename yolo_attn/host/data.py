@@ -72,10 +72,10 @@ def prepare_data(data: str, overrides: Mapping[str, Any], task: str = "detect") 
         YoloAttnError: If images cannot be read, or there is nothing to find in a split.
     """
     found = check_data(data, present=True)
-    cfg = get_cfg(overrides={**overrides, "data": data, "task": task, "fraction": 1.0})
+    cfg: Any = get_cfg(overrides={**overrides, "data": data, "task": task, "fraction": 1.0})
     cfg.cache = cfg.cache if cfg.cache == "disk" else False
     for split in SPLITS:
-        dataset = build_yolo_dataset(cfg, found[split], 16, found, mode=split, stride=32)
+        dataset: Any = build_yolo_dataset(cfg, found[split], 16, found, mode=split, stride=32)
         listed, read = (set(map(os.path.abspath, images)) for images in (_images(found[split]), dataset.im_files))
         if unread := sorted(listed - read):
             raise YoloAttnError(

@@ -106,7 +106,8 @@ def attach(row: nn.Module, place: str | None, channels: int, make: Callable[[int
                 f"hold one of {', '.join(RESIDUAL_BRANCHES)}"
             )
         for module, width in [(m, _width(m)) for m in branches] or [(host, channels)]:
-            module.__class__ = gated_class(type(module))
+            host_type: type = type(module)
+            module.__class__ = gated_class(host_type)
             module.attention = make(width)
             made.append(module.attention)
     return made

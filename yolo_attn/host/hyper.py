@@ -75,7 +75,7 @@ def bind(cls: type, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None =
 
 def _type_hints(cls: type) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(cls.__init__)
+        return typing.get_type_hints(cls.__init__)  # type: ignore[misc]
     except Exception:  # a user's annotation may name something that exists only while type-checking
         return {}
 

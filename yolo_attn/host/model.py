@@ -63,12 +63,14 @@ def row_strides(model: Mapping[str, Any], size: int = 256) -> list[float]:
     strides: list[float] = []
     results: list[Any] = []
     layers = build_shapes(model)
-    for norm in [m for m in layers.modules() if isinstance(m, torch.nn.BatchNorm2d)]:
+    norms: list[Any] = [m for m in layers.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
         norm.forward = lambda x: x  # keeps the shape, and is slow on a device without values
     with torch.no_grad(), torch.device("meta"):
-        x = torch.zeros(1, model.get("channels", 3), size, size)
+        x: Any = torch.zeros(1, model.get("channels", 3), size, size)
         text = torch.zeros(1, 1, 512)
-        for layer in list(layers.eval())[:-1]:
+        rows: list[Any] = list(layers.eval())
+        for layer in rows[:-1]:
             if layer.f != -1:
                 x = results[layer.f] if isinstance(layer.f, int) else [x if f == -1 else results[f] for f in layer.f]
             x = _result_of(layer, x, text, host)
@@ -129,10 +131,11 @@ def host_scale(path: str | Path) -> str:
 
 def host_model_names() -> list[str]:
     """Return the file names of the installed Ultralytics' own model YAMLs."""
-    root = importlib.util.find_spec("ultralytics").submodule_search_locations[0]
-    return sorted({p.name for p in Path(root, "cfg", "models").rglob("*.yaml")})
+    found: Any = importlib.util.find_spec("ultralytics")
+    folder = Path(found.submodule_search_locations[0], "cfg", "models")
+    return sorted({p.name for p in folder.rglob("*.yaml")})
 
 
-def reset_grid(head: nn.Module) -> None:
+def reset_grid(head: Any) -> None:
     """Have a detection head lay out its grid of anchor points again at its next forward pass."""
     head.shape = None

@@ -149,7 +149,7 @@ class _AfterImport:
         if fullname != TASKS:
             return None
         sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
+        spec: Any = importlib.util.find_spec(fullname)
         run = spec.loader.exec_module
 
         def run_and_patch(module: ModuleType) -> None:
@@ -200,9 +200,10 @@ def _wrap(tasks: ModuleType, name: str, wrapper: Callable[..., Any]) -> None:
     original = getattr(tasks, name)
 
     @functools.wraps(original)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
         return wrapper(original, *args, **kwargs)
 
+    wrapped: Any = call
     wrapped.wrapped_by_yolo_attn = True
     for module in [m for n, m in sys.modules.items() if n.split(".")[0] == "ultralytics"]:
         if getattr(module, "__dict__", {}).get(name) is original:
@@ -215,7 +216,7 @@ def _warn_before(load: Callable[..., Any], logger: Any) -> Callable[..., Any]:
     @functools.wraps(load)
     def loads(self: Any, weights: Any, verbose: bool = True) -> Any:
         source = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
-        given = getattr(source, "model", None)
+        given: Any = getattr(source, "model", None)
         rows, own = len(given) if hasattr(given, "__len__") else None, len(self.model)
         if verbose and rows not in (None, own) and any(registry.is_attention(row) for row in self.model):
             logger.warning(
@@ -234,7 +235,8 @@ def _with_blocks(fuse: Callable[..., Any], tasks: ModuleType) -> Callable[..., A
     def fuses(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if not getattr(tasks, "is_qat", lambda model: False)(self):  # the ranges of fake quantisation would not follow
             classes = [cls for cls in registry.row_blocks().values() if _folds(cls)]
-            for block in [m for m in self.modules() if type(m) in classes]:
+            blocks: list[Any] = [m for m in self.modules() if type(m) in classes]
+            for block in blocks:
                 block.fuse()
         return fuse(self, *args, **kwargs)
 

@@ -153,7 +153,8 @@ def build(cls: type[nn.Module], channels: int, hyper: Mapping[str, Any], what: s
 
 def is_attention(module: nn.Module) -> bool:
     """Tell whether a row of a built model is a registered block or a control, or repeats of one."""
-    inner = list(module) if type(module).__name__ == "Sequential" and len(module) else [module]
+    layer: Any = module
+    inner = list(layer) if type(layer).__name__ == "Sequential" and len(layer) else [layer]
     classes = row_blocks().values()
     return all(type(m) in classes for m in inner)
 

@@ -94,7 +94,8 @@ def inside_class() -> type:
             except Exception as error:  # e.g. a host built with arguments with which it cannot run
                 text = str(error)
                 raise YoloAttnError(text if text.startswith("row ") else f"{spec.label}: {text}") from error
-            layers[i].np = sum(p.numel() for p in layers[i].parameters())  # the parser counted before
+            layer: Any = layers[i]
+            layer.np = sum(p.numel() for p in layer.parameters())  # the parser counted before
         return nn.ModuleList(made)
 
     return type("Inside", (nn.Module,), {"__module__": "yolo_attn.host.rows", "__new__": new})
@@ -301,7 +302,7 @@ def _host_row(index: int, row: list[Any], parts: tuple[str, str, str | None]) ->
     return [source, repeats, outer, args], spec
 
 
-def _bind(index: int, row: list[Any], cls: type[nn.Module], args: list[Any]) -> dict[str, Any]:
+def _bind(index: int, row: list[Any], cls: type[nn.Module], args: Sequence[Any]) -> dict[str, Any]:
     try:
         return bind(cls, args)
     except YoloAttnError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from yolo_attn.host.compat import tasks
 
@@ -20,7 +20,7 @@ def restricted_loads() -> Iterator[bool]:
     Yields:
         Whether the installed Ultralytics and torch can do that; if not, loading is as ever.
     """
-    host = tasks()
+    host: Any = tasks()
     able = bool(getattr(getattr(host, "_SafeLoad", None), "SUPPORTED", False))
     before = loads_are_restricted()
     if able:
@@ -60,8 +60,9 @@ def gated_classes() -> list[type]:
 
     from yolo_attn.host.gated import gated_class
 
-    found = []
+    found: list[type] = []
     for name in ("block", "conv", "transformer"):
         module = sys.modules[f"ultralytics.nn.modules.{name}"]
         found += [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
-    return [gated_class(c) for c in found if issubclass(c, nn.Module)]
+    modules: list[type] = [c for c in found if issubclass(c, nn.Module)]
+    return [gated_class(c) for c in modules]

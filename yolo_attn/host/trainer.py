@@ -95,7 +95,7 @@ class TrainerHooks(_Trainer):
     def close_loaders(self) -> None:
         """Stop the workers of the data loaders; torch then no longer raises an error where one of them has ended."""
         for loader in (getattr(self, "train_loader", None), getattr(self, "test_loader", None)):
-            iterator = getattr(loader, "iterator", None)
+            iterator: Any = getattr(loader, "iterator", None)
             if hasattr(iterator, "_shutdown_workers"):
                 iterator._shutdown_workers()
 
@@ -142,7 +142,7 @@ class TrainerHooks(_Trainer):
 
     def restore_training_state(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`training_state` returned, but for the gradients; training resumes after its epoch."""
-        model = unwrapped(self.model)
+        model: Any = unwrapped(self.model)
         model.load_state_dict(state["model"])
         self.ema.ema.load_state_dict(state["ema"])
         self.ema.updates = state["updates"]

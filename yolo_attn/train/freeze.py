@@ -12,13 +12,15 @@ from torch import nn
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.host.gated import blocks_inside
 from yolo_attn.host.registry import is_attention
+from yolo_attn.models.built import model_layers
 from yolo_attn.weights.report import TransferReport
 
 
 def attention_parameters(model: nn.Module) -> set[str]:
     """Return the names of the parameters of all attention blocks of a YOLO model, rows and inside rows."""
-    blocks = [f"model.{path}" for path in blocks_inside(model.model)]
-    blocks += [f"model.{i}" for i, row in enumerate(model.model) if is_attention(row)]
+    layers = model_layers(model)
+    blocks = [f"model.{path}" for path in blocks_inside(layers)]
+    blocks += [f"model.{i}" for i, row in enumerate(layers) if is_attention(row)]
     return {name for name, _ in model.named_parameters() if name.startswith(tuple(f"{b}." for b in blocks))}
 
 
@@ -37,7 +39,7 @@ def base_layers(model: nn.Module, report: TransferReport | None) -> list[str]:
         raise YoloAttnError("freeze=base trains the attention only, and this model has none: every row is its base's")
     if report is None:
         raise YoloAttnError("freeze=base keeps the base as its weights made it, so it needs some: give pretrained=...")
-    return list(_all_but(model.model, attention | unfilled_parameters(report), "model."))
+    return list(_all_but(model_layers(model), attention | unfilled_parameters(report), "model."))
 
 
 def unfilled_parameters(report: TransferReport) -> set[str]:

@@ -48,7 +48,8 @@ class ResumeMixin(TrainerHooks):
         """Set up training, and restore the state if one is resumed."""
         reason = self._why_not_exact()
         self._exact = reason is None
-        self._iteration, self._last_step, self._gradients = -1, -1, {}
+        self._iteration, self._last_step = -1, -1
+        self._gradients: dict[str, torch.Tensor] = {}
         self.history: dict[str, Any] = {
             "imgsz": int(self.args.imgsz),
             "device": str(self.device),
@@ -219,11 +220,10 @@ class ResumeMixin(TrainerHooks):
         if not self.resume:
             (self.wdir / STATE).unlink(missing_ok=True)  # of another training in this folder
             return
-        state = None
+        state = read_state(Path(self.args.resume).parent) if reason is None else None
         if reason is None:
-            state = read_state(Path(self.args.resume).parent)
             reason = f"there is no {STATE} beside it" if state is None else self._why_not_of_this_run(state)
-        if reason is not None:
+        if state is None or reason is not None:
             _LOG.warning(
                 f"resumed from {Path(self.args.resume).name} as Ultralytics does, with averaged weights in half "
                 f"precision ({reason}): the result will differ a little from that of a training without a break"

@@ -91,7 +91,7 @@ class TrainerMixin(OutcomeMixin, RowTransferMixin, GateLog, ResumeMixin):
 
     def log_scalars(self, scalars: Mapping[str, float], epoch: int) -> None:
         """Log to TensorBoard where Ultralytics does."""
-        writer = getattr(sys.modules.get("ultralytics.utils.callbacks.tensorboard"), "WRITER", None)
+        writer: Any = getattr(sys.modules.get("ultralytics.utils.callbacks.tensorboard"), "WRITER", None)
         for name, value in scalars.items() if writer else ():
             writer.add_scalar(name, value, epoch)
 
@@ -118,5 +118,6 @@ def _layers_to_freeze(wanted: str, model: nn.Module, report: TransferReport | No
     if wanted != "base":
         raise YoloAttnError(one_of("freeze", wanted, ["base", "a number of layers", "their list"]))
     layers = base_layers(model, report)
-    _LOG.info(describe(model, report))
+    if report is not None:
+        _LOG.info(describe(model, report))
     return layers

@@ -84,7 +84,7 @@ class WeightTransferMixin(ModelHooks):
         return self
 
 
-class YOLO(WeightTransferMixin, ultralytics.YOLO):
+class YOLO(WeightTransferMixin, ultralytics.YOLO):  # type: ignore[misc]
     """``ultralytics.YOLO`` that keeps pretrained weights when rows were inserted, in ``load`` and in ``train``.
 
     A name with ``rtdetr`` in it opens as ``ultralytics.RTDETR``, as on Ultralytics' command line.
@@ -98,7 +98,7 @@ class YOLO(WeightTransferMixin, ultralytics.YOLO):
     def __init__(self, model: Any = "yolo11n.pt", *args: Any, **kwargs: Any):
         if "rtdetr" in Path(str(model)).stem.lower():
             self.__class__ = _with_weight_transfer(ultralytics.RTDETR)
-            self.__init__(model)
+            self.__init__(model)  # type: ignore[misc]
             return
         super().__init__(model, *args, **kwargs)
         if not isinstance(self, WeightTransferMixin):  # Ultralytics changed the class, e.g. for an RT-DETR head
@@ -146,4 +146,4 @@ def resolve_weights(name: str) -> Path:
     Raises:
         YoloAttnError: If it is missing or unreadable.
     """
-    return Path(open_source(name).pt_path).resolve()
+    return Path(str(open_source(name).pt_path)).resolve()
