@@ -327,3 +327,15 @@ def test_aliases_work_inside_too():
 def test_mistakes_name_the_row(module, args, says):
     with pytest.raises(ya.YoloAttnError, match=says):
         row(module, 1, args)
+
+
+def test_a_gated_class_is_sent_to_workers_by_name():
+    """Ultralytics hands the model to the processes of a multi-GPU training by cloudpickle."""
+    pytest.importorskip("cloudpickle")
+    code = (
+        "import cloudpickle, yolo_attn; from ultralytics.nn.modules.conv import Conv; "
+        "from yolo_attn.host.gated import gated_class; sent = cloudpickle.dumps(gated_class(Conv)); "
+        "print(len(sent) < 200 and b'yolo_attn.inside' in sent)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == ["True"], done.stdout + done.stderr

@@ -1,7 +1,7 @@
-"""Classes that put a mixin in front of one of Ultralytics', importable by a name that says which.
+"""Derive classes from a mixin and an Ultralytics class that can be pickled by name.
 
-A checkpoint or a worker process stores such a class by module and name only. The name spells the host class, dots as
-``__``, so that a module's ``__getattr__`` can make the same class again in another process.
+A checkpoint or a worker process stores a class by module and name only. The name of a derived class spells the host
+class, dots as ``__``, so that a module's ``__getattr__`` can make the same class again in another process.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ _HOSTS = ("ultralytics.",)
 
 
 def derive(mixin: type, host: type, module: str, members: Mapping[str, Any] | None = None) -> type:
-    """Return ``class (mixin, host)``, which ``module`` has to hand out under the class's name."""
+    """Return ``class (mixin, host)``, pickled as an attribute of ``module``, whose ``__getattr__`` has to return it.
+
+    The module is imported too: cloudpickle stores a class by value where its module is not loaded.
+    """
+    importlib.import_module(module)
     name = f"{host.__module__}.{host.__qualname__}".replace(".", "__")
     return type(name, (mixin, host), {"__module__": module, "__doc__": host.__doc__, **(members or {})})
 
