@@ -220,8 +220,11 @@ def test_names_in_a_report_are_text_not_html(comparing, tmp_path):
     found = json.loads((tmp_path / "results.json").read_text())
     text = json.dumps(found).replace("yolo11n-ela", "<script>alert(1)</script>")
     from yolo_attn.report.html import to_html
+    from yolo_attn.report.results import Results
 
-    assert "<script>alert" not in to_html(json.loads(text), {})
+    html = to_html(Results.from_json(json.loads(text)), {})
+    assert "alert(1)" in html
+    assert "<script>alert" not in html
 
 
 # --- secrets ----------------------------------------------------------------------------------------------------------
