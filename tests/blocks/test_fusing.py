@@ -216,7 +216,19 @@ def test_a_model_with_fake_quantisation_keeps_its_blocks_as_they_are():
 
 
 @pytest.mark.contract("fuses")
-@pytest.mark.parametrize("name", [*sorted({name for name, _ in FUSING}), "CA-inside"])
+@pytest.mark.parametrize("name", ["yolo11n-cbam.yaml", "yolo11n-ca-inside.yaml"])
+def test_fusing_a_whole_model_changes_no_output(name):
+    torch.manual_seed(0)
+    model = shake(YOLO(name).model).eval()
+    x = rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = model(x)[0]
+        found = model.fuse(verbose=False)(x)[0]
+    assert not norms(model)
+    assert float((found - expected).abs().max() / expected.abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in FUSING}))
 def test_the_hosts_own_ways_to_inference_fuse(name, tmp_path):
     """``YOLO.fuse``, ``val``'s and ``predict``'s backend, ``export``; a fused checkpoint loads again."""
     path = tmp_path / "fused here.pt"
