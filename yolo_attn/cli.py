@@ -167,7 +167,7 @@ def _demo(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]
     refuse(trailing)
     from yolo_attn.demo.run import run_demo
 
-    return run_demo(Path(arguments.output), fast=arguments.fast, say=say("demo")), 0
+    return run_demo(Path(arguments.output), fast=arguments.fast, log=say("demo")), 0
 
 
 def _stored_report(folder: str, as_json: bool) -> str:

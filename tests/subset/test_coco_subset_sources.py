@@ -128,7 +128,7 @@ def test_empty_image_files_are_found_without_decoding(one_json, tmp_path):
 def test_images_in_train_and_val_stay_in_val_only(tmp_path):
     source = write_folder(tmp_path / "coco", coco(0, 40), coco(30, 20))
     said: list[str] = []
-    out = convert_coco(source, tmp_path / "out", say=said.append).parent
+    out = convert_coco(source, tmp_path / "out", log=said.append).parent
     assert files(out, "train") == {f"{k:04d}" for k in range(30)}
     assert files(out, "val") == {f"{k:04d}" for k in range(30, 50)}
     assert "note: 10 images were in train and in val; they are in val only" in said
@@ -307,7 +307,7 @@ def test_a_named_class_without_boxes_is_refused_for_train_and_said_of_val(folder
     val["annotations"] = [a for a in val["annotations"] if a["category_id"] != 9]
     write_json(folder / "annotations" / "instances_val2017.json", val)
     said: list[str] = []
-    convert_coco(folder, tmp_path / "out", Choice(classes=("owl",)), say=said.append)
+    convert_coco(folder, tmp_path / "out", Choice(classes=("owl",)), log=said.append)
     assert "note: val shows no owl" in said
     train = coco(0, 40)
     train["annotations"] = [a for a in train["annotations"] if a["category_id"] != 9]

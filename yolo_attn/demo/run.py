@@ -45,13 +45,13 @@ FAST = {"epochs": 2, "imgsz": 64}
 SPEED_SECONDS = 3.0
 
 
-def run_demo(out: Path, fast: bool = False, say: Callable[[str], None] = lambda line: None) -> str:
+def run_demo(out: Path, fast: bool = False, log: Callable[[str], None] = lambda line: None) -> str:
     """Draw the set, train and compare both models, and draw their predictions.
 
     Args:
         out: Folder for all files; complete parts of an earlier call are reused.
         fast: Train for seconds only, as a smoke test; the models learn nothing.
-        say: Called with each line of progress.
+        log: Called with each line of progress.
 
     Returns:
         The table of results, and the path of every output.
@@ -61,13 +61,13 @@ def run_demo(out: Path, fast: bool = False, say: Callable[[str], None] = lambda 
     """
     out = out / "fast" if fast else out
     scenes = FAST_SCENES if fast else SCENES
-    say(f"drawing {scenes['train']} + {scenes['val']} scenes of {scenes['size']} px")
+    log(f"drawing {scenes['train']} + {scenes['val']} scenes of {scenes['size']} px")
     data = convert_coco(make_scenes(out / "coco", **scenes), out / "yolo")
     recipe = {**RECIPE, **FAST} if fast else RECIPE
     plan = Plan(arms=ARMS, data=str(data), seeds=(0,), overrides=recipe)
-    if failed := compare(plan, out / "compare", log=say, speed_seconds=SPEED_SECONDS):
+    if failed := compare(plan, out / "compare", log=log, speed_seconds=SPEED_SECONDS):
         raise YoloAttnError("; ".join(failed))
-    say("drawing predictions")
+    log("drawing predictions")
     places = {
         "data, COCO format": out / "coco",
         "data, YOLO format": data,

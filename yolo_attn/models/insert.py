@@ -195,12 +195,12 @@ def _insert_rows(graph: Graph, blocks: Sequence[_Block]) -> Insertion:
         for site in find_sites(graph, DEFAULT_AT if block.at is None else block.at):
             chain = chains.setdefault(site, [])
             if any(row[2] == block.name for row in chain):
-                raise YoloAttnError(f"{block.name} is to go to the same place, {_in_words(site)}, twice")
+                raise YoloAttnError(f"{block.name} is to go to the same place, {_describe(site)}, twice")
             chain.append([-1, 1, block.name, deepcopy(block.arguments)])
     return _Weaver(graph, chains).weave()
 
 
-def _in_words(site: Site) -> str:
+def _describe(site: Site) -> str:
     return f"row {site.origin} to row {site.reader}" if site.reader is not None else f"after row {site.origin}"
 
 

@@ -115,7 +115,7 @@ def _before(graph: Graph, reader: int) -> list[Site]:
 
 def _after_pooling(graph: Graph) -> list[Site]:
     if not graph.pooling:
-        raise YoloAttnError(f"this model has no SPPF row; it has {_roles_in_words(graph)}")
+        raise YoloAttnError(f"this model has no SPPF row; it has {_describe_roles(graph)}")
     return [Site(i) for i in graph.pooling]
 
 
@@ -129,7 +129,7 @@ def _row_numbers(names: Sequence[str], last: int, place: str, can: str) -> list[
 def _by_role(graph: Graph, place: str, names: Sequence[str]) -> list[int]:
     roles = graph.roles[place]
     if not roles:
-        raise YoloAttnError(f"this model has no {place}; it has {_roles_in_words(graph)}")
+        raise YoloAttnError(f"this model has no {place}; it has {_describe_roles(graph)}")
     if list(names) == ["all"]:
         return list(roles.values())
     for name in names:
@@ -138,6 +138,6 @@ def _by_role(graph: Graph, place: str, names: Sequence[str]) -> list[int]:
     return [roles[n] for n in names]
 
 
-def _roles_in_words(graph: Graph) -> str:
+def _describe_roles(graph: Graph) -> str:
     words = [f"{place}:{','.join(levels)}" for place, levels in graph.roles.items() if levels]
     return ", ".join([*words, *(["sppf"] if graph.pooling else []), "pre-detect", f"after:0 to after:{graph.last - 1}"])

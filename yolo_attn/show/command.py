@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
         Wanted(channels, arguments.full_range),
         rows=rows,
         cam=not arguments.no_cam,
-        say=say("show"),
+        log=say("show"),
         **settings,
     )
     return (json.dumps(found) if arguments.json else _as_text(found)), 0

@@ -30,7 +30,7 @@ def show(
     wanted: Wanted | None = None,
     rows: Sequence[int] = (),
     cam: bool = True,
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
     **settings: Any,
 ) -> dict[str, Any]:
     """Draw the gates of models for images; write all files or none.
@@ -42,7 +42,7 @@ def show(
         wanted: Channels and colour range to draw.
         rows: The rows whose blocks are drawn; all by default.
         cam: Whether class activation maps are drawn.
-        say: Called with each line of progress.
+        log: Called with each line of progress.
         **settings: Arguments of ``ultralytics.YOLO.predict``: ``imgsz``, ``conf``, ``device``.
 
     Returns:
@@ -66,7 +66,7 @@ def show(
             views.append(view)
         _check_channels(views, wanted)
         sections.append(section(path.name, key, views, wanted))
-        say(f"{path}: {plural(len(_images(sections[-1])), 'picture')}")
+        log(f"{path}: {plural(len(_images(sections[-1])), 'picture')}")
     found = {"models": records, "thresholds": {"dead": DEAD, "saturated": SATURATED}, "page": str(out / PAGE)}
     write_all(out, _files(found, sections), stale=_stale(out))
     return found

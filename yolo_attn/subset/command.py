@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
         if path := getattr(arguments, f"{split}_ids"):
             lists[split] = read_ids(path)
     if arguments.download:
-        download(arguments.source, say=tell)
+        download(arguments.source, log=tell)
     written = convert_coco(
         arguments.source,
         arguments.output,
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
         images_dir=arguments.images_dir,
         id_lists=lists,
         copy=arguments.copy,
-        say=tell,
+        log=tell,
     )
     if arguments.json:
         return (written.parent / "summary.json").read_text(encoding="utf-8").rstrip(), 0

@@ -39,7 +39,7 @@ def convert_coco(
     images_dir: Path | None = None,
     id_lists: Mapping[str, IdList] | None = None,
     copy: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Convert a set, or a part of it, to a YOLO set that Ultralytics trains on.
 
@@ -55,7 +55,7 @@ def convert_coco(
         id_lists: Images to take, by split, instead of a number; their classes and sizes apply unless the choice names
             others.
         copy: Copy the images instead of linking them.
-        say: Called with each line of progress and each note to the user.
+        log: Called with each line of progress and each note to the user.
 
     Returns:
         Path of the written ``data.yaml``.
@@ -84,14 +84,14 @@ def convert_coco(
     }
 
     def build(folder: Path) -> None:
-        say(f"reading {source}")
+        log(f"reading {source}")
         read = {part: each.read() for part, each in sources.items()}
-        chosen, notes = _choose(read, choice, lists, say)
+        chosen, notes = _choose(read, choice, lists, log)
         summary = summarize(chosen)
         notes += _class_notes(summary, choice)
         summary["notes"] = notes
         for split, each in chosen.items():
-            say(f"writing {split}: {len(each.part)} images")
+            log(f"writing {split}: {len(each.part)} images")
             digest = write_split(folder, split, each.part, locate(each.part, split), copy)
             made_with = {name: getattr(choice, name) for name in LABEL_OPTIONS}
             if split in lists and lists[split].header and json.loads(json.dumps(made_with)) == listed_options:
@@ -105,14 +105,14 @@ def convert_coco(
         names = chosen["train"].part.class_names
         _write_yaml(folder / "data.yaml", out, names, parameters, _counts(chosen))
         for note in notes:
-            say(f"note: {note}")
+            log(f"note: {note}")
 
     return build_once(out, MARKER, parameters, build) / "data.yaml"
 
 
 # --- choosing ---------------------------------------------------------------------------------------------------------
 def _choose(
-    read: dict[str, LabelledImages], choice: Choice, lists: Mapping[str, IdList], say: Callable[[str], None]
+    read: dict[str, LabelledImages], choice: Choice, lists: Mapping[str, IdList], log: Callable[[str], None]
 ) -> tuple[dict[str, Chosen], list[str]]:
     notes: list[str] = []
     if "all" not in read:
@@ -121,7 +121,7 @@ def _choose(
         if lost:
             notes.append(f"{lost} images were in train and in val; they are in val only")
     read = {part: with_wanted_boxes(images, choice) for part, images in read.items()}
-    say(f"choosing, {choice.sampling}")
+    log(f"choosing, {choice.sampling}")
     if "all" in read:
         chosen = _split_off(read["all"], choice, lists, notes)
     else:

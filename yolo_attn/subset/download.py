@@ -53,14 +53,14 @@ COCO_2017 = (
 
 
 def download(
-    folder: Path, archives: Sequence[Archive] = COCO_2017, say: Callable[[str], None] = lambda line: None
+    folder: Path, archives: Sequence[Archive] = COCO_2017, log: Callable[[str], None] = lambda line: None
 ) -> None:
     """Download and unpack missing archives; an archive is deleted once it is unpacked.
 
     Args:
         folder: Target folder; created if it is missing.
         archives: Archives to download.
-        say: Called with each line of progress.
+        log: Called with each line of progress.
 
     Raises:
         YoloAttnError: There is no network, or downloads are disabled, or a file is not the expected one.
@@ -76,12 +76,12 @@ def download(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for archive in wanted:
-            unpack(fetch(archive, folder, say), archive, folder, say)
+            unpack(fetch(archive, folder, log), archive, folder, log)
     except OSError as error:
         raise YoloAttnError(f"cannot write to {folder}: {error.strerror or error}.") from error
 
 
-def fetch(archive: Archive, folder: Path, say: Callable[[str], None] = lambda line: None) -> Path:
+def fetch(archive: Archive, folder: Path, log: Callable[[str], None] = lambda line: None) -> Path:
     """Download one archive, resuming an earlier attempt, and verify it.
 
     Returns:
@@ -96,7 +96,7 @@ def fetch(archive: Archive, folder: Path, say: Callable[[str], None] = lambda li
     for attempt in range(1, ATTEMPTS + 1):
         before = part.stat().st_size if part.exists() else 0
         try:
-            _receive(archive, part, say)
+            _receive(archive, part, log)
             break
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             gained = part.exists() and part.stat().st_size > before
@@ -105,13 +105,13 @@ def fetch(archive: Archive, folder: Path, say: Callable[[str], None] = lambda li
                     f"cannot download {archive.url} ({getattr(error, 'reason', None) or error}). The part so far is "
                     "kept: the same command resumes from there."
                 ) from error
-    say(f"{archive.name}: checking")
+    log(f"{archive.name}: checking")
     _check(archive, part)
     os.replace(part, done)
     return done
 
 
-def _receive(archive: Archive, part: Path, say: Callable[[str], None]) -> None:
+def _receive(archive: Archive, part: Path, log: Callable[[str], None]) -> None:
     """Append the missing bytes to `part`; raise if the connection ends early."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(archive.url, headers={"Range": f"bytes={have}-"} if have else {})
@@ -128,7 +128,7 @@ def _receive(archive: Archive, part: Path, say: Callable[[str], None]) -> None:
             file.write(block)
             if file.tell() - told >= REPORT_EVERY:
                 told = file.tell()
-                say(f"{archive.name}: {told / 1e9:.1f} of {total / 1e9:.1f} GB")
+                log(f"{archive.name}: {told / 1e9:.1f} of {total / 1e9:.1f} GB")
     if part.stat().st_size < total:
         raise http.client.IncompleteRead(b"", total - part.stat().st_size)
 
@@ -149,13 +149,13 @@ def _check(archive: Archive, part: Path) -> None:
         raise YoloAttnError(f"{archive.url} is not a zip file. It was deleted.")
 
 
-def unpack(path: Path, archive: Archive, folder: Path, say: Callable[[str], None] = lambda line: None) -> None:
+def unpack(path: Path, archive: Archive, folder: Path, log: Callable[[str], None] = lambda line: None) -> None:
     """Unpack an archive and delete it; `archive.makes` appears last, and complete.
 
     Raises:
         YoloAttnError: It is damaged.
     """
-    say(f"{archive.name}: unpacking")
+    log(f"{archive.name}: unpacking")
     partial = folder / f".{archive.name}.unpacking"
     shutil.rmtree(partial, ignore_errors=True)
     try:
