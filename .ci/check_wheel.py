@@ -2,12 +2,16 @@
 
 import sys
 import zipfile
+from pathlib import Path
 
-names = zipfile.ZipFile(sys.argv[1]).namelist()
-foreign = [n for n in names if not n.startswith(("yolo_attn/", "yolo_attn-"))]
-assert not foreign, f"not the package's: {foreign}"
-models = [n for n in names if n.startswith("yolo_attn/cfg/models/")]
-assert len(models) == 60, f"{len(models)} model YAMLs instead of 60"
-assert "yolo_attn/models/block_facts.json" in names, "block_facts.json is missing, which `yolo-attn blocks` shows"
-assert "yolo_attn/py.typed" in names, "py.typed is missing, which tells type checkers that the package has types"
-print(f"wheel: {len(names)} files, {len(models)} model YAMLs")
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = {f"yolo_attn/cfg/models/{file.name}" for file in ROOT.glob("cfg/models/*.yaml")}
+SUFFIXES = (".py", ".css", ".json", ".typed")
+PACKAGE = {f.relative_to(ROOT).as_posix() for f in ROOT.glob("yolo_attn/**/*") if f.suffix in SUFFIXES}
+
+names = set(zipfile.ZipFile(sys.argv[1]).namelist())
+problems = [f"not the package's: {name}" for name in sorted(names) if not name.startswith(("yolo_attn/", "yolo_attn-"))]
+problems += [f"missing: {name}" for name in sorted((MODELS | PACKAGE) - names)]
+if problems or not MODELS:
+    sys.exit("\n".join(problems) or "no model YAML in cfg/models")
+print(f"wheel: {len(names)} files, {len(MODELS)} model YAMLs")

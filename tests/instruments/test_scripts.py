@@ -36,12 +36,14 @@ def test_a_script_has_a_docstring_and_no_body(script):
     assert len(text.splitlines()) <= 16
 
 
+@pytest.mark.slow
 def test_the_tables_of_exports_are_made_from_the_stored_lines(tmp_path):
     done = run("measure_export.py", RESULTS / "export", "--show", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("### Worst difference to PyTorch\n\n| block ")
 
 
+@pytest.mark.slow
 def test_a_generated_set_is_measured(tmp_path):
     source = subset.write_large_coco(tmp_path / "coco", images=60, val_images=8)
     case = subset.measure(source, tmp_path / "out", ["--images", "20"])
