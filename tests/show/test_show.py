@@ -119,6 +119,7 @@ def test_the_numbers_are_those_of_the_gates(shown, everything):
                 assert one.statistics.to_json().items() <= gate.items()
 
 
+@pytest.mark.slow
 def test_json_and_table_go_to_stdout_and_progress_to_stderr(everything, tmp_path, capsys):
     words = (everything, BUS, ZIDANE, "-o", tmp_path / "out", "--no-cam", "--rows", "20,21")
     assert show(*words, "--json") == 0

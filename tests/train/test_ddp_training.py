@@ -14,7 +14,7 @@ from support import ddp_on_cpu
 from support.ddp_on_cpu import RANKS
 
 import yolo_attn as ya
-from yolo_attn.train import yolo
+from yolo_attn.host.trainer import worker_program
 from yolo_attn.train.freeze import attention_parameters
 
 pytestmark = pytest.mark.slow
@@ -92,7 +92,7 @@ def test_the_program_of_a_worker_rebuilds_the_trainer_in_one_process(scenes, bas
     }
     trainer = model.task_map["detect"]["trainer"](overrides={**model.overrides, **still})
     trainer.model = trainer.get_model(cfg=model.model.yaml, weights=model.model)  # as YOLO.train() does
-    program = yolo.worker_program(trainer)
+    program = worker_program(trainer)
     try:
         done = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True)
     finally:

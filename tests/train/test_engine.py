@@ -229,6 +229,7 @@ def test_workers_of_a_multi_gpu_training_freeze_the_same(base_weights, scenes, t
     assert not [k for k in frozen if re.match(r"model\.(17|21|25)\.|.*cv3\.\d\.2\.", k)]
 
 
+@pytest.mark.slow
 def test_every_single_parameter_can_be_frozen(base_weights):
     """A2C2f has a parameter of its own, which Ultralytics' list of layers cannot name."""
     from yolo_attn.train.freeze import attention_parameters, base_layers
@@ -291,6 +292,7 @@ def test_a_name_with_rtdetr_opens_as_one(tmp_path):
     assert "RTDETRTrainer" in [cls.__name__ for cls in model.task_map["detect"]["trainer"].__mro__]
 
 
+@pytest.mark.slow
 def test_a_trainer_class_is_found_by_its_name():
     """As a worker process of a multi-GPU training looks for it, by import or by unpickling."""
     import importlib
