@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _print(text)
         return code
     except KeyboardInterrupt:
-        again = "; the same command goes on where this one stopped" if words[:1] == ["compare"] else ""
+        again = "; the same command continues where this one stopped" if words[:1] == ["compare"] else ""
         print(f"\nyolo-attn: stopped{again}", file=sys.stderr)
         return 130
     except Exception as error:
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> tuple[str, int]:
-    """Carry a command out, and return what it has to say and its exit code."""
+    """Run a command; return its output and exit code."""
     if words and words[0] in (*HOST_VERBS, *_HOST_TASKS):
         return _host(words)
     if words and not words[0].startswith("-") and words[0] not in _VERBS:
@@ -171,7 +171,7 @@ def _demo(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]
 
 
 def _stored_report(folder: str, as_json: bool) -> str:
-    """Return what a comparison found: all of it as JSON, or the beginning of the report and where the rest lies."""
+    """Return the results of a comparison: all as JSON, or the beginning of the report and the path of the rest."""
     from yolo_attn.report.results import RESULTS, read_results
 
     if as_json:
@@ -217,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
     says = "turn a detection set, or a well-chosen part of it, into a YOLO set"
     subset_command.add_flags(_verb(verbs, "subset", subset_command.run, says))
 
-    compare = _verb(verbs, "compare", _compare, "train models by one recipe and say what the differences are worth")
+    compare = _verb(verbs, "compare", _compare, "train models by one recipe and test their differences")
     compare.add_argument(
         "models",
         nargs="+",
@@ -273,7 +273,7 @@ def _verb(verbs: Any, name: str, run: Callable[..., tuple[str, int]], text: str)
 
 # --- errors -----------------------------------------------------------------------------------------------------------
 def _is_users_mistake(error: Exception) -> bool:
-    """Tell a mistake in what was asked for from a defect: by type, or raised where Ultralytics checks its arguments."""
+    """Tell whether an error is a user's mistake: by its type, or raised where Ultralytics checks its arguments."""
     if os.environ.get("YOLO_ATTN_DEBUG"):
         return False
     if isinstance(error, (YoloAttnError, *_WRONG_FILES)):

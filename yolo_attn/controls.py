@@ -1,4 +1,4 @@
-"""What an attention block has to beat in a comparison: rows that do nothing, and as many parameters without attention.
+"""Experimental controls for comparisons: rows that do nothing, and as many parameters without attention.
 
 A model of which the attention rows are replaced by :class:`IdentityControl` computes what the model without them does:
 a difference to the baseline then comes from the tools, not from attention. :class:`PlainControl` spends about as many

@@ -1,4 +1,4 @@
-"""The one error a user's mistake raises, and the nearest-match hint that goes with it."""
+"""Define the error that a user's mistake raises, and build its message with the nearest match."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class YoloAttnError(ValueError):
 
 
 def one_of(what: str, given: object, allowed: Iterable[str], also: Iterable[str] = ()) -> str:
-    """Say that ``given`` is not a known ``what``, which one is nearest, and what is allowed.
+    """Return an error message for an unknown name: the nearest match and all allowed names.
 
     Args:
         what: What was being named, e.g. ``"block"``.

@@ -174,7 +174,7 @@ def strange(tmp_path):
     held = torch.load(tiny_model.checkpoint(tmp_path), weights_only=False)
     torch.save({**held, "extra": Stranger()}, file)
     Stranger.ran = False
-    checkpoints._say_in_full.cache_clear()
+    checkpoints._warn_of_full_load.cache_clear()
     return file
 
 

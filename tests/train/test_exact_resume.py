@@ -154,7 +154,7 @@ def test_a_stopped_training_ends_as_an_undisturbed_one(case, scenes, undisturbed
         assert outcome_of(tmp_path)["status"] == "failed"
     check_same(way(scenes, tmp_path, resume=True, **options), undisturbed(way, **options), EPOCHS[way])
     if way is by_train:
-        assert f"resumed from {resuming.STATE}: as after epoch 1, to the bit" in said
+        assert f"resumed from {resuming.STATE}: exactly as after epoch 1" in said
         assert outcome_of(tmp_path)["resumed"] == 1
 
 

@@ -277,7 +277,7 @@ def test_stopped_while_an_epoch_is_done_again(scenes, tmp_path, spoiled):
 
 @pytest.mark.slow
 def test_a_first_epoch_that_ruins_the_weights_is_a_failure(scenes, tmp_path, spoiled):
-    """Ultralytics would go on, and write a checkpoint with zeros for what is not finite."""
+    """Ultralytics would continue, and write a checkpoint with zeros for what is not finite."""
     with pytest.raises(ya.YoloAttnError, match="the loss is not finite: after epoch 1"):
         train(scenes, tmp_path, nbs=8, callbacks=spoiled(lambda t: t.epoch == 0))
     assert outcome_of(tmp_path)["status"] == "failed"

@@ -1,4 +1,4 @@
-"""The engine's part in a comparison: data checked and prepared once, one training, one validation with its records."""
+"""Run one training and one validation of a comparison, and record its matches."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ _PER_IMAGE = {"_process_batch": ["self", "preds", "batch"], "_prepare_pred": ["s
 # --- one training -----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Trained:
-    """What a training left.
+    """Results of one training.
 
     Attributes:
         last: Checkpoint of the last epoch.
         epochs: Ultralytics' record, one mapping per epoch.
-        history: What the trainer noted: device, image size, seconds, checksum of batches.
+        history: Values that the trainer recorded: device, image size, seconds, checksum of batches.
     """
 
     last: Path

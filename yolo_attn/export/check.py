@@ -1,9 +1,9 @@
 """Export a model as Ultralytics does, then run the file in its runtime and compare it with PyTorch by value.
 
-An export can be wrong and say nothing: a size that was frozen while tracing shows at another size only, and a gate
-that was lost in the conversion leaves a model that still detects something. So the exported file is given photographs,
-at the size it was made for and, if it takes any, at another size and batch, and what comes out is compared number by
-number with the model in PyTorch, in float32, before its normalisations were folded.
+An export can be wrong without an error: a size frozen by tracing shows at another size only, and a gate lost in the
+conversion leaves a model that still detects something. The exported file runs on photographs, at its own size and, if
+it is dynamic, at another size and batch. Its outputs are compared value by value with those of the PyTorch model in
+float32, with its normalisations not folded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Export a model as Ultralytics does, and open what came of it."""
+"""Export models by Ultralytics, and open exported files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from yolo_attn.train.yolo import YOLO, WeightTransferMixin, run_host_command
 
 
 class Exported(NamedTuple):
-    """What Ultralytics exported, and what it has to be equal to.
+    """An exported file and the PyTorch model that it has to equal.
 
     Attributes:
         file: The file or folder.

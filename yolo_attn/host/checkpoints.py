@@ -1,7 +1,7 @@
-"""Open what weights, or a model to insert into, may come from.
+"""Open checkpoints, models and state dicts as sources of weights.
 
-A checkpoint is a pickle: read in full, it runs whatever code it names. So it is first read with a list of known
-classes, Ultralytics' and the registered blocks; only a file that needs more is unpickled in full, and that is said.
+A checkpoint is a pickle: unpickled in full, it runs whatever code it names. It is first loaded with known classes only,
+Ultralytics' and the registered blocks; a file that needs more is unpickled in full, with a warning on stderr.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Opened = TypeVar("Opened")
 
 
 def restricted_first(source: str | Path, load: Callable[[], Opened]) -> Opened:
-    """Load with known classes only; where that is refused, say so in one line on stderr and unpickle in full.
+    """Load with known classes only; if that is refused, warn in one line on stderr and unpickle in full.
 
-    With ``ULTRALYTICS_SAFE_LOAD=1`` nothing is ever unpickled in full.
+    With ``ULTRALYTICS_SAFE_LOAD=1`` nothing is unpickled in full.
 
     Args:
-        source: What is being opened, for the line.
+        source: The file that is opened, for the warning.
         load: Opens it by way of Ultralytics.
 
     Returns:
@@ -45,18 +45,18 @@ def restricted_first(source: str | Path, load: Callable[[], Opened]) -> Opened:
         except TypeError as error:  # Ultralytics' own, around torch's refusal
             if not isinstance(error.__cause__, pickle.UnpicklingError):
                 raise
-            reason = _what_was_refused(error.__cause__)
-    _say_in_full(str(source), reason if able else "the installed Ultralytics or torch cannot do it otherwise")
+            reason = _refused_class(error.__cause__)
+    _warn_of_full_load(str(source), reason if able else "the installed Ultralytics or torch cannot do it otherwise")
     return load()
 
 
-def _what_was_refused(error: pickle.UnpicklingError) -> str | None:
+def _refused_class(error: pickle.UnpicklingError) -> str | None:
     named = re.search(r"GLOBAL (\S+)", str(error))
     return f"it needs {named[1]}, which is neither Ultralytics' nor a registered block" if named else None
 
 
 @functools.cache
-def _say_in_full(source: str, reason: str | None) -> None:
+def _warn_of_full_load(source: str, reason: str | None) -> None:
     if reason:  # else the file is broken, and opening it says so
         print(
             f"yolo-attn: {source} is unpickled in full, which runs any code it names, because {reason}: open only "

@@ -1,6 +1,6 @@
 """Differences between releases of Ultralytics and torch, one function each, and the one way to replace their globals.
 
-Each function states the first release that no longer needs it: the line may go once that is the oldest one supported.
+Each function states the release before which it is needed: it can be removed once that is the oldest one supported.
 Importing this module imports neither torch nor Ultralytics.
 """
 

@@ -1,11 +1,11 @@
-"""Attention inside a host block: what one of its modules returns goes through a block, and nothing else changes.
+"""Put attention inside a host block: the output of one of its modules goes through a block.
 
-The host's own class does all the work. It is built by Ultralytics' parser as ever; then the module whose result is to
-be gated gets a class derived from its own, and holds the attention as its submodule ``attention``. Every other tensor
-keeps its name, ``isinstance`` and ``fuse()`` see what they saw, and one mechanism serves every host and every block.
+The host block is built by Ultralytics' parser. The module whose output is gated then gets a class derived from its own,
+and holds the block as its submodule ``attention``. Names of all other tensors, ``isinstance`` and ``fuse()`` are not
+affected.
 
-There are two places. ``outer`` gates what the host block returns. ``inner`` gates every residual branch inside it, just
-before the shortcut is added, as Squeeze-and-Excitation was first placed in ResNet.
+There are two positions. ``outer`` gates the output of the host block. ``inner`` gates every residual branch inside it,
+just before the shortcut is added, as Squeeze-and-Excitation in ResNet.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RESIDUAL_BRANCHES = {
     "RepC3": ("m",),
     "C1": ("m",),
 }
-"""Where a host's residual blocks compute what they add to their shortcut: attributes, by class name."""
+"""Attributes that hold the residual branches of host blocks, by class name."""
 
 STORED_AS = "yolo_attn.inside"
 """Module under which checkpoints store gated classes; files written by 0.1.0 hold this name."""
@@ -40,7 +40,7 @@ _FORWARDS = ("forward", "forward_fuse", "forward_split")  # the ways the host ru
 
 
 class Gated:
-    """Mixin for a host module that holds a block as ``attention`` and passes its result through it."""
+    """Mixin for a host module: pass its output through the block that it holds as ``attention``."""
 
     attention: nn.Module
 
@@ -50,7 +50,7 @@ class Gated:
 
 @functools.cache
 def gated_class(host: type) -> type:
-    """Return ``host`` with its result gated, importable from :mod:`yolo_attn.inside` by name."""
+    """Return the gated class of ``host``, importable from :mod:`yolo_attn.inside` by name."""
     if issubclass(host, Gated):
         return host
     members = {name: _gating(getattr(host, name)) for name in _FORWARDS if hasattr(host, name)}
@@ -66,7 +66,7 @@ def _gating(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]
 
 
 def class_named(name: str) -> type:
-    """Make a gated class by name, as unpickling it in another process asks for it."""
+    """Return a gated class by name, for unpickling in another process."""
     return gated_class(host_of(name, STORED_AS))
 
 

@@ -1,4 +1,4 @@
-"""Find model YAMLs by name: a path, or the bare name of one that ships with the package, with the scale in the name."""
+"""Find and write model YAMLs: by path, or by the bare name of a shipped one, with the scale in the name."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def unscaled(name: str) -> str:
 
 
 def write_model(model: Mapping[str, Any], folder: Path) -> Path:
-    """Write a model dict of one scale to ``model.yaml``, so that it means that scale under any name.
+    """Write a model dict to ``model.yaml`` with its one scale, which then holds under any file name.
 
     Args:
         model: A model YAML's content with its ``scale``, as Ultralytics reads it.
@@ -45,16 +45,16 @@ def write_model(model: Mapping[str, Any], folder: Path) -> Path:
 
 
 def find_model_yaml(path: str | Path) -> Path | None:
-    """Find the file that a model name stands for.
+    """Find the file of a model name.
 
-    Looked for are, in this order: the path itself, the path without the scale letter in its file name, and, for a bare
-    name, the shipped YAMLs. Only the file name is searched for a scale, so a folder such as ``2nd-try`` is safe.
+    Searched in this order: the path itself, the path without the scale letter in its file name, and, for a bare
+    name, the shipped YAMLs. A scale is looked for in the file name only, not in folders such as ``2nd-try``.
 
     Args:
         path: ``yolo11n-ela.yaml``, ``runs/2nd-try/yolo11s-mine.yaml``, ...
 
     Returns:
-        The file, or ``None`` where this name is not ours to resolve (e.g. a stock model's).
+        The file, or ``None`` for other names, e.g. those of stock models.
     """
     path = Path(path)
     for candidate in (path, path.with_name(unscaled(path.name))):

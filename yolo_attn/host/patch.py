@@ -1,16 +1,16 @@
 """Make attention blocks usable as rows of Ultralytics model YAMLs, without a fork and without a copy of its parser.
 
 Ultralytics' ``parse_model`` looks a row's class up among the globals of ``ultralytics.nn.tasks`` and passes the row's
-arguments to it; a string argument that names one of the parser's local variables is replaced by that variable. So this
-module does five things to it, and no more:
+arguments to it; a string argument that names one of the parser's local variables is replaced by that variable. This
+module changes five things:
 
 * every block gets a *row class* under its name in ``ultralytics.nn.tasks``: called with the parser's list of widths and
   the row's ``from``, it returns the block itself, built for the right number of channels;
 * ``parse_model`` and ``yaml_model_load`` are wrapped: rows are checked and their arguments put into that form before
   the original parser runs, and the bare names of the shipped YAMLs are found;
-* the host's own loading of weights, which goes by row number, warns where attention rows make that go wrong;
-* what goes wrong while the host builds a model with attention becomes one sentence that names the row;
-* the host's ``fuse()``, which knows its own classes only, has blocks fold their normalisations too.
+* loading weights by the host, which matches rows by number, warns if attention rows shift them;
+* an error while the host builds a model with attention becomes one sentence that names the row;
+* the host's ``fuse()``, which knows its own classes only, folds the normalisations of blocks too.
 
 Importing this module costs nothing: Ultralytics is patched when it is imported, or now if it already is.
 """
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 def register(
     cls: type[nn.Module] | None = None, *, name: str | None = None, aliases: Iterable[str] = (), force: bool = False
 ) -> Any:
-    """Make a module class usable as a row of any model YAML; call it, or put it over the class as a decorator.
+    """Register a module class as a row of any model YAML; call it, or use it as a decorator.
 
     Args:
         cls: An ``nn.Module`` whose constructor takes the number of channels first and whose output has its input's
@@ -79,7 +79,7 @@ def register(
     if cls is None:
         return functools.partial(register, name=name, aliases=aliases, force=force)
     _check_class(cls)
-    tasks = importlib.import_module(TASKS)  # so that a clash with one of Ultralytics' own classes is found now
+    tasks = importlib.import_module(TASKS)  # to find a clash with one of Ultralytics' own classes now
     name, aliases = name or cls.__name__, tuple(aliases)
     if not force:
         _refuse_clash((name, *aliases), cls)
@@ -89,7 +89,7 @@ def register(
 
 
 def unregister(name: str) -> None:
-    """Forget a block: its name, its aliases and its row class; a host class that ``force`` had hidden comes back.
+    """Remove a block: its name, aliases and row class; a host class that ``force`` had replaced is restored.
 
     Raises:
         YoloAttnError: If no block has this name.
@@ -123,7 +123,7 @@ def _refuse_clash(names: Iterable[str], cls: type) -> None:
 
 
 def _owner(name: str, cls: type) -> str | None:
-    """Say who holds a name, other than this very class."""
+    """Return who owns a name, ``None`` if nobody or this class does."""
     held = registry.resolve(name)[1] if registry.is_known(name) else getattr(sys.modules.get(TASKS), name, None)
     if held is None or held is cls or is_row_class(held):
         return None
@@ -196,7 +196,7 @@ def _publish(tasks: ModuleType, name: str, cls: type[nn.Module]) -> None:
 
 
 def _wrap(tasks: ModuleType, name: str, wrapper: Callable[..., Any]) -> None:
-    """Put ``wrapper(original, ...)`` in the place of a host function, wherever the host has imported it."""
+    """Replace a host function by ``wrapper(original, ...)`` in every host module that imported it."""
     original = getattr(tasks, name)
 
     @functools.wraps(original)
@@ -211,7 +211,7 @@ def _wrap(tasks: ModuleType, name: str, wrapper: Callable[..., Any]) -> None:
 
 
 def _warn_before(load: Callable[..., Any], logger: Any) -> Callable[..., Any]:
-    """Make the host's own loading say what it does to a model with attention rows: it matches layers by number."""
+    """Warn before the host loads weights into a model with attention rows, because it matches layers by number."""
 
     @functools.wraps(load)
     def loads(self: Any, weights: Any, verbose: bool = True) -> Any:
@@ -229,7 +229,7 @@ def _warn_before(load: Callable[..., Any], logger: Any) -> Callable[..., Any]:
 
 
 def _with_blocks(fuse: Callable[..., Any], tasks: ModuleType) -> Callable[..., Any]:
-    """Make the host's fusing begin with the blocks, so that the summary it prints counts them as they are then."""
+    """Fuse the blocks before the host fuses the rest, so that the summary it prints counts the fused blocks."""
 
     @functools.wraps(fuse)
     def fuses(self: nn.Module, *args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The attention blocks by the names a model YAML may use; knows nothing of Ultralytics."""
+"""Register attention blocks under the names that a model YAML may use; imports neither torch nor Ultralytics."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHIPPED_ALIASES = {
 """Other names of the shipped blocks, as tutorials use them."""
 
 CONTROLS = ("IdentityControl", "PlainControl")
-"""What comparisons put in a block's place: classes of :mod:`yolo_attn.controls`, and names that a row may have."""
+"""Control modules that replace a block in a comparison; defined in yolo_attn.controls, usable as row names."""
 
 _blocks: dict[str, type[nn.Module]] = {}
 _controls: dict[str, type[nn.Module]] = {}
@@ -105,7 +105,7 @@ def add(name: str, cls: type[nn.Module], aliases: Iterable[str] = ()) -> None:
 
 
 def add_control(cls: type[nn.Module]) -> None:
-    """Enter a control under its class name, one of :data:`CONTROLS`."""
+    """Register a control under its class name, one of :data:`CONTROLS`."""
     _controls[cls.__name__] = cls
 
 
@@ -115,7 +115,7 @@ def when_loaded(load: Callable[[], object]) -> None:
 
 
 def remove(name: str) -> None:
-    """Forget a block and its aliases."""
+    """Remove a block and its aliases."""
     if name not in _loaded():
         raise YoloAttnError(f"'{name}' is a control of comparisons and stays registered")
     del _blocks[name]
@@ -144,7 +144,7 @@ def create_attention(name: str, channels: int, *args: Any, **hyper: Any) -> nn.M
 
 
 def build(cls: type[nn.Module], channels: int, hyper: Mapping[str, Any], what: str) -> nn.Module:
-    """Call a block's constructor; what it refuses becomes one error that starts with ``what``."""
+    """Call a block's constructor; an error becomes a YoloAttnError that starts with ``what``."""
     try:
         return cls(channels, **hyper)
     except (ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError) as error:

@@ -1,4 +1,4 @@
-"""The releases this package was tested with, and the one warning where others are installed."""
+"""Warn if an installed release of Ultralytics or torch is outside the tested range."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TESTED = {"ultralytics": ("8.3.0", "8.4.190"), "torch": ("2.1", "2.15")}
 
 
 NEEDED = ("parse_model", "yaml_model_load", "guess_model_scale", "BaseModel.load", "BaseModel.fuse", "LOGGER")
-"""What attention rows take of ``ultralytics.nn.tasks``."""
+"""Names of ``ultralytics.nn.tasks`` that attention rows need."""
 
 
 class UntestedVersionWarning(UserWarning):
@@ -26,7 +26,7 @@ class UntestedVersionWarning(UserWarning):
 
 
 def check_host(tasks: ModuleType) -> None:
-    """Warn of installed releases that were not tested, and refuse an Ultralytics that lacks what rows are built with.
+    """Warn of untested releases, and refuse an Ultralytics that lacks a name attention rows need.
 
     Args:
         tasks: ``ultralytics.nn.tasks``.
@@ -47,7 +47,7 @@ def check_host(tasks: ModuleType) -> None:
 
 
 def warn_if_untested(installed: Mapping[str, str]) -> None:
-    """Warn of each package whose installed release is none of those tested.
+    """Warn of each package whose installed release is outside the tested range.
 
     Args:
         installed: Releases by package, e.g. ``{"ultralytics": "8.4.190"}``.
@@ -58,7 +58,7 @@ def warn_if_untested(installed: Mapping[str, str]) -> None:
 
 
 def untested(package: str, release: str) -> str:
-    """Say what a release outside the tested ones means and what to do; empty for one of those between the bounds.
+    """Return a warning for a release outside the tested range, with a remedy; empty inside the range.
 
     Args:
         package: A key of ``TESTED``.
@@ -93,7 +93,7 @@ def _tested(package: str) -> str:
 
 
 def instead(package: str) -> str:
-    """Say how to install a tested release of a package."""
+    """Return the pip command that installs a tested release of a package."""
     first, last = TESTED[package]
     *major, minor = last.split(".")
     return f"To have one of those: pip install '{package}>={first},<{'.'.join([*major, str(int(minor) + 1)])}'"

@@ -1,4 +1,4 @@
-"""Check the rows of a model YAML and put those with attention into the form Ultralytics' parser can build.
+"""Check the rows of a model YAML, and prepare rows with attention for Ultralytics' parser.
 
 The parser calls the class it finds under a row's name with the row's arguments; an argument that is the name of one of
 the parser's local variables is replaced by that variable. So a block's row gets the arguments ``"ch"`` (the widths of

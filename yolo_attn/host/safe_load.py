@@ -1,4 +1,4 @@
-"""Checkpoints read with known classes only: Ultralytics' restricted loader, and the classes that it is told of."""
+"""Load checkpoints with known classes only, by Ultralytics' restricted loader, and register classes with it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def restricted_loads() -> Iterator[bool]:
-    """Have Ultralytics make what a checkpoint holds out of known classes only, so that nothing else in it is run.
+    """Let Ultralytics unpickle known classes only for the time of a ``with`` block, so that no other code is run.
 
     Yields:
-        Whether the installed Ultralytics and torch can do that; if not, loading is as ever.
+        Whether the installed Ultralytics and torch support it; if not, loading is unrestricted.
     """
     host: Any = tasks()
     able = bool(getattr(getattr(host, "_SafeLoad", None), "SUPPORTED", False))
@@ -33,12 +33,12 @@ def restricted_loads() -> Iterator[bool]:
 
 
 def loads_are_restricted() -> bool:
-    """Tell whether Ultralytics was asked to load nothing but known classes, by ``ULTRALYTICS_SAFE_LOAD=1``."""
+    """Tell whether ``ULTRALYTICS_SAFE_LOAD=1`` restricts all loads to known classes."""
     return bool(getattr(tasks(), "SAFE_LOAD", False))
 
 
 def allow(*classes: type) -> None:
-    """Let restricted loads make objects of these classes."""
+    """Allow restricted loads to unpickle these classes."""
     from torch import serialization
 
     if hasattr(serialization, "add_safe_globals"):
@@ -46,7 +46,7 @@ def allow(*classes: type) -> None:
 
 
 def modules_beside(cls: type[nn.Module]) -> list[type[nn.Module]]:
-    """Return a block's class and those in its file that it may be made of."""
+    """Return a block's class and the other module classes of its file."""
     from torch import nn
 
     beside = vars(sys.modules[cls.__module__]).values()
@@ -55,7 +55,7 @@ def modules_beside(cls: type[nn.Module]) -> list[type[nn.Module]]:
 
 
 def gated_classes() -> list[type]:
-    """Return the gated form of every module class of the host that may hold a block."""
+    """Return the gated class of every module class of the host that can hold a block."""
     from torch import nn
 
     from yolo_attn.host.gated import gated_class

@@ -216,7 +216,7 @@ class ResumeMixin(TrainerHooks):
         return str(self.args.save_dir), self.args.seed
 
     def _resume(self, reason: str | None) -> None:
-        """Restore the state where there is one that belongs to this training; else say what the host does instead."""
+        """Restore the state if one belongs to this training; else log how the host resumes instead."""
         if not self.resume:
             (self.wdir / STATE).unlink(missing_ok=True)  # of another training in this folder
             return
@@ -231,7 +231,7 @@ class ResumeMixin(TrainerHooks):
             return
         changed = [k for k, v in state["arguments"].items() if vars(self.args).get(k, v) != v]
         self._restore(state)
-        _LOG.info(f"resumed from {STATE}: as after epoch {state['epoch'] + 1}, to the bit")
+        _LOG.info(f"resumed from {STATE}: exactly as after epoch {state['epoch'] + 1}")
         if changed:
             _LOG.warning(f"{', '.join(changed)} changed: the result is not that of a training without a break")
 

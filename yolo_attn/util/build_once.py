@@ -1,4 +1,4 @@
-"""Fill a folder whole or not at all, and recognise it when the same is asked for again."""
+"""Build a folder atomically, once per set of parameters."""
 
 from __future__ import annotations
 

@@ -18,24 +18,24 @@ _NOT_PLAIN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]|^\.|^ | $')
 
 
 def write_whole(path: Path, text: str) -> Path:
-    """Write a text file so that whoever reads it finds all of it, or what was there before."""
+    """Write a text file atomically: a reader finds all of it, or the previous content."""
     return replace_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, content: Any) -> Path:
-    """Write a JSON file whole or not at all."""
+    """Write a JSON file atomically."""
     return write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_torch(path: Path, content: Any) -> Path:
-    """Write a file of ``torch.save`` whole or not at all."""
+    """Write a file by ``torch.save`` atomically."""
     import torch
 
     return replace_whole(path, lambda part: torch.save(content, part))
 
 
 def replace_whole(path: Path, write: Callable[[Path], object]) -> Path:
-    """Have a file written beside its place and put there once it is complete; nothing is left of a failed attempt.
+    """Write a file beside its place and move it there once complete; a failed attempt leaves nothing.
 
     Args:
         path: The file.
@@ -54,7 +54,7 @@ def replace_whole(path: Path, write: Callable[[Path], object]) -> Path:
 
 
 def write_all(folder: Path, files: Mapping[str, bytes], stale: Iterable[str] = ()) -> None:
-    """Write several files of a folder: all are made first, then put in place.
+    """Write several files of a folder: all are written to a temporary place first, then moved.
 
     Args:
         folder: Where to; made where it does not exist.
@@ -75,7 +75,7 @@ def write_all(folder: Path, files: Mapping[str, bytes], stale: Iterable[str] = (
 
 
 def plain_name(what: str, name: object) -> str:
-    """Return a name that is to become a single folder or file, if it can be one on every system.
+    """Return a name if it can be that of a single folder or file on every system.
 
     Args:
         what: What is named, for the message.
@@ -98,7 +98,7 @@ def plain_name(what: str, name: object) -> str:
 
 
 def stays_inside(path: str) -> bool:
-    """Tell whether a path with ``/`` that someone else wrote stays in the folder it starts from.
+    """Tell whether a path with ``/`` from an untrusted source stays in the folder it starts from.
 
     Examples:
         >>> stays_inside("val2017/1.jpg"), stays_inside("../1.jpg"), stays_inside("/etc/hostname")

@@ -1,4 +1,4 @@
-"""What processes that work for a comparison have in common: they end with it, and none works where another does."""
+"""Helpers for comparison subprocesses: exit with the parent, one process per folder."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import threading
 import time
 
 LOCK, LOCK_SECONDS = "run.lock", 60.0
-"""How long a process waits for one that is at work in its folder, and about to end."""
+"""File that a process locks in its folder, and seconds that another waits for it."""
 
 PARENT = "YOLO_ATTN_PARENT"
-"""Variable with the number of the process that started this one, which may have ended before this one looks."""
+"""Environment variable with the process id of the parent, which may end before this process reads its own."""
 
 
 def stop_with_parent(seconds: float = 0.5) -> None:
-    """Let this process end soon after the one that started it, however that ended."""
+    """Exit this process soon after its parent ended, for whatever reason.
+
+    Args:
+        seconds: Interval between two looks at the parent.
+    """
     parent = int(os.environ.get(PARENT, os.getppid()))
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""The words of a command line: settings, numbers, and what is said of those that are not understood. Needs no torch."""
+"""Parse the words of a command line: settings, numbers, errors for unknown words. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from yolo_attn.errors import YoloAttnError
 
 
 def key_values(words: Sequence[str]) -> dict[str, Any]:
-    """Return what ``key=value`` words set, each value as Python reads it, or else as text."""
+    """Parse ``key=value`` words; values are Python literals, or else text."""
     values: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -32,7 +32,7 @@ def literal(value: Any) -> Any:
 
 
 def integers(text: str) -> list[int]:
-    """Return the seeds of a list with commas."""
+    """Parse seeds separated by commas."""
     try:
         return [int(t) for t in text.split(",")]
     except ValueError:
@@ -40,16 +40,24 @@ def integers(text: str) -> list[int]:
 
 
 def refuse(words: Sequence[str]) -> None:
-    """Say that there is no use for further words."""
+    """Raise an error if there are words left.
+
+    Raises:
+        YoloAttnError: If there are.
+    """
     if words:
         raise YoloAttnError(f"'{words[0]}' is not understood here; see yolo-attn --help")
 
 
 def missing(flag: str) -> str:
-    """Say that a flag is missing."""
+    """Raise an error for a missing flag.
+
+    Raises:
+        YoloAttnError: Always.
+    """
     raise YoloAttnError(f"{flag} is missing")
 
 
 def say(verb: str) -> Callable[[str], None]:
-    """Return a function that tells a verb's progress on stderr."""
+    """Return a function that logs progress of a verb to stderr, one line per call."""
     return lambda line: print(f"{verb}: {line}", file=sys.stderr, flush=True)
