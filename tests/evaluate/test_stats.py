@@ -233,7 +233,7 @@ def test_what_a_comparison_says(compared):
     metric = compared.arms["base"].metrics["AP50"]
     assert metric.mean == pytest.approx(statistics.fmean(metric.by_seed))
     assert metric.sd == pytest.approx(statistics.stdev(metric.by_seed))
-    assert "found less than 4 times in 5" in power_note(same)
+    assert "detected with a probability of 80 %, a smaller one less often" in power_note(same)
 
 
 def test_the_other_way_round_it_is_worse(arms, compared):
@@ -278,7 +278,7 @@ def test_one_seed_is_flagged_and_gives_no_verdict(arms):
     assert (found.seeds_counted, found.verdict, found.detectable, found.df) == (False, None, None, 0)
     assert found.permutation_floor == 1.0
     assert one.arms["base"].metrics["AP50"].sd is None
-    assert "3 seeds at least" in power_note(found)
+    assert "at least 3 seeds" in power_note(found)
 
 
 def test_missing_runs(arms):

@@ -101,7 +101,7 @@ def test_the_answer_of_every_model_in_one_sentence():
         "yolo11n-ela: +0.0012 [−0.0038, +0.0062] mAP50-95 against yolo11n: not significant (p = 0.610); "
         "4.0 % slower at batch 1 [3.0, 5.0] %.",
         "yolo11n-ca: −0.0200 [−0.0250, −0.0150] mAP50-95 against yolo11n: worse (p < 0.001); "
-        "no difference in speed shown at batch 1 [−1.0, +1.2] %.",
+        "no significant difference in speed at batch 1 [−1.0, +1.2] %.",
     ]
 
 
@@ -112,9 +112,10 @@ def test_the_answer_of_every_model_in_one_sentence():
         (["not significant"] * 3, "None of the 3 models is significantly better or worse than yolo11n in mAP50-95."),
         (["better"], "yolo11n-ela is significantly better than yolo11n in mAP50-95."),
         (["better", "better", "not significant"], "yolo11n-ela and yolo11n-ca are significantly better than yolo11n "
-         "in mAP50-95. For yolo11n-se no difference is shown."),
+         "in mAP50-95. No significant difference was found for yolo11n-se."),
         (["worse", "better", "not significant", "not significant"], "yolo11n-ca is significantly better and "
-         "yolo11n-ela is significantly worse than yolo11n in mAP50-95. For the other 2 no difference is shown."),
+         "yolo11n-ela is significantly worse than yolo11n in mAP50-95. "
+         "No significant difference was found for the other 2."),
     ],
 )  # fmt: skip
 def test_the_headline_names_what_is_known_and_what_is_not(verdicts, sentence):
@@ -128,14 +129,14 @@ def test_the_headline_names_what_is_known_and_what_is_not(verdicts, sentence):
 def test_an_interval_without_0_that_is_not_significant_is_explained(low, explained):
     summary = known()
     summary["arms"][1]["difference"]["mAP50-95"] |= {"low": low, "high": 0.01, "verdict": "not significant"}
-    assert ("the adjustment made the difference" in to_markdown(built(summary))) == explained
+    assert ("that is due to the adjustment" in to_markdown(built(summary))) == explained
 
 
 def test_accuracy_and_speed_are_judged_together():
     lines = [said(line) for line in answer.tradeoff(built(known()))]
     assert lines == [
-        "Slower, with no difference in mAP50-95 shown: yolo11n-ela",
-        "Worse in mAP50-95, with no difference in speed shown: yolo11n-ca",
+        "Slower, no significant difference in mAP50-95: yolo11n-ela",
+        "Worse in mAP50-95, no significant difference in speed: yolo11n-ca",
     ]
 
 
@@ -187,10 +188,10 @@ def test_classes_carry_their_warning_with_a_count():
     ):
         row.update(low=low, high=high)
     text = plain(Page(to_html(built(summary), {})).text)
-    assert "not adjusted for the many classes" in text
-    assert "2 of 4 do not contain 0" in text
+    assert "not adjusted for the number of classes" in text
+    assert "2 of 4 exclude 0" in text
     assert "All 4 classes" in text
-    assert "not judged: toaster" in text
+    assert "Not evaluated, without a target in the data: toaster" in text
 
 
 def test_the_protocol_is_complete():
@@ -356,13 +357,13 @@ def test_an_arm_without_a_complete_run():
     summary = example(arms=3)
     summary["arms"][1] = {"name": "yolo11n-ela", "kind": "attention", "seeds": [], "metrics": {}, "difference": None}
     text = plain(Page(to_html(built(summary), {})).text)
-    assert "yolo11n-ela: no complete run, so nothing is known." in text
+    assert "yolo11n-ela: no complete run." in text
     assert "no complete run" in to_markdown(built(summary))
 
 
 def test_one_arm_is_no_comparison():
     text = plain(Page(to_html(built(example(arms=1)), {})).text)
-    assert "Nothing is compared: yolo11n is the only model." in text
+    assert "Nothing to compare: yolo11n is the only model." in text
     assert "2.624" in text
 
 
@@ -375,8 +376,8 @@ def test_no_run_at_all():
         "arms": [{"name": "a", "kind": "baseline", "seeds": []}, {"name": "b", "kind": "attention", "seeds": []}],
         "caveats": [],
     }
-    assert "Nothing is known yet" in Page(to_html(built(summary), {})).text
-    assert "Nothing is known yet" in to_markdown(built(summary))
+    assert "No results yet" in Page(to_html(built(summary), {})).text
+    assert "No results yet" in to_markdown(built(summary))
 
 
 def test_one_seed_is_not_tested():

@@ -24,7 +24,7 @@ def caveats(results: Results, runs: RunResults) -> list[str]:
 
 
 def _same_batches(results: Results, runs: RunResults) -> Iterator[str]:
-    """Compare the checksums of the first batches: arms of one seed have to see the same, seeds have to differ."""
+    """Compare checksums of the first batches: they must be equal for all arms of a seed and differ between seeds."""
     by_seed: dict[int, dict[str, str]] = {}
     for result in runs.values():
         by_seed.setdefault(result["seed"], {})[result["arm"]] = result["first_batches"]
@@ -33,7 +33,10 @@ def _same_batches(results: Results, runs: RunResults) -> Iterator[str]:
             yield f"Seed {seed} did not give all models the same first batches, so their runs are not paired by seed."
     firsts = [next(iter(seen.values())) for seen in by_seed.values()]
     if len(set(firsts)) < len(firsts):
-        yield "Two seeds gave the same first batches: the seeds do not reach the data loader, and count for fewer."
+        yield (
+            "Two seeds gave the same first batches: the seed does not reach the data loader, so the seeds are not "
+            "independent."
+        )
 
 
 def _controls(results: Results, runs: RunResults) -> Iterator[str]:
@@ -43,13 +46,13 @@ def _controls(results: Results, runs: RunResults) -> Iterator[str]:
             continue
         if found.low > 0 or found.high < 0:
             yield (
-                f"{arm.name} computes what the baseline computes, yet its interval does not contain 0: something "
-                "other than the models differs between the runs."
+                f"{arm.name} computes the same as the baseline, but its interval excludes 0: something other than the "
+                "models differs between the runs."
             )
         elif any(found.by_seed):
             yield (
-                f"{arm.name} computes what the baseline computes, and differs from it by {found.estimate:+.4f} "
-                "here: so much comes from computation that is not repeatable alone."
+                f"{arm.name} computes the same as the baseline, but differs from it by {found.estimate:+.4f}: "
+                "this much is due to non-deterministic computation."
             )
 
 
@@ -58,16 +61,16 @@ def _recovered(results: Results, runs: RunResults) -> Iterator[str]:
         if epochs := ", ".join(map(str, result.get("recovered", ()))):
             yield (
                 f"{result['arm']}, seed {result['seed']}: the loss was not finite in epoch {epochs}, and Ultralytics "
-                "went back to the checkpoint before; this run is not of the recipe alone."
+                "resumed from the checkpoint before; this run deviates from the recipe."
             )
 
 
 def _seeds(results: Results, runs: RunResults) -> Iterator[str]:
     seeds = min((len(arm.seeds) for arm in results.arms if arm.seeds), default=0)
     if seeds == 1:
-        yield "One seed: the intervals speak of these trained weights only, not of what another training would give."
+        yield "One seed: the intervals hold for these trained weights only, not for other trainings."
     elif 1 < seeds < ENOUGH_SEEDS:
-        yield f"{seeds} seeds are too few to know the spread between trainings; the intervals are very wide for that."
+        yield f"{seeds} seeds are too few to estimate the spread between trainings, so the intervals are very wide."
 
 
 def _training(results: Results, runs: RunResults) -> Iterator[str]:
@@ -75,9 +78,9 @@ def _training(results: Results, runs: RunResults) -> Iterator[str]:
     if curve and curve.quantity == "mAP50-95" and len(curve.epochs) > 2:
         by_seed = [[value for value in values if value is not None] for values in curve.by_seed]
         if all(values[-1] < WORSE * max(values) for values in by_seed):
-            yield "The baseline was better before its last epoch, with every seed: the recipe is too long or too hard."
+            yield "The baseline was better before its last epoch, with every seed: the training is too long or intense."
         elif all(values[-1] == max(values) and _still_rising(values) for values in by_seed):
-            yield "The baseline still improves at its last epoch: a longer training may order the models differently."
+            yield "The baseline still improves at its last epoch: a longer training may rank the models differently."
 
 
 def _still_rising(values: list[float]) -> bool:
@@ -85,14 +88,14 @@ def _still_rising(values: list[float]) -> bool:
 
 
 def _times(results: Results, runs: RunResults) -> Iterator[str]:
-    """Compare the same epoch of an arm's runs: they are alike but for what else the machine did."""
+    """Compare the times of the same epoch between the runs of an arm, which differ only by other load."""
     for arm in results.arms:
         by_run = [r["epoch_seconds"] for r in runs.values() if r["arm"] == arm.name]
         for epoch, seconds in enumerate(zip(*by_run, strict=False), 1):
             if max(seconds) > STEADY * min(seconds):
                 yield (
-                    f"Training times are no measure of the models here: epoch {epoch} of {arm.name} alone took from "
-                    f"{min(seconds):.1f} to {max(seconds):.1f} s, by what else the machine had to do."
+                    f"Training times do not reflect the models: epoch {epoch} of {arm.name} took from "
+                    f"{min(seconds):.1f} to {max(seconds):.1f} s, as other work ran on the machine."
                 )
                 return
 
@@ -103,12 +106,15 @@ def _data(results: Results, runs: RunResults) -> Iterator[str]:
         return
     if absent := data.classes_without_targets:
         shown = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-        yield f"{len(absent)} of {data.classes} classes do not count, without an object in the images: {shown}."
+        yield (
+            f"{len(absent)} of {data.classes} classes have no object in the validation images and do not count: "
+            f"{shown}."
+        )
     classes = next((arm.per_class for arm in results.arms if arm.per_class), ())
     if few := [c for c in classes if c.targets < FEW_TARGETS]:
         yield (
             f"{len(few)} of the {len(classes)} classes that count have fewer than {FEW_TARGETS} objects in the "
-            "validation images; mAP gives each of them the weight of any other."
+            "validation images, but mAP weights all classes equally."
         )
 
 

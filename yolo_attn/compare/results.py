@@ -37,9 +37,10 @@ from yolo_attn.util.files import plain_name, write_json
 PLAN, RUNS, SPEED = "plan.json", "runs", "speed"
 REPLICATES = 1000
 METHOD = (
-    "Images are drawn with replacement, the same for all models and seeds; to the variance that this gives, what the "
-    "seeds have in common of it, the variance between seeds is added; the interval is that of Student's t, between "
-    "the degrees of freedom of the seeds and those of the images, by their shares."
+    "Bootstrap over images, with the same samples for all models and seeds. The variance of a difference is the part "
+    "of the bootstrap variance that all seeds share, plus the variance between seeds divided by their number. The "
+    "quantile of the interval lies between those of Student's t for the degrees of freedom of the seeds and of the "
+    "images, weighted by their shares of the variance."
 )
 RECORDS = {"ultralytics": run_folder.MATCHES, "coco": run_folder.BOXES}
 _CURVE = "metrics/mAP50-95(B)"

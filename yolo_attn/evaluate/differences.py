@@ -246,15 +246,15 @@ def power_note(found: Difference) -> str:
     """Return a sentence on the smallest difference that a comparison of this size can detect."""
     seeds = found.df + 1
     if not found.seeds_counted:
-        return "With one seed nothing is known of the spread between trainings: train with 3 seeds at least."
+        return "With one seed the spread between trainings is unknown: train with at least 3 seeds."
     more = (
-        f"about {found.seeds_needed} seeds would find {SMALL_DIFFERENCE}"
+        f"detecting {SMALL_DIFFERENCE} takes about {found.seeds_needed} seeds"
         if found.seeds_needed
-        else f"no number of seeds up to 1000 would find {SMALL_DIFFERENCE} on these images"
+        else f"on these images, no number of seeds up to 1000 detects {SMALL_DIFFERENCE}"
     )
     return (
-        f"With {seeds} seeds and this spread, a true difference below {found.detectable:.4f} is found less than "
-        f"4 times in 5; {more}."
+        f"With {seeds} seeds and this spread, a true difference of {found.detectable:.4f} is detected with a "
+        f"probability of 80 %, a smaller one less often; {more}."
     )
 
 

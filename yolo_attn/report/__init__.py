@@ -1,1 +1,1 @@
-"""The report of a comparison: one content, written as Markdown, HTML, CSV and pictures. It only reads a summary."""
+"""Render the results of a comparison as Markdown, HTML, CSV and plots."""

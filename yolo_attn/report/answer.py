@@ -15,9 +15,9 @@ def headline(results: Results) -> str:
     """Return one or two sentences that name the models which differ from the baseline."""
     metric, name = results.primary, results.baseline
     if not any(arm.is_complete for arm in results.arms):
-        return f"Nothing is known yet: no run {f'of {name} ' if results.runs.complete else ''}is complete."
+        return f"No results yet: no run {f'of {name} ' if results.runs.complete else ''}is complete."
     if not results.compared:
-        return f"Nothing is compared: {name} is the only model."
+        return f"Nothing to compare: {name} is the only model."
     judged = [arm for arm in results.compared if arm.verdict(metric)]
     if not judged:
         return f"No difference in {metric} to {name} could be tested."
@@ -30,7 +30,7 @@ def headline(results: Results) -> str:
         return f"{who} significantly better or worse than {name} in {metric}."
     said = [f"{listing(named[w])} {_is(named[w])} significantly {w}" for w in ("better", "worse") if named[w]]
     rest = named[_NO_DIFFERENCE]
-    unknown = f" For {_the_rest(rest)} no difference is shown." if rest else ""
+    unknown = f" No significant difference was found for {_the_rest(rest)}." if rest else ""
     return f"{' and '.join(said)} than {name} in {metric}.{unknown}"
 
 
@@ -49,13 +49,13 @@ def tradeoff(results: Results) -> list[Line]:
             found.setdefault((verdict, timing.verdict), []).append(arm.name)
     words = {
         ("better", "faster"): f"Better in {metric} and faster than {name}",
-        ("better", None): f"Better in {metric}, with no difference in speed shown",
-        ("better", "slower"): f"Better in {metric}, at a cost in time",
-        (_NO_DIFFERENCE, "faster"): f"Faster, with no difference in {metric} shown",
-        (_NO_DIFFERENCE, None): f"No difference shown in {metric} or in speed",
-        (_NO_DIFFERENCE, "slower"): f"Slower, with no difference in {metric} shown",
-        ("worse", "faster"): f"Faster, at a cost in {metric}",
-        ("worse", None): f"Worse in {metric}, with no difference in speed shown",
+        ("better", None): f"Better in {metric}, no significant difference in speed",
+        ("better", "slower"): f"Better in {metric}, but slower",
+        (_NO_DIFFERENCE, "faster"): f"Faster, no significant difference in {metric}",
+        (_NO_DIFFERENCE, None): f"No significant difference in {metric} or in speed",
+        (_NO_DIFFERENCE, "slower"): f"Slower, no significant difference in {metric}",
+        ("worse", "faster"): f"Faster, but worse in {metric}",
+        ("worse", None): f"Worse in {metric}, no significant difference in speed",
         ("worse", "slower"): f"Worse in {metric} and slower",
     }
     return [[Strong(f"{text}: "), ", ".join(found[key])] for key, text in words.items() if key in found]
@@ -64,7 +64,7 @@ def tradeoff(results: Results) -> list[Line]:
 def _answer(results: Results, arm: ArmResult) -> Line:
     line: list[Part] = [Strong(arm.name), f" ({arm.kind})" if "control" in arm.kind else "", ": "]
     if not arm.is_complete:
-        return [*line, "no complete run, so nothing is known."]
+        return [*line, "no complete run."]
     return [*line, *_accuracy(results, arm), _speed(results, arm), "."]
 
 
@@ -85,7 +85,7 @@ def _speed(results: Results, arm: ArmResult) -> str:
         return "; speed not measured"
     at = f" at batch {measurement.batch} {slowdown_interval(timed.ratio_low, timed.ratio_high)} %"
     doubt = " (unstable measurement)" if measurement.unstable else ""
-    return f"; {slower_or_faster(timed.ratio) if timed.verdict else 'no difference in speed shown'}{at}{doubt}"
+    return f"; {slower_or_faster(timed.ratio) if timed.verdict else 'no significant difference in speed'}{at}{doubt}"
 
 
 def _is(names: Sequence[str]) -> str:

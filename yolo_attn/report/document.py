@@ -1,4 +1,4 @@
-"""The frame of an HTML file that needs nothing else: no network, no script, no other file."""
+"""Assemble self-contained HTML files, without network, scripts or other files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ STYLE = Path(__file__).with_name("report.css")
 
 
 def document(title: str, body: Iterable[str], styles: Iterable[Path] = (STYLE,)) -> str:
-    """Return a whole HTML file.
+    """Return a complete HTML file.
 
     Args:
-        title: Its title, not yet escaped.
-        body: What stands in the body, one piece of HTML per line.
-        styles: Style sheets that go into it.
+        title: Title, not escaped.
+        body: Lines of HTML for the body.
+        styles: Style sheets to embed.
     """
     style = "\n".join(path.read_text(encoding="utf-8") for path in styles)
     return "\n".join([

@@ -1,4 +1,4 @@
-"""Numbers as the report prints them: always the same digits, a true minus sign, and a word where there is none."""
+"""Format numbers for the report: fixed digits, a true minus sign, and a dash for a missing number."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def number(value: float | None, digits: int = 4, sign: bool = False) -> str:
 
 
 def interval(low: float | None, high: float | None, digits: int = 4, sign: bool = False) -> str:
-    """Return ``[low, high]``, or nothing where a bound is missing."""
+    """Return ``[low, high]``, or an empty string if a bound is missing."""
     if low is None or high is None:
         return ""
     return f"[{number(low, digits, sign)}, {number(high, digits, sign)}]"
@@ -35,7 +35,7 @@ def interval(low: float | None, high: float | None, digits: int = 4, sign: bool 
 def with_interval(
     value: float | None, low: float | None, high: float | None, digits: int = 4, sign: bool = False
 ) -> str:
-    """Return a number followed by its interval, where there is one.
+    """Return a number followed by its interval, if known.
 
     Examples:
         >>> with_interval(0.0012, -0.004, 0.006, digits=3, sign=True)
@@ -50,7 +50,7 @@ def estimate(found: Difference | ClassDifference | None, digits: int = 4) -> str
 
 
 def apart(text: str) -> list[Part]:
-    """Return a number, and what follows it (an interval, a spread) as text of less weight."""
+    """Split text into a number and what follows it (interval or spread), which is muted."""
     value, space, rest = text.partition(" ")
     return [value, Muted(space + rest)] if rest else [value]
 
@@ -70,12 +70,12 @@ def p_value(value: float | None) -> str:
 
 
 def count(value: float | None) -> str:
-    """Return a whole number with thousands separated."""
+    """Return an integer with thousands separators."""
     return MISSING if value is None else f"{value:,.0f}"
 
 
 def significant(value: float | None, digits: int = 3) -> str:
-    """Return a number with so many significant digits, never in powers of ten.
+    """Return a number with ``digits`` significant digits, without exponent.
 
     Examples:
         >>> significant(6.4871), significant(1234.5), significant(0.01234)
@@ -88,7 +88,7 @@ def significant(value: float | None, digits: int = 3) -> str:
 
 
 def slower_or_faster(ratio: float) -> str:
-    """Say by how many percent something takes longer than the baseline.
+    """Return a time ratio as a percentage, e.g. ``4.2 % slower``.
 
     Examples:
         >>> slower_or_faster(1.042), slower_or_faster(0.9), slower_or_faster(1.3)
@@ -98,7 +98,7 @@ def slower_or_faster(ratio: float) -> str:
 
 
 def slowdown_interval(low: float, high: float) -> str:
-    """Return the interval of a ratio in percent of the size named by ``slower_or_faster``.
+    """Return the interval of a time ratio in percent, for use after :func:`slower_or_faster`.
 
     Examples:
         >>> slowdown_interval(1.031, 1.054), slowdown_interval(0.8, 0.96), slowdown_interval(0.99, 1.02)
@@ -111,7 +111,7 @@ def slowdown_interval(low: float, high: float) -> str:
 
 
 def percent(fraction: float, sign: bool = False) -> str:
-    """Return a fraction in percent, with one digit below 10."""
+    """Return a fraction in percent, with one decimal below 10 %."""
     return number(100 * fraction, digits=1 if abs(fraction) < 0.0995 else 0, sign=sign)
 
 
@@ -121,7 +121,7 @@ def interval_name(results: Results) -> str:
 
 
 def listing(names: Sequence[str], most: int = 4) -> str:
-    """Join names as in a sentence; past ``most`` of them the rest is counted.
+    """Join names as in a sentence; names beyond ``most`` are counted.
 
     Examples:
         >>> listing(["a"]), listing(["a", "b", "c"]), listing(list("abcdef"), most=2)

@@ -1,4 +1,4 @@
-"""The report of a comparison as one HTML file that needs nothing else: no network, no script, no other file."""
+"""Render the report as one self-contained HTML file, without network, scripts or other files."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _TAGS = {Strong: "strong", Code: "code", Muted: "small"}
 
 
 def to_html(results: Results, svgs: Mapping[str, str] | None = None) -> str:
-    """Return the report of a comparison; the same results give the same bytes.
+    """Return the report of a comparison; equal results give equal bytes.
 
     Args:
         results: Results of a comparison.
-        svgs: The plots by name, as SVG; drawn here where not given.
+        svgs: Plots by name, as SVG; drawn if not given.
     """
     report = build(results)
     if svgs is None:

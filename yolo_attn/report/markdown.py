@@ -1,4 +1,4 @@
-"""The report of a comparison as Markdown, as GitHub renders it."""
+"""Render the report as GitHub Markdown."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LINE_START = re.compile(r"^([-+#=]|\d+(?=[.)]))")
 
 
 BRIEF = ("answer", "caveats", "results")
-"""The sections that are printed where the whole report would be too long."""
+"""Sections that the command line prints."""
 
 
 def to_markdown(results: Results, plots: Collection[str] = (), sections: Collection[str] | None = None) -> str:
@@ -39,7 +39,7 @@ def to_markdown(results: Results, plots: Collection[str] = (), sections: Collect
 
     Args:
         results: Results of a comparison.
-        plots: Names of the plots that lie in ``plots/`` beside the report; only these are shown.
+        plots: Names of plots in ``plots/`` beside the report; only these are shown.
         sections: Keys of the sections to return, e.g. ``BRIEF``; all by default.
     """
     report = build(results)

@@ -1,6 +1,6 @@
-"""What a report is made of, before it is Markdown or HTML: sections of paragraphs, lists, tables and pictures.
+"""Elements of a report, independent of Markdown and HTML: sections, paragraphs, lists, tables and pictures.
 
-Every text is plain: the renderers escape it. A line of text is a string, or a list of strings and marked parts.
+All text is plain; the renderers escape it. A line of text is a string, or a list of strings and marked-up parts.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Strong:
-    """Text that stands out."""
+    """Bold text."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Code:
-    """Text to be taken literally: a setting, a checksum."""
+    """Literal text, such as a setting or a checksum."""
 
     text: str
 
@@ -32,7 +32,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Muted:
-    """Text of less weight."""
+    """De-emphasized text."""
 
     text: str
 
@@ -57,15 +57,15 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; the first column names the rows, the others hold numbers unless they are in ``words``.
+    """A table; the first column names the rows, the other columns hold numbers unless they are in ``words``.
 
     Attributes:
-        title: What is in it, for those who cannot see it, and its heading where ``headed``.
-        head: Headings of the columns.
+        title: Description for screen readers, and heading if ``headed``.
+        head: Column headings.
         rows: Rows of cells.
-        words: Columns (by index, from 0) that hold words.
+        words: Indices of columns that hold text.
         headed: Whether the title is printed.
-        stacked: Whether text of less weight stands under the rest of its cell, for tables of many columns.
+        stacked: Whether muted text is put below the rest of its cell, for tables with many columns.
     """
 
     title: str
@@ -81,9 +81,9 @@ class Picture:
     """A plot.
 
     Attributes:
-        name: Name of the plot, as in ``plots.draw``.
-        alternative: What it shows, for those who cannot see it.
-        caption: How to read it.
+        name: Name of the plot, as in :func:`yolo_attn.report.plots.draw`.
+        alternative: Description for screen readers.
+        caption: Caption.
     """
 
     name: str
@@ -122,7 +122,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Fold:
-    """Blocks that are shown on demand."""
+    """Collapsible blocks."""
 
     title: str
     blocks: Sequence[Block]
@@ -133,13 +133,13 @@ Block = Paragraph | Bullets | Table | Picture | Heading | Gallery | Fold
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report with a heading of its own.
+    """A section of the report.
 
     Attributes:
-        key: Its anchor.
-        title: Its heading.
-        blocks: What is in it.
-        warning: Whether nobody may miss it.
+        key: Anchor.
+        title: Heading.
+        blocks: Content.
+        warning: Whether it is highlighted as a warning.
     """
 
     key: str
@@ -153,9 +153,9 @@ class Report:
     """A whole report.
 
     Attributes:
-        title: Its heading.
-        subtitle: What was compared, in one line.
-        sections: Its parts, in order.
+        title: Heading.
+        subtitle: Size and progress of the comparison, in one line.
+        sections: Sections, in order.
     """
 
     title: str
@@ -164,5 +164,5 @@ class Report:
 
 
 def parts(line: Line) -> list[Part]:
-    """Return a line's parts; a plain string is one."""
+    """Return the parts of a line; a plain string is one part."""
     return [line] if isinstance(line, str) or not isinstance(line, Sequence) else list(line)

@@ -1,4 +1,4 @@
-"""Learning curves of a comparison: one panel per model, the baseline in grey behind it."""
+"""Draw learning curves: one panel per model, with the baseline in grey."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forest plots: estimates with their intervals, one row each, and several such panels side by side."""
+"""Draw forest plots: estimates with their intervals, one row each, in one or several panels."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def draw_panel(axes: Axes, marks: Sequence[Mark], zero: float = 0.0, ticks: int 
     """Draw one forest plot, the first mark on top.
 
     Args:
-        axes: Where to.
-        marks: What, one row each.
-        zero: Where "no difference" lies.
-        ticks: About how many numbers the scale gets.
+        axes: Axes to draw on.
+        marks: Rows, from top to bottom.
+        zero: Value of "no difference".
+        ticks: Approximate number of ticks.
     """
     axes.axvline(zero, color=GREY, linewidth=1.2, zorder=1)
     for row, mark in enumerate(marks):
@@ -65,13 +65,13 @@ def draw_panel(axes: Axes, marks: Sequence[Mark], zero: float = 0.0, ticks: int 
 
 
 def forest_panels(panels: Mapping[str, Sequence[Mark]], quantity: str, same_rows: bool, zero: float = 0.0) -> Figure:
-    """Draw several forest plots with one scale for all.
+    """Draw several forest plots with a common scale.
 
     Args:
         panels: Rows by title of the panel.
-        quantity: What the scale shows.
-        same_rows: Whether the rows of all panels are the same things; then they are named at the left only.
-        zero: Where "no difference" lies.
+        quantity: Label of the scale.
+        same_rows: Whether all panels have the same rows; then only the leftmost panels name them.
+        zero: Value of "no difference".
     """
     if same_rows:
         names = list(dict.fromkeys(mark.name for marks in panels.values() for mark in marks))
@@ -91,7 +91,7 @@ def forest_panels(panels: Mapping[str, Sequence[Mark]], quantity: str, same_rows
 
 
 def grid(panels: int, height: float) -> tuple[Figure, list[Axes]]:
-    """Return a figure with so many panels, two or three in a row, each so many inches high."""
+    """Return a figure with a grid of panels, up to three per row, each ``height`` inches high."""
     columns = _columns(panels)
     rows = -(-panels // columns)
     figure = Figure(figsize=(WIDTH, height * rows + 0.4), layout=ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.06))
@@ -108,7 +108,7 @@ def is_leftmost(axes: Axes) -> bool:
 
 
 def label_lowest(axes: Axes, cells: Sequence[Axes], quantity: str) -> None:
-    """Put numbers and a label at the scale of a panel that has no other below it, and neither at the others'."""
+    """Label the scale of a panel if no other panel is below it; remove the numbers of the other scales."""
     lowest = cells.index(axes) + _columns(len(cells)) >= len(cells)
     axes.tick_params(axis="x", labelbottom=lowest)
     if lowest:
@@ -116,7 +116,7 @@ def label_lowest(axes: Axes, cells: Sequence[Axes], quantity: str) -> None:
 
 
 def shorten(name: str, most: int = 30) -> str:
-    """Return a name that fits beside a plot.
+    """Shorten a name to at most ``most`` characters.
 
     Examples:
         >>> shorten("yolo11n"), shorten("a very long name", most=9)

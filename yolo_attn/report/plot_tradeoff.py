@@ -1,4 +1,4 @@
-"""mAP against latency, with the intervals of both and the Pareto front of the point estimates."""
+"""Draw mAP against latency, with intervals of both and the Pareto front of the point estimates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHAPES = "osD^vP"
 
 @dataclass(frozen=True)
 class Point:
-    """A model's place, in ms and mAP, and its intervals, where there are any."""
+    """Latency in ms and mAP of a model, with their intervals if known."""
 
     name: str
     time: float
@@ -28,10 +28,10 @@ class Point:
 
 
 def draw_tradeoff(results: Results) -> Figure | None:
-    """Draw mAP against latency; ``None`` where fewer than two models have both.
+    """Draw mAP against latency; ``None`` if fewer than two models have both.
 
-    A model stands where its estimated difference and ratio put it from the baseline, so that point and interval are
-    those of the paired comparison.
+    The position of a model is that of the baseline plus the estimated difference and times the estimated ratio, so
+    point and interval are those of the paired comparison.
     """
     measurement = results.main_measurement
     points = [p for p in (_point(results, arm) for arm in results.arms) if p]
@@ -51,7 +51,7 @@ def draw_tradeoff(results: Results) -> Figure | None:
 
 
 def front(points: list[Point]) -> list[Point]:
-    """Return the points that no other beats in one and equals or beats in the other, from fast to slow."""
+    """Return the Pareto front: the points that no other dominates, from fast to slow."""
     best: list[Point] = []
     for point in sorted(points, key=lambda p: (p.time, -p.accuracy)):
         if not best or point.accuracy > best[-1].accuracy:

@@ -1,4 +1,4 @@
-"""Plots of a comparison's summary, and how they become files. Nothing is computed here but where the marks go."""
+"""Draw the plots of a comparison, and convert them to SVG and PNG."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _STYLE: dict[str, Any] = {
 
 
 def draw(results: Results) -> dict[str, Figure]:
-    """Draw every plot that there are results for.
+    """Draw all plots for which there are results.
 
     Args:
         results: Results of a comparison.
@@ -60,11 +60,11 @@ def draw(results: Results) -> dict[str, Figure]:
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """Return a figure as SVG with its text as text; the same figure gives the same bytes.
+    """Return a figure as SVG with text as text; equal figures give equal bytes.
 
     Args:
         figure: The figure.
-        name: Its name; clip paths and the like are named after it.
+        name: Name that ids of clip paths are derived from.
     """
     held = io.StringIO()
     with styled(**{"svg.hashsalt": name}):
@@ -81,11 +81,11 @@ def to_png(figure: Figure) -> bytes:
 
 
 def inline(svg: str, name: str) -> str:
-    """Return an SVG as an element of an HTML page that holds others.
+    """Return an SVG as an element for an HTML page with several SVGs.
 
     Args:
-        svg: What ``to_svg`` returned.
-        name: Its name, put before the ids that are referred to; the others are dropped.
+        svg: Return value of :func:`to_svg`.
+        name: Prefix of ids that are referred to; other ids are removed.
     """
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href=", "href=")
@@ -96,7 +96,7 @@ def inline(svg: str, name: str) -> str:
 
 @contextmanager
 def styled(**more: Any) -> Iterator[None]:
-    """Draw in the style of the report's plots, with further settings of matplotlib."""
+    """Apply the style of the report's plots and further settings of matplotlib."""
     with style.context("default"), mpl.rc_context(cast(Any, {**_STYLE, **more})):
         yield
 

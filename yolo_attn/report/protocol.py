@@ -6,7 +6,7 @@ from yolo_attn.report.formatting import plural
 from yolo_attn.report.parts import Code, Line, Section, Table
 from yolo_attn.report.results import Protocol, Results
 
-_AP = {"ultralytics": "Ultralytics' own, that of its validation", "coco": "COCO's, that of pycocotools"}
+_AP = {"ultralytics": "Ultralytics', equal to that of its validation", "coco": "COCO's, equal to that of pycocotools"}
 
 
 def protocol_section(results: Results) -> Section:
@@ -19,22 +19,23 @@ def protocol_section(results: Results) -> Section:
         ("intervals and tests", _method(results)),
     ]
     rows: list[list[Line]] = [[name, value or "not stored"] for name, value in facts]
-    title = "What the results were obtained with"
-    return Section(
-        "protocol", "How this was obtained", [Table(title, ["what", "value"], rows, words=frozenset({0, 1}))]
-    )
+    title = "Data, training, hardware and methods"
+    return Section("protocol", "Protocol", [Table(title, ["item", "value"], rows, words=frozenset({0, 1}))])
 
 
 def _training(protocol: Protocol | None) -> list[tuple[str, Line | None]]:
     if protocol is None:
-        return [(name, None) for name in ("recipe of every model", "seeds", "judged", "data", "data, checksum")]
+        return [
+            (name, None)
+            for name in ("training arguments of every model", "seeds", "evaluated checkpoint", "data", "data, checksum")
+        ]
     recipe = " ".join(f"{k}={v}" for k, v in sorted(protocol.overrides.items()))
     ap = _AP.get(protocol.ap or "")
     return [
-        ("recipe of every model", [Code(recipe)] if recipe else "the defaults"),
+        ("training arguments of every model", [Code(recipe)] if recipe else "the defaults"),
         ("seeds", ", ".join(map(str, protocol.seeds))),
         *([("average precision", ap)] if ap else []),
-        ("judged", protocol.judged),
+        ("evaluated checkpoint", protocol.judged),
         ("data", protocol.data),
         ("data, checksum", _code(protocol.data_checksum)),
     ]
@@ -43,9 +44,7 @@ def _training(protocol: Protocol | None) -> list[tuple[str, Line | None]]:
 def _weights(protocol: Protocol | None) -> list[tuple[str, Line | None]]:
     if protocol is None:
         return [("pretrained weights", None)]
-    facts: list[tuple[str, Line | None]] = [
-        ("pretrained weights", protocol.weights or "none: trained from random values")
-    ]
+    facts: list[tuple[str, Line | None]] = [("pretrained weights", protocol.weights or "none: trained from scratch")]
     return [*facts, ("weights, checksum", _code(protocol.weights_checksum))] if protocol.weights_checksum else facts
 
 

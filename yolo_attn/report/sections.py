@@ -61,7 +61,7 @@ def _subtitle(results: Results) -> str:
         plural(len(results.protocol.seeds), "seed") + " each" if results.protocol else None,
         f"{results.runs.complete} of {results.runs.planned} runs complete",
         f"baseline {results.baseline}",
-        f"judged on {plural(results.data.images, 'image')}" if results.data else None,
+        f"evaluated on {plural(results.data.images, 'image')}" if results.data else None,
     ]
     return " · ".join(filter(None, said))
 
@@ -73,18 +73,18 @@ def _answer(results: Results) -> Section:
     found = [arm.difference[results.primary] for arm in results.compared if results.primary in arm.difference]
     if found:
         blocks.append(Paragraph(_how_to_read(results, found)))
-    return Section("answer", "What is known, and what is not", blocks)
+    return Section("answer", "Main result", blocks)
 
 
 def _how_to_read(results: Results, found: Sequence[Difference]) -> str:
-    note = f"Brackets hold the {interval_name(results)} of a difference"
+    note = f"Brackets: {interval_name(results)} of the difference to the baseline"
     if any(difference.verdict for difference in found):
         note += (
-            "; p is adjusted for the number of models. Not significant does not mean equal: every value inside the "
-            "brackets is compatible with these runs"
+            "; p: p-value, adjusted for the number of models. Not significant does not mean equal: every value inside "
+            "the brackets is compatible with these runs"
         )
     if any(_adjusted_away(difference) for difference in found):
-        note += ". Where an interval excludes 0 and the verdict is not significant, the adjustment made the difference"
+        note += ". Where an interval excludes 0 but the verdict is not significant, that is due to the adjustment"
     return f"{note}. {results.power or ''}"
 
 
@@ -100,8 +100,8 @@ def _caveats(results: Results) -> Section:
     for failed in results.runs.failed:
         lines.append([Strong("Failed run: "), f"{failed.arm}, seed {failed.seed}: {failed.reason}"])
     if unstable := [m.setting for m in results.measurements if m.unstable]:
-        lines.append(f"The times varied too much to be relied on at {listing(unstable)}.")
-    return Section("caveats", "Before you quote a number", [Bullets(lines)] if lines else [], warning=True)
+        lines.append(f"Times are unreliable (they varied too much) at {listing(unstable)}.")
+    return Section("caveats", "Caveats", [Bullets(lines)] if lines else [], warning=True)
 
 
 def _results(results: Results) -> Section:
@@ -115,20 +115,18 @@ def _results(results: Results) -> Section:
     blocks: list[Block] = [Table(f"Models, their {metric} and speed", head, rows, frozenset({0, 7}), stacked=True)]
     notes, name = [], results.baseline
     if others := results.compared:
-        notes.append(f"Difference: {metric} minus that of {name}, paired by seed, mean of the seeds both have.")
-        notes.append(f"p: adjusted by Holm for {plural(len(others), 'comparison')}.")
+        notes.append(f"Difference: {metric} minus that of {name}, paired by seed, mean over their common seeds.")
+        notes.append(f"p: adjusted by Holm's method for {plural(len(others), 'comparison')}.")
     if measurement:
         how = f"{_measured_how(measurement)}, {_measured_where(results)}"
-        notes.append(f"Time: {how}; the ratio is to {name}.")
+        notes.append(f"Latency: {how}; time ratio: to {name}.")
     else:
         notes.append("Speed was not measured.")
     caption = (
         f"Differences in {metric} with their {interval_name(results)}; small grey dots are single seeds. Filled: "
         "significant (blue better, orange worse); hollow: not significant."
     )
-    picture = Picture(
-        "differences", f"Difference in {metric} to the baseline, model by model, as in the table.", caption
-    )
+    picture = Picture("differences", f"Difference in {metric} to the baseline by model, as in the table.", caption)
     return Section("results", "Results", [*blocks, Paragraph([Muted(" ".join(notes))]), picture])
 
 
@@ -163,9 +161,9 @@ def _tradeoff(results: Results) -> Section:
         return Section("tradeoff", "Accuracy against speed")
     metric, lines = results.primary, answer.tradeoff(results)
     caption = (
-        f"Bars are the {interval_name(results)}s of the difference to {results.baseline} in {metric} and of "
-        "the ratio of times. The dashed line joins the models that no other beats in both by its point estimate. "
-        "Models whose bars overlap are not ordered: being on the line is no result in itself."
+        f"Bars: {interval_name(results)}s of the difference in {metric} and of the time ratio to {results.baseline}. "
+        "Dashed line: Pareto front of the point estimates. Models with overlapping bars are not ranked, so a place on "
+        "the front alone is not a result."
     )
     picture = Picture("tradeoff", f"{metric} against latency, one point per model, with intervals.", caption)
     return Section("tradeoff", "Accuracy against speed", [*([Bullets(lines)] if lines else []), picture])
@@ -176,7 +174,7 @@ def _curves(results: Results) -> Section:
     if not drawn:
         return Section("curves", "Learning curves", [Paragraph("No learning curves are stored.")])
     quantity = drawn[0].quantity
-    caption = f"{quantity} by epoch: the mean over seeds, and a band from the lowest seed to the highest"
+    caption = f"{quantity} by epoch: mean over seeds, and a band from the lowest to the highest seed"
     caption += f"; {results.baseline} in grey in every panel." if len(drawn) > 1 else "."
     blocks: list[Block] = [Picture("curves", f"{quantity} by epoch, one panel per model.", caption)]
     if absent := [arm.name for arm in results.arms if not arm.curve]:
@@ -196,12 +194,14 @@ def _metrics(results: Results) -> Section:
         title = f"Difference to {results.baseline}, with {interval_name(results)}"
         blocks.append(Table(title, ["model", *names], rows, headed=True, stacked=True))
         warning = (
-            f"p-values are adjusted over models, not over metrics: {results.primary} decides, the others show where a "
-            "difference comes from."
+            f"p-values are adjusted for the number of models, not of metrics: {results.primary} decides, the others "
+            "show where a difference comes from."
         )
         caption = f"Differences with their {interval_name(results)}. {warning} All panels have the same scale."
         blocks.append(Picture("metrics", "Differences in every metric, one panel per metric.", caption))
-        blocks.append(Fold("All numbers of the tests, and every seed", [_statistics(results, tested), _seeds(results)]))
+        blocks.append(
+            Fold("All test statistics, and the values of every seed", [_statistics(results, tested), _seeds(results)])
+        )
     return Section("metrics", "All metrics", blocks)
 
 
@@ -222,7 +222,7 @@ def _statistics(results: Results, tested: Sequence[ArmResult]) -> Table:
         for arm in tested
         if metric in arm.difference
     ]
-    return Table("Tests, model by metric", head, rows, words=frozenset({0, 1, 12}), headed=True)
+    return Table("Tests by model and metric", head, rows, words=frozenset({0, 1, 12}), headed=True)
 
 
 def _statistics_cells(found: Difference) -> list[Line]:
@@ -266,9 +266,7 @@ def _classes(results: Results) -> Section:
     table = Table(f"Difference in {results.primary} by class", head, rows, stacked=True)
     blocks.append(Fold(f"All {len(known)} classes", [table]))
     if results.data and (without := results.data.classes_without_targets):
-        blocks.append(
-            Paragraph([Muted(f"Without a target in the data, hence not judged: {listing(without, most=20)}.")])
-        )
+        blocks.append(Paragraph([Muted(f"Not evaluated, without a target in the data: {listing(without, most=20)}.")]))
     return Section("classes", "Classes", blocks)
 
 
@@ -276,14 +274,14 @@ def _class_warning(results: Results, tested: Sequence[ArmResult]) -> str:
     bounded = [
         (row.low, row.high) for a in tested for row in a.per_class if row.low is not None and row.high is not None
     ]
-    text = "The intervals of single classes are not adjusted for the many classes and models looked at."
+    text = "Intervals by class are not adjusted for the number of classes and models."
     if bounded and results.bootstrap:
         beyond = sum(low > 0 or high < 0 for low, high in bounded)
         text += (
-            f" {beyond:,} of {len(bounded):,} do not contain 0; if no class differed at all, about "
-            f"{len(bounded) * (1 - results.bootstrap.level):,.0f} would be expected not to."
+            f" {beyond:,} of {len(bounded):,} exclude 0; if no class differed, about "
+            f"{len(bounded) * (1 - results.bootstrap.level):,.0f} would do so by chance."
         )
-    return text + " Classes with few targets swing most."
+    return text + " Results of classes with few targets vary most."
 
 
 def _speed(results: Results) -> Section:
@@ -291,7 +289,7 @@ def _speed(results: Results) -> Section:
         return Section("speed", "Speed and cost", [Paragraph("Speed was not measured."), *_training_cost(results)])
     caption = (
         f"Time of one batch divided by that of {results.baseline}, with its {interval_name(results)}: above 1 "
-        "is slower. Filled: the interval does not contain 1."
+        "is slower. Filled: the interval excludes 1."
     )
     blocks: list[Block] = [
         Paragraph([Muted(f"Measured {_measured_where(results)}.")]),

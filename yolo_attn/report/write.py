@@ -1,4 +1,4 @@
-"""Write a comparison's report: everything is made first, then put in place."""
+"""Write the report of a comparison: everything is rendered first, then moved into place."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def render(results: Results, out: Path) -> None:
 
     Args:
         results: Results of a comparison.
-        out: The comparison's folder; made where it does not exist.
+        out: Folder of the comparison; created if needed.
     """
     drawn = plots.draw(results)
     svgs = {name: plots.to_svg(figure, name) for name, figure in drawn.items()}
