@@ -342,7 +342,7 @@ def test_an_error_comes_back_from_a_process(arms):
     ("arguments", "message"),
     [
         ({"baseline": "bass"}, "unknown arm 'bass'. Did you mean 'base'"),
-        ({"replicates": 1}, "2 replicates at least"),
+        ({"replicates": 1}, "at least 2 replicates"),
         ({"level": 95}, r"a level in \(0, 1\)"),
         ({"seeds": [0, 1]}, "arm 'base' has 3 runs for 2 seeds"),
     ],

@@ -21,7 +21,7 @@ def records(arm: str, seed: int) -> tuple[Matches, Boxes]:
     """Detections of ``IMAGES`` images; how many are right depends on seed and arm, ``identity`` being no arm at all."""
     rng = np.random.default_rng([seed, len(arm.removesuffix("-ela-identity"))])
     total = IMAGES * TARGETS
-    image, cls = np.repeat(np.arange(IMAGES), TARGETS), np.arange(total) % 3
+    image, cls = np.repeat(np.arange(IMAGES), TARGETS), np.arange(total) % 2
     quality = rng.uniform(0.3, 1.0, total)
     side = rng.uniform(10, 200, total)
     boxes = np.stack([np.zeros(total), np.zeros(total), side, side], 1) + 300 * (np.arange(total) % TARGETS)[:, None]
