@@ -92,9 +92,9 @@ def declared_maps(block: nn.Module, maps: int) -> Declared | None:
         block: An attention block.
         maps: Number of maps it returned.
     """
-    kinds = getattr(type(block), "maps", None)
-    if isinstance(kinds, tuple) and len(kinds) == maps and all(kind in NAMES for kind in kinds):
-        return Declared(kinds, tuple(block.tops))  # type: ignore[arg-type]
+    kinds, tops = getattr(type(block), "maps", None), getattr(block, "tops", None)
+    if isinstance(kinds, tuple) and tops is not None and len(kinds) == maps and NAMES.keys() >= set(kinds):
+        return Declared(kinds, tuple(tops))
     return Declared(None, _tops_of_shipped(block, maps)) if type(block) in ATTENTION_BLOCKS.values() else None
 
 
