@@ -22,7 +22,8 @@ from yolo_attn.host.trainer import TrainerHooks
 from yolo_attn.train.freeze import base_layers, describe
 from yolo_attn.train.outcome import OutcomeMixin
 from yolo_attn.train.resume import ResumeMixin
-from yolo_attn.weights.transfer import TransferReport, transfer_weights
+from yolo_attn.weights.report import TransferReport
+from yolo_attn.weights.transfer import transfer_weights
 
 _LOG = logging.getLogger("ultralytics")
 
