@@ -7,21 +7,29 @@ import copy
 import doctest
 import importlib
 import inspect
+import pickle
+import re
 import typing
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
-from support.block_cases import MARKS, MODULES, every_module, make, rand
+from support.block_cases import (
+    MARKS,
+    MODULES,
+    every_module,
+    make,
+    rand,
+)
 from torch import nn
 
-from yolo_attn.blocks import ATTENTION_BLOCKS, _common
+from yolo_attn.blocks import ATTENTION_BLOCKS, base, ops
 
 pytestmark = MARKS
 # ------------------------------------------------------------------------------------------ constructors, parameters
 
-HYPER_PARAMETERS = {
+HYPER_PARAMETERS = {  # those of a release: model YAMLs name them
     "SE": {"reduction": 16, "bias": False, "min_hidden": 4},
     "ECA": {"kernel_size": None, "gamma": 2, "b": 1},
     "GC": {"reduction": 16, "pooling": "attention", "fusion": "add", "min_hidden": 8},
@@ -37,6 +45,14 @@ HYPER_PARAMETERS = {
 }
 
 
+@pytest.mark.parametrize("name", HYPER_PARAMETERS)
+def test_hyper_parameters_stay_what_they_were(name):
+    _, *parameters, init = inspect.signature(ATTENTION_BLOCKS[name]).parameters.values()
+    assert {p.name: p.default for p in parameters} == HYPER_PARAMETERS[name]
+    assert [p.name for p in parameters] == list(HYPER_PARAMETERS[name])
+    assert init.name == "init"
+
+
 @pytest.mark.parametrize("name", ATTENTION_BLOCKS)
 def test_signature(name):
     parameters = dict(inspect.signature(ATTENTION_BLOCKS[name]).parameters)
@@ -44,15 +60,13 @@ def test_signature(name):
     assert parameters.pop("channels").default is inspect.Parameter.empty
     init = parameters.pop("init")
     assert (init.kind, init.default) == (inspect.Parameter.KEYWORD_ONLY, "paper")
-    assert {k: p.default for k, p in parameters.items()} == HYPER_PARAMETERS[name]
-    assert list(parameters) == list(HYPER_PARAMETERS[name])
     assert all(p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for p in parameters.values())
     hints = typing.get_type_hints(ATTENTION_BLOCKS[name].__init__)
     assert set(hints) == {"channels", "init", "return", *parameters}
     assert hints["init"] == typing.Literal["paper", "identity"]
 
 
-PARAMETER_ORDER = {
+PARAMETER_ORDER = {  # of a release: checkpoints name them, and optimizers number them
     "SE": "squeeze.weight excite.weight",
     "ECA": "conv.weight",
     "GC": "mask.weight mask.bias add_transform.down.weight add_transform.down.bias add_transform.norm.weight "
@@ -69,7 +83,7 @@ PARAMETER_ORDER = {
 }
 
 
-@pytest.mark.parametrize("name", ATTENTION_BLOCKS)
+@pytest.mark.parametrize("name", PARAMETER_ORDER)
 def test_parameters_come_in_the_order_of_the_equation(name):
     assert [n for n, _ in make(name, {}).named_parameters()] == PARAMETER_ORDER[name].split()
 
@@ -140,7 +154,7 @@ def test_a_bad_argument_is_one_sentence_that_names_it(name, kwargs, error, messa
 
 
 def test_ela_says_once_what_it_adapted(monkeypatch):
-    monkeypatch.setattr(_common, "_WARNED", set())
+    monkeypatch.setattr(base, "_WARNED", set())
     with pytest.warns(UserWarning, match="norm groups 32.* 48 channels; 24 "):
         block = make("ELA", {"variant": "T"}, 48)
     assert "norm groups 32->24" in repr(block)
@@ -154,15 +168,15 @@ def test_ela_says_once_what_it_adapted(monkeypatch):
 
 
 def test_nl_says_once_that_a_map_is_large(monkeypatch):
-    monkeypatch.setattr(_common, "_WARNED", set())
+    monkeypatch.setattr(base, "_WARNED", set())
     small, large = torch.zeros(1, 2, 64, 64), torch.zeros(1, 2, 65, 64)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         make("NL", {}, 2)(small)
         make("NL", {"mode": "dot_product"}, 2)(large)  # forms no matrix
-        monkeypatch.setattr(_common, "_is_compiling", lambda: True)
+        monkeypatch.setattr(ops, "_is_compiling", lambda: True)
         make("NL", {}, 2)(large)
-        monkeypatch.setattr(_common, "_is_compiling", lambda: False)
+        monkeypatch.setattr(ops, "_is_compiling", lambda: False)
     with pytest.warns(UserWarning, match="65x64 .*4160 positions.* 66 MiB .*P4 or P5"):
         make("NL", {}, 2)(large)
     with warnings.catch_warnings():
@@ -193,7 +207,7 @@ def test_sge_of_one_position_is_its_bias():
 def test_examples_run(module):
     failed, tried = doctest.testmod(importlib.import_module(module))
     assert failed == 0
-    assert tried > 0 or ".blocks._" in module
+    assert tried > 0 or module not in {cls.__module__ for cls in ATTENTION_BLOCKS.values()}
 
 
 @every_module
@@ -207,10 +221,79 @@ def test_blocks_import_torch_and_nothing_else_of_the_project(module):
         "contextlib",
         "dataclasses",
         "difflib",
+        "functools",
+        "inspect",
         "math",
         "torch",
+        "types",
         "typing",
         "warnings",
     }
-    shared = {name for name in MODULES if ".blocks._" in name}
-    assert {i for i in imported if i.split(".")[0] not in allowed} <= shared
+    assert {i for i in imported if i.split(".")[0] not in allowed} <= set(MODULES)
+
+
+# ------------------------------------------------------------------------------------------------- facts on the class
+
+
+def test_every_block_says_what_it_is():
+    lacking = {}
+    for name, cls in ATTENTION_BLOCKS.items():
+        facts = {
+            "paper": cls.paper.title and cls.paper.link.startswith("https://"),
+            "aliases": cls.aliases and name not in cls.aliases,
+            "maps": cls.maps and set(cls.maps) <= set(base.MAPS),
+            "variants": all(set(v) <= set(inspect.signature(cls).parameters) for v in cls.variants),
+            "imperative": re.match(r"[A-Z][a-z]+ ", cls.__doc__ or ""),
+        }
+        lacking[name] = [fact for fact, found in facts.items() if not found]
+    assert not {name: facts for name, facts in lacking.items() if facts}
+    names = [alias for cls in ATTENTION_BLOCKS.values() for alias in cls.aliases]
+    assert len(names) == len(set(names))
+
+
+def test_repr_shows_the_arguments():
+    assert make("SE", {}).extra_repr() == "16, init=paper"
+    assert make("GC", {"fusion": "mul"}).extra_repr() == "16, pooling=attention, fusion=mul, init=paper"
+    assert make("scSE", {"combine": "max"}, init="identity").extra_repr() == "16, combine=max, init=identity"
+
+
+class SimAM(base.AttentionBlock):
+    """Rescale each value by how far it is from the mean of its channel: a gate that cannot start at 1."""
+
+    paper = base.Paper("SimAM", "https://proceedings.mlr.press/v139/yang21o.html")
+    maps = ("full",)
+    blends = True
+
+    def __init__(self, channels: int, eps: float = 1e-4, *, init: base.Init = "paper") -> None:
+        super().__init__(channels, init)
+        self.eps = eps
+
+    def attention(self, x):
+        d = (x - x.mean((2, 3), keepdim=True)).square()
+        v = d.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3] - 1)
+        return torch.sigmoid(d / (4 * (v + self.eps)) + 0.5)
+
+
+def test_a_gate_that_cannot_start_at_one_is_blended_in():
+    plain, block, x = SimAM(16), SimAM(16, init="identity"), rand(2, 16, 5, 7)
+    assert torch.equal(block(x), x)
+    assert [(n, p.shape, float(p)) for n, p in block.named_parameters()] == [("gamma", (), 0.0)]
+    assert not list(plain.parameters())
+    y = plain(x)
+    torch.testing.assert_close(y, x * plain.attention(x))
+    block(x).square().sum().backward()
+    assert block.gamma.grad != 0
+    nn.init.constant_(block.gamma, 0.25)
+    torch.testing.assert_close(block(x), 0.75 * x + 0.25 * y)
+    assert block(x.half()).dtype == torch.float16
+    assert pickle.loads(pickle.dumps(block)).extra_repr() == "16, eps=0.0001, init=identity"
+
+
+def test_arguments_of_a_new_block_are_checked_by_their_annotations():
+    for given, error, said in [
+        ({"eps": "0"}, TypeError, "eps='0' is a str"),
+        ({"eps": float("inf")}, ValueError, "eps=inf is out of range"),
+        ({"init": 1}, TypeError, "init=1 is a int"),
+    ]:
+        with pytest.raises(error, match=said):
+            SimAM(16, **given)

@@ -83,7 +83,7 @@ def test_what_is_shown_takes_less_than_half_a_second_more_than_python_itself(wor
 # --- the stored facts -------------------------------------------------------------------------------------------------
 def test_the_stored_facts_are_what_the_classes_say(tmp_path):
     fresh = block_facts.write_facts(tmp_path / "facts.json").read_text()
-    assert block_table.STORED.read_text() == fresh, "run `python tools/make_block_table.py`"
+    assert registry.STORED.read_text() == fresh, "run `python tools/update_generated.py`"
 
 
 class Doubles(nn.Module):
@@ -126,5 +126,5 @@ def test_a_users_block_in_a_shipped_ones_place_is_not_described_as_that(monkeypa
 
 @pytest.mark.parametrize("name", ya.ATTENTION_BLOCKS)
 def test_right_spelling_is_let_through(name):
-    facts = next(b for b in json.loads(block_table.STORED.read_text()) if b["name"] == name)
+    facts = next(b for b in json.loads(registry.STORED.read_text()) if b["name"] == name)
     block_table.check_spelling([name, *registry.aliases_of(name)], dict.fromkeys(facts["hyper_parameters"]))

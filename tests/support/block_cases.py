@@ -15,18 +15,7 @@ WIDTHS = [8, 16, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192]
 WIDTHS += [240, 256, 320, 360, 384, 480, 512, 576, 640, 768, 1024, 1280]
 MODULES = [f"yolo_attn.blocks.{m.name}" for m in pkgutil.iter_modules(yolo_attn.blocks.__path__)]
 
-OPTIONS = {  # arguments beyond the defaults that change what is computed
-    "SE": [{"bias": True}],
-    "ECA": [{"kernel_size": 5}],
-    "GC": [{"pooling": "avg"}, {"fusion": "mul"}, {"fusion": "add+mul"}],
-    "NL": [{"mode": "dot_product"}],
-    "cSE": [{"bias": True}],
-    "sSE": [{"bias": True}],
-    "scSE": [{"combine": "max"}, {"combine": "mul"}, {"combine": "concat"}],
-    "ELA": [{"variant": "T"}, {"variant": "S"}, {"variant": "L"}],
-    "SGE": [{"groups": 4}],
-}
-VARIANTS = [(name, kwargs) for name in ATTENTION_BLOCKS for kwargs in [{}, *OPTIONS.get(name, [])]]
+VARIANTS = [(name, kwargs) for name, cls in ATTENTION_BLOCKS.items() for kwargs in [{}, *cls.variants]]
 IDS = ["-".join([name, *(f"{k}={v}" for k, v in kwargs.items())]) for name, kwargs in VARIANTS]
 
 
@@ -44,9 +33,15 @@ MARKS = [
     pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:ELA:UserWarning", "ignore::torch.jit.TracerWarning"),
 ]
+INITS = ["paper", "identity"]
 every_variant = pytest.mark.parametrize(("name", "kwargs"), VARIANTS, ids=IDS)
-every_init = pytest.mark.parametrize("init", ["paper", "identity"])
+every_init = pytest.mark.parametrize("init", INITS)
 every_module = pytest.mark.parametrize("module", MODULES)
+
+
+def close(found, expected, where, **tolerances):
+    """Compare, and say where among the cases of a loop it is that two values differ."""
+    torch.testing.assert_close(found, expected, msg=lambda said: f"{where}: {said}", **tolerances)
 
 
 def make(name, kwargs, channels=16, init="paper", seed=0, random=True):
@@ -62,6 +57,23 @@ def make(name, kwargs, channels=16, init="paper", seed=0, random=True):
 
 def rand(*shape, seed=1, dtype=torch.float32):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+IMPORT_PATHS = {
+    "SE": "yolo_attn.blocks.se.SE",
+    "ECA": "yolo_attn.blocks.eca.ECA",
+    "GC": "yolo_attn.blocks.gcnet.GC",
+    "NL": "yolo_attn.blocks.non_local.NL",
+    "SNL": "yolo_attn.blocks.non_local.SNL",
+    "CA": "yolo_attn.blocks.ca.CA",
+    "CBAM": "yolo_attn.blocks.cbam.CBAM",
+    "cSE": "yolo_attn.blocks.scse.CSE",
+    "sSE": "yolo_attn.blocks.scse.SSE",
+    "scSE": "yolo_attn.blocks.scse.SCSE",
+    "ELA": "yolo_attn.blocks.ela.ELA",
+    "SGE": "yolo_attn.blocks.sge.SGE",
+}
+"""What stands in users' checkpoints. A line may be added; none may ever change."""
 
 
 def maps(block, x):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from yolo_attn.blocks import ATTENTION_BLOCKS
-from yolo_attn.models.block_table import STORED, describe_class
+from yolo_attn.host.registry import STORED
+from yolo_attn.models.block_table import describe_class
 from yolo_attn.util.files import write_json
 
 

@@ -6,8 +6,7 @@ format, and ``block.attention(x)`` returns the map or maps it computes.
 
 from __future__ import annotations
 
-from torch import nn
-
+from yolo_attn.blocks.base import AttentionBlock
 from yolo_attn.blocks.ca import CA
 from yolo_attn.blocks.cbam import CBAM
 from yolo_attn.blocks.eca import ECA
@@ -18,19 +17,9 @@ from yolo_attn.blocks.scse import CSE, SCSE, SSE
 from yolo_attn.blocks.se import SE
 from yolo_attn.blocks.sge import SGE
 
-ATTENTION_BLOCKS: dict[str, type[nn.Module]] = {
-    "SE": SE,
-    "ECA": ECA,
-    "GC": GC,
-    "NL": NL,
-    "SNL": SNL,
-    "CA": CA,
-    "CBAM": CBAM,
-    "cSE": CSE,
-    "sSE": SSE,
-    "scSE": SCSE,
-    "ELA": ELA,
-    "SGE": SGE,
-}
+_SHIPPED = (SE, ECA, GC, NL, SNL, CA, CBAM, CSE, SSE, SCSE, ELA, SGE)
 
-__all__ = ["ATTENTION_BLOCKS", "CA", "CBAM", "CSE", "ECA", "ELA", "GC", "NL", "SCSE", "SE", "SGE", "SNL", "SSE"]
+ATTENTION_BLOCKS: dict[str, type[AttentionBlock]] = {block.yaml_name: block for block in _SHIPPED}
+"""Every shipped block by its YAML name. A new one is a file, its import and its place in the tuple above."""
+
+__all__ = ["ATTENTION_BLOCKS", "AttentionBlock", *(block.__name__ for block in _SHIPPED)]

@@ -1,8 +1,4 @@
-"""Global Context (GC) block.
-
-Paper: Cao et al., "GCNet: Non-local Networks Meet Squeeze-Excitation Networks and Beyond", ICCV Workshops 2019,
-https://arxiv.org/abs/1904.11492
-"""
+"""Global Context (GC) block."""
 
 from __future__ import annotations
 
@@ -11,13 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.blocks._common import INITS, Init, as_map, check_choice, check_int, gate, gate_scale, is_exported, zero_
-from yolo_attn.blocks._exported import layer_norm, pointwise
-from yolo_attn.blocks._recalibrate import recalibrate
-from yolo_attn.blocks._statistics import context, mean_hw
-from yolo_attn.blocks._writes import add, multiply, scale_and_shift
-
-_WRITES = {"add": add, "mul": multiply, "add+mul": scale_and_shift}
+from yolo_attn.blocks.base import AttentionBlock, Init, Paper, zero_
+from yolo_attn.blocks.ops import context, gate, pointwise
 
 
 class _Transform(nn.Module):
@@ -32,12 +23,12 @@ class _Transform(nn.Module):
 
     def forward(self, context: Tensor) -> Tensor:
         """Map ``(N, C, 1, 1)`` to ``(N, C, 1, 1)``."""
-        if is_exported():
-            return pointwise(torch.relu(layer_norm(pointwise(context, self.down), self.norm)), self.up)
-        return as_map(self.up(torch.relu(self.norm(self.down(context.flatten(1))))))
+        z = pointwise(context, self.down)  # (N, hidden, 1, 1), normalised over its channels as one group
+        z = torch.group_norm(z, 1, self.norm.weight, self.norm.bias, self.norm.eps)
+        return pointwise(z.relu(), self.up)
 
 
-class GC(nn.Module):
+class GC(AttentionBlock):
     """Add to every position one vector computed from the global context (or scale every position by it).
 
     ``c = sum_j softmax_j(Wk x_j) x_j`` and ``y = x + W2 relu(LN(W1 c))``. With ``pooling="avg"`` the context is
@@ -46,8 +37,7 @@ class GC(nn.Module):
     has a floor (``min_hidden``): a LayerNorm over very few values carries little, over one value nothing.
 
     As in the authors' release the last layer of each transform starts at 0, so that ``fusion="add"`` starts as the
-    identity under either ``init``. ``init="identity"`` only changes the gate of the other two, to ``2 * sigmoid``, in
-    (0, 2), hence 1 at first.
+    identity under either ``init``. ``init="identity"`` only changes the gate of the other two.
 
     Args:
         channels: Channels ``C`` of input and output.
@@ -55,19 +45,19 @@ class GC(nn.Module):
         pooling: ``"attention"`` or ``"avg"``.
         fusion: ``"add"``, ``"mul"`` or ``"add+mul"``.
         min_hidden: Smallest hidden width.
-        init: ``"paper"`` or ``"identity"`` (a fresh block returns its input exactly).
-
-    Shape:
-        ``(N, C, H, W)`` -> ``(N, C, H, W)``
-
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: An argument is out of its range.
+        init: ``"paper"`` or ``"identity"``.
 
     Example:
         >>> GC(64)(torch.rand(2, 64, 20, 20)).shape
         torch.Size([2, 64, 20, 20])
     """
+
+    paper = Paper(
+        "GCNet: Non-local Networks Meet Squeeze-Excitation Networks and Beyond", "https://arxiv.org/abs/1904.11492"
+    )
+    aliases = ("GlobalContext", "GlobalContextBlock", "ContextBlock", "gc_block")
+    maps = ("weights",)
+    variants = ({"pooling": "avg"}, {"fusion": "mul"}, {"fusion": "add+mul"})
 
     def __init__(
         self,
@@ -79,13 +69,9 @@ class GC(nn.Module):
         *,
         init: Init = "paper",
     ) -> None:
-        super().__init__()
-        self.channels = check_int("channels", channels)
-        hidden = max(channels // check_int("reduction", reduction), check_int("min_hidden", min_hidden))
-        self.pooling = check_choice("pooling", pooling, ("attention", "avg"))
-        self.fusion = check_choice("fusion", fusion, ("add", "mul", "add+mul"))
-        self.init = check_choice("init", init, INITS)
-        self.scale = gate_scale(init)
+        super().__init__(channels, init)
+        hidden = max(channels // reduction, min_hidden)
+        self.pooling, self.fusion = pooling, fusion
         self.mask = nn.Conv2d(channels, 1, 1) if pooling == "attention" else None
         self.add_transform = _Transform(channels, hidden) if "add" in fusion else None
         self.mul_transform = _Transform(channels, hidden) if "mul" in fusion else None
@@ -93,25 +79,14 @@ class GC(nn.Module):
     def attention(self, x: Tensor) -> Tensor:
         """Return the pooling weights ``(N, 1, H, W)``, summing to 1 over positions (uniform with ``"avg"``)."""
         if self.mask is None:
-            return torch.full_like(x[:, :1], 1.0) / (x.shape[2] * x.shape[3])  # (N, 1, H, W)
-        return context(x, self.mask.weight, self.mask.bias)[1]  # (N, 1, H, W)
+            return torch.full_like(x[:, :1], 1 / (x.shape[2] * x.shape[3]))
+        return context(x, self.mask)[1]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` fused with its transformed context."""
-        write = _WRITES[self.fusion]
-        if self.mask is None:
-            return recalibrate(x, mean_hw, self._smalls, write=write)
-        return recalibrate(x, context, self._smalls, self.mask.weight, self.mask.bias, write=write)
-
-    def _smalls(self, context: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
-        """Return the gate, the term, or both, ``(N, C, 1, 1)`` each."""
-        smalls = []
+        c = x.mean((2, 3), keepdim=True) if self.mask is None else context(x, self.mask)[0]  # (N, C, 1, 1)
         if self.mul_transform is not None:
-            smalls.append(gate(self.mul_transform(context), self.scale))
+            x = x * gate(self.mul_transform(c), self.scale).to(x.dtype)
         if self.add_transform is not None:
-            smalls.append(self.add_transform(context))
-        return tuple(smalls)
-
-    def extra_repr(self) -> str:
-        """Show what the submodules do not."""
-        return f"{self.channels}, pooling={self.pooling}, fusion={self.fusion}, init={self.init}"
+            x = x + self.add_transform(c).to(x.dtype)
+        return x

@@ -1,43 +1,20 @@
-"""Non-local (NL) block and its simplified form (SNL).
-
-Papers:
-    NL: Wang et al., "Non-local Neural Networks", CVPR 2018, https://arxiv.org/abs/1711.07971
-    SNL: Cao et al., "GCNet: Non-local Networks Meet Squeeze-Excitation Networks and Beyond", ICCV Workshops 2019,
-    https://arxiv.org/abs/1904.11492
-"""
+"""Non-local (NL) block and its simplified form (SNL)."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from yolo_attn.blocks._common import (
-    INITS,
-    Init,
-    as_map,
-    check_choice,
-    check_int,
-    is_exported,
-    is_traced,
-    warn_once,
-    zero_,
-)
-from yolo_attn.blocks._exported import attend
-from yolo_attn.blocks._layout import memory_order
-from yolo_attn.blocks._recalibrate import is_plain, recalibrate
-from yolo_attn.blocks._statistics import context
-from yolo_attn.blocks._writes import add
+from yolo_attn.blocks.base import AttentionBlock, Init, Paper, zero_
+from yolo_attn.blocks.ops import context, is_exported, is_traced
 
-_SMALL_MAP = 1024  # positions; below, keeping the projections costs little memory, and projecting again more time
 _LARGE_MAP = 4096  # positions; 64 x 64, P4 of a 1024 px image
 
 
-class NL(nn.Module):
+class NL(AttentionBlock):
     """Add to every position a weighted sum over all positions, weighted by pairwise similarity.
 
     ``y_i = x_i + Wz sum_j f(x_i, x_j) (Wg x_j)``, Eqs. 1 and 6. ``"embedded_gaussian"``:
@@ -54,17 +31,15 @@ class NL(nn.Module):
         mode: ``"embedded_gaussian"`` or ``"dot_product"``.
         init: ``"paper"`` or ``"identity"``; the same here.
 
-    Shape:
-        ``(N, C, H, W)`` -> ``(N, C, H, W)``
-
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: An argument is out of its range.
-
     Example:
         >>> NL(64)(torch.rand(2, 64, 20, 20)).shape
         torch.Size([2, 64, 20, 20])
     """
+
+    paper = Paper("Non-local Neural Networks", "https://arxiv.org/abs/1711.07971")
+    aliases = ("NonLocal", "NonLocalBlock", "NLBlock")
+    maps = ("pairs",)
+    variants = ({"mode": "dot_product"},)
 
     def __init__(
         self,
@@ -74,11 +49,9 @@ class NL(nn.Module):
         *,
         init: Init = "paper",
     ) -> None:
-        super().__init__()
-        self.channels = check_int("channels", channels)
-        inner = max(channels // check_int("reduction", reduction), 1)
-        self.mode = check_choice("mode", mode, ("embedded_gaussian", "dot_product"))
-        self.init = check_choice("init", init, INITS)
+        super().__init__(channels, init)
+        inner = max(channels // reduction, 1)
+        self.mode = mode
         self.theta = nn.Conv2d(channels, inner, 1)
         self.phi = nn.Conv2d(channels, inner, 1)
         self.g = nn.Conv2d(channels, inner, 1)
@@ -96,86 +69,39 @@ class NL(nn.Module):
         """Return ``x`` plus the projected weighted sums."""
         if self.mode == "embedded_gaussian":
             self._warn_if_large(x)
-        if is_exported():
-            return x + self.out(self._exported(self.theta(x), self.phi(x), self.g(x)))
-        pixels = x.flatten(2).transpose(1, 2)  # (N, HW, C)
-        convs = (self.theta, self.phi, self.g)
-        theta, phi, g = projected = [_project(pixels, conv) for conv in convs]  # (N, HW, inner)
-        with _projected_again(pixels, convs, projected):
-            if self.mode == "embedded_gaussian":
-                y = F.scaled_dot_product_attention(theta[:, None], phi[:, None], g[:, None], scale=1.0).squeeze(1)
-            else:
-                y = theta @ (phi.transpose(1, 2) @ g / theta.shape[1])  # (N, HW, inner) @ (N, inner, inner)
-        if memory_order(x) is None:
-            z = _project_maps(y.transpose(1, 2), self.out)  # (N, C, HW)
+            theta, phi, g = (part.unsqueeze(1) for part in self._project(x))  # (N, 1, HW, inner)
+            y = F.scaled_dot_product_attention(theta, phi, g, scale=1.0).squeeze(1)
         else:
-            z = _project(y, self.out).transpose(1, 2)
-        return x + z.unflatten(2, x.shape[2:]).to(x.dtype)
+            theta, phi, g = self._project(x)  # (N, HW, inner)
+            positions = torch.ones_like(x[:1, :1]).sum() if is_exported() else theta.shape[1]
+            y = theta @ (phi.transpose(1, 2) @ g / positions)  # (N, HW, inner) @ (N, inner, inner)
+        y = y.transpose(1, 2).reshape(x.shape[0], self.out.in_channels, *x.shape[2:])  # (N, inner, H, W)
+        z: Tensor = self.out(y)
+        return x + z.to(x.dtype)
 
-    def _exported(self, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
-        """Return the weighted sums of maps ``(N, inner, H, W)``, as such a map."""
-        if self.mode == "embedded_gaussian":
-            return attend(theta, phi, g)
-        positions = torch.ones_like(theta[:, :1]).sum((2, 3), keepdim=True)  # (N, 1, 1, 1)
-        between = g.flatten(2) @ phi.flatten(2).transpose(1, 2)  # (N, inner, inner)
-        return (between @ theta.flatten(2)).reshape(theta.shape) / positions
+    def _project(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return theta, phi and g of every position, ``(N, HW, inner)`` each, in one product."""
+        layers = (self.theta, self.phi, self.g)
+        if is_exported():
+            return tuple(layer(x).flatten(2).transpose(1, 2) for layer in layers)
+        weight = torch.cat([layer.weight for layer in layers])
+        bias = torch.cat([layer.bias for layer in layers if layer.bias is not None])
+        return F.conv2d(x, weight, bias).flatten(2).transpose(1, 2).contiguous().chunk(3, 2)
 
     def _warn_if_large(self, x: Tensor) -> None:
         if is_traced() or x.shape[2] * x.shape[3] <= _LARGE_MAP:
             return
         positions = x.shape[2] * x.shape[3]
         size = positions**2 * x.element_size() / 2**20
-        warn_once(
-            "NL",
+        self.warn_once(
             "large map",
             f"a {x.shape[2]}x{x.shape[3]} map has {positions} positions, and comparing them pairwise takes a matrix of "
             f"{size:.0f} MiB per image where it has to be held; put the block at P4 or P5, or use mode='dot_product', "
             "SNL or GC",
         )
 
-    def extra_repr(self) -> str:
-        """Show what the submodules do not."""
-        return f"{self.channels}, mode={self.mode}, init={self.init}"
 
-
-def _project(pixels: Tensor, conv: nn.Conv2d) -> Tensor:
-    """Apply a 1x1 convolution, ``(N, HW, in)`` -> ``(N, HW, out)``."""
-    weight = conv.weight.to(pixels.dtype).flatten(1).t()
-    products = torch.bmm(pixels, weight.expand(pixels.shape[0], -1, -1))
-    return products.add_(conv.bias.to(products.dtype))
-
-
-def _project_maps(maps: Tensor, conv: nn.Conv2d) -> Tensor:
-    """Apply a 1x1 convolution, ``(N, in, HW)`` -> ``(N, out, HW)``."""
-    weight = conv.weight.to(maps.dtype).flatten(1)
-    products = torch.bmm(weight.expand(maps.shape[0], -1, -1), maps)
-    return products.add_(conv.bias.to(products.dtype)[:, None])
-
-
-@contextlib.contextmanager
-def _projected_again(pixels: Tensor, convs: Sequence[nn.Conv2d], projected: Sequence[Tensor]) -> Iterator[None]:
-    """Keep no projection of a large map for the backward pass, which projects once more instead."""
-    if is_plain() or pixels.shape[1] <= _SMALL_MAP:
-        yield
-        return
-    conv_of = {tensor.data_ptr(): conv for tensor, conv in zip(projected, convs, strict=True)}
-
-    def pack(saved: Tensor) -> Any:
-        conv = conv_of.get(saved.data_ptr())
-        return saved if conv is None else (conv, saved.dtype, saved.shape, saved.stride())
-
-    def unpack(packed: Any) -> Tensor:
-        if isinstance(packed, Tensor):
-            return packed
-        conv, dtype, shape, stride = packed
-        with torch.no_grad():
-            return _project(pixels.to(dtype), conv).as_strided(shape, stride)
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
-        yield
-
-
-class SNL(nn.Module):
+class SNL(AttentionBlock):
     """Add to every position the same projected context: a non-local block whose weights ignore the query.
 
     ``y_i = x_i + Wv sum_j softmax_j(Wk x_j) x_j``. ``Wv`` starts at 0, so that either ``init`` is the identity at
@@ -185,39 +111,28 @@ class SNL(nn.Module):
         channels: Channels ``C`` of input and output.
         init: ``"paper"`` or ``"identity"``; the same here.
 
-    Shape:
-        ``(N, C, H, W)`` -> ``(N, C, H, W)``
-
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: An argument is out of its range.
-
     Example:
         >>> SNL(64)(torch.rand(2, 64, 20, 20)).shape
         torch.Size([2, 64, 20, 20])
     """
 
+    paper = Paper(
+        "GCNet: Non-local Networks Meet Squeeze-Excitation Networks and Beyond", "https://arxiv.org/abs/1904.11492"
+    )
+    aliases = ("SimplifiedNonLocal", "SNLBlock")
+    maps = ("weights",)
+
     def __init__(self, channels: int, *, init: Init = "paper") -> None:
-        super().__init__()
-        self.channels = check_int("channels", channels)
-        self.init = check_choice("init", init, INITS)
+        super().__init__(channels, init)
         self.mask = nn.Conv2d(channels, 1, 1)
         self.value = nn.Conv2d(channels, channels, 1)
         zero_(self.value)
 
     def attention(self, x: Tensor) -> Tensor:
         """Return the pooling weights ``(N, 1, H, W)``, summing to 1 over positions."""
-        return context(x, self.mask.weight, self.mask.bias)[1]
+        return context(x, self.mask)[1]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` plus its projected context."""
-        return recalibrate(x, context, self._term, self.mask.weight, self.mask.bias, write=add)
-
-    def _term(self, context: Tensor, _: Tensor) -> tuple[Tensor]:
-        if is_exported():
-            return (self.value(context),)
-        return (as_map(F.linear(context.flatten(1), self.value.weight.flatten(1), self.value.bias)),)
-
-    def extra_repr(self) -> str:
-        """Show what the submodules do not."""
-        return f"{self.channels}, init={self.init}"
+        term: Tensor = self.value(context(x, self.mask)[0])  # (N, C, 1, 1)
+        return x + term.to(x.dtype)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from yolo_attn.blocks import ATTENTION_BLOCKS, GC
 from yolo_attn.gates.gate import NAMES
 from yolo_attn.host.gated import Gated, host_class
 from yolo_attn.host.registry import registered
@@ -47,11 +46,11 @@ class Declared:
     """Kinds and ranges of the maps that a block's class declares.
 
     Attributes:
-        kinds: Key of :data:`yolo_attn.gates.gate.NAMES` for each map; ``None`` where only ranges are known.
+        kinds: Key of :data:`yolo_attn.gates.gate.NAMES` for each map.
         tops: Upper end of each map's range, which begins at 0; ``None`` for weights.
     """
 
-    kinds: tuple[str, ...] | None
+    kinds: tuple[str, ...]
     tops: tuple[float | None, ...]
 
 
@@ -89,21 +88,13 @@ def declared_maps(block: nn.Module, maps: int) -> Declared | None:
     """Return the declared kinds and ranges of the maps that ``block.attention(x)`` returns; ``None`` if undeclared.
 
     Args:
-        block: An attention block.
+        block: An attention block; shipped ones declare their maps, a user's own need not.
         maps: Number of maps it returned.
     """
     kinds, tops = getattr(type(block), "maps", None), getattr(block, "tops", None)
     if isinstance(kinds, tuple) and tops is not None and len(kinds) == maps and NAMES.keys() >= set(kinds):
         return Declared(kinds, tuple(tops))
-    return Declared(None, _tops_of_shipped(block, maps)) if type(block) in ATTENTION_BLOCKS.values() else None
-
-
-def _tops_of_shipped(block: nn.Module, maps: int) -> tuple[float | None, ...]:
-    if isinstance(block, GC):  # whose map holds weights
-        return (None,) * maps
-    own = getattr(block, "scale", None)
-    scales = [own] if own is not None else [m.scale for m in block.children() if hasattr(m, "scale")]
-    return tuple(scales if len(scales) == maps else (scales or [None])[:1] * maps)  # type: ignore[arg-type]
+    return None
 
 
 def _host_of(model: nn.Module, modules: Mapping[str, nn.Module], words: list[str]) -> str | None:

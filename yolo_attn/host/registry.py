@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import YoloAttnError, one_of
@@ -11,21 +13,13 @@ from yolo_attn.host.hyper import bind
 if TYPE_CHECKING:
     from torch import nn
 
-SHIPPED_ALIASES = {
-    "SE": ("SEAttention", "SEBlock", "SELayer", "se_block"),
-    "ECA": ("ECAAttention", "ECALayer", "eca_block", "eca_layer"),
-    "GC": ("GlobalContext", "GlobalContextBlock", "ContextBlock", "gc_block"),
-    "NL": ("NonLocal", "NonLocalBlock", "NLBlock"),
-    "SNL": ("SimplifiedNonLocal", "SNLBlock"),
-    "CA": ("CoordAtt", "CoordAttention", "CoordinateAttention"),
-    "CBAM": ("CBAMBlock", "cbam_block"),
-    "cSE": ("CSE", "ChannelSE"),
-    "sSE": ("SSE", "SpatialSE"),
-    "scSE": ("SCSE", "ScSEBlock", "SCSEModule", "scse_block"),
-    "ELA": ("EfficientLocalizationAttention", "EfficientLocalAttention", "ELABlock"),
-    "SGE": ("SpatialGroupEnhance", "SpatialGroupWiseEnhance", "SGEAttention"),
+STORED = Path(__file__).parents[1] / "blocks" / "block_facts.json"
+"""What the shipped blocks say of themselves, for those who cannot wait for torch; by ``tools/update_generated.py``."""
+
+SHIPPED_ALIASES: dict[str, tuple[str, ...]] = {
+    facts["name"]: tuple(facts["aliases"]) for facts in json.loads(STORED.read_text(encoding="utf-8"))
 }
-"""Other names of the shipped blocks, as tutorials use them."""
+"""Other names of the shipped blocks, as tutorials use them: what ``aliases`` is on their classes."""
 
 CONTROLS = ("IdentityControl", "PlainControl")
 """Control modules that replace a block in a comparison; defined in yolo_attn.controls, usable as row names."""

@@ -9,10 +9,8 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-import re
 import typing
 from collections.abc import Collection, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from yolo_attn.errors import YoloAttnError, one_of
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
 
 CHANNELS = 256
 """Width at which the parameters are counted."""
-STORED = Path(__file__).with_name("block_facts.json")
-"""Facts of the shipped blocks; written by ``python tools/make_block_table.py``."""
 
 Facts = dict[str, Any]
 
@@ -49,11 +45,12 @@ def describe_class(name: str, cls: type[nn.Module], channels: int = CHANNELS) ->
         channels: Width at which the parameters are counted.
     """
     block = cls(channels)
-    title, link = _paper(name, cls)
+    paper = getattr(cls, "paper", None)
     return {
         "name": name,
-        "paper": title,
-        "link": link,
+        "aliases": list(getattr(cls, "aliases", ())),
+        "paper": paper.title if paper else "",
+        "link": paper.link if paper else "",
         "map": _map_shapes(block, channels),
         "parameters": sum(p.numel() for p in block.parameters()),
         "hyper_parameters": {p.name: _default(p) for p in hyper_parameters(cls).values()},
@@ -102,23 +99,14 @@ def as_markdown() -> str:
 
 
 # --- facts of a class -------------------------------------------------------------------------------------------------
-def _paper(name: str, cls: type) -> tuple[str, str]:
-    """Return title and link: those that the class declares, else those in its module's docstring.
-
-    Of several entries in a docstring the one that begins with the block's name counts, else the first.
-    """
-    if (paper := getattr(cls, "paper", None)) is not None:
-        return paper.title, paper.link
-    text = " ".join((inspect.getdoc(inspect.getmodule(cls)) or "").split())
-    entries = re.findall(r'(\w*): [^":]*"([^"]+)", [^"]*?(https://\S+)', text)
-    entries.sort(key=lambda entry: entry[0] != name)
-    return entries[0][1:] if entries else ("", "")
-
-
 def _map_shapes(block: nn.Module, channels: int) -> str:
     """Return the shapes of the maps that a block computes, with letters for their sizes."""
     import torch
 
+    from yolo_attn.blocks.base import MAPS, AttentionBlock
+
+    if isinstance(block, AttentionBlock):
+        return ", ".join(MAPS[kind] for kind in block.maps)
     if not hasattr(block, "attention"):
         return ""
     letters = {1: "1", channels: "C", 6: "H", 5: "W", 30: "HW", 8: "G", 2: "N"}
@@ -143,4 +131,4 @@ def _stored(name: str) -> Facts | None:
 
 @functools.cache
 def _read_stored() -> dict[str, Facts]:
-    return {facts["name"]: facts for facts in json.loads(STORED.read_text(encoding="utf-8"))}
+    return {facts["name"]: facts for facts in json.loads(registry.STORED.read_text(encoding="utf-8"))}

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.blocks import ATTENTION_BLOCKS
+from yolo_attn.blocks import AttentionBlock
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.gates.find import Location, declared_maps, find_locations
 from yolo_attn.gates.gate import Gate, gates_of
@@ -205,7 +205,7 @@ def _maps_or_note(block: nn.Module, x: Tensor) -> tuple[list[np.ndarray], str]:
     try:
         return _as_arrays(maps_of(block, x)), ""
     except Exception as error:
-        if type(block) in ATTENTION_BLOCKS.values():
+        if isinstance(block, AttentionBlock):
             raise
         return [], f"{type(block).__name__}.attention(x) failed: {type(error).__name__}: {error}"
 

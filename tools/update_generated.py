@@ -1,0 +1,9 @@
+"""Write everything that is generated from the blocks anew: ``python tools/update_generated.py``.
+
+Those are the facts that `yolo-attn blocks` shows, the model YAMLs, and the tables in README.md and docs/blocks.md.
+"""
+
+from instruments.generated import main
+
+if __name__ == "__main__":
+    main()

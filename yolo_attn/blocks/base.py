@@ -1,0 +1,169 @@
+"""What every attention block is: facts on its class, arguments checked by their annotations, gates times the map."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from yolo_attn.blocks._checks import check, largest_divisor
+from yolo_attn.blocks.ops import multiply
+
+Init = Literal["paper", "identity"]
+
+MAPS = {
+    "channel": "(N, C, 1, 1)",
+    "rows": "(N, C, H, 1)",
+    "columns": "(N, C, 1, W)",
+    "spatial": "(N, 1, H, W)",
+    "groups": "(N, G, H, W)",
+    "full": "(N, C, H, W)",
+    "weights": "(N, 1, H, W)",
+    "pairs": "(N, HW, HW)",
+}
+"""The kinds of attention maps and their shapes. All are gates, which multiply, but the last two: ``weights`` sum to 1
+over positions, and row ``i`` of ``pairs`` says how position ``i`` weighs every other."""
+
+_WEIGHTS = ("weights", "pairs")
+_WARNED: set[tuple[str, str]] = set()
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The paper that a block is from."""
+
+    title: str
+    link: str
+
+
+class AttentionBlock(nn.Module):
+    """Recalibrate a feature map by attention maps that are computed from it.
+
+    Every block takes ``channels`` first, then hyper-parameters of its own, then ``init``; it keeps shape, dtype, device
+    and memory format. Arguments are checked against their annotations: integers count something and are at least 1,
+    numbers are finite, words are one of those listed.
+
+    Args:
+        channels: Channels ``C`` of input and output.
+        init: ``"paper"``, or ``"identity"``: a fresh block returns its input exactly. A sigmoid gate is then
+            ``2 * sigmoid``, in (0, 2), and its last layer starts at 0, so that it starts at 1.
+
+    Shape:
+        ``(N, C, H, W)`` -> ``(N, C, H, W)``
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of its range.
+
+    Attributes:
+        yaml_name: Name in a model YAML; that of the class unless it says otherwise.
+        paper: Title and link.
+        aliases: Other names by which a model YAML may use the block.
+        maps: What ``attention(x)`` returns: for each map a key of ``MAPS``.
+        variants: Hyper-parameters that the tests run besides the defaults: all that change what is computed.
+        positive: Those numbers among the arguments that have to be greater than 0.
+        blends: Whether the gate cannot start at 1. ``init="identity"`` then adds a scalar ``gamma``, 0 at first, and
+            the block returns ``x + gamma * (block(x) - x)``.
+    """
+
+    yaml_name: ClassVar[str]
+    paper: ClassVar[Paper]
+    aliases: ClassVar[tuple[str, ...]] = ()
+    maps: ClassVar[tuple[str, ...]]
+    variants: ClassVar[tuple[dict[str, Any], ...]] = ()
+    positive: ClassVar[tuple[str, ...]] = ()
+    blends: ClassVar[bool] = False
+
+    gamma: nn.Parameter
+    fallbacks: tuple[str, ...] | list[str] = ()
+    """What was adapted to the width, as ``repr`` shows it."""
+
+    def __init__(self, channels: int, init: Init) -> None:
+        super().__init__()
+        self.channels = channels
+        self.init = init
+        self.scale = 2.0 if init == "identity" else 1.0  # of a sigmoid gate, so that 2 * sigmoid(0) = 1
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.yaml_name = vars(cls).get("yaml_name", cls.__name__)
+        if "__init__" in vars(cls):
+            cls.__init__ = _checked(cls.__init__)  # type: ignore[method-assign]
+        if vars(cls).get("blends"):
+            cls.forward = _blended(cls.forward)  # type: ignore[method-assign, assignment]
+
+    def attention(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Return the attention map or maps, as ``maps`` declares them."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` times its gates."""
+        gates = self.attention(x)
+        return multiply(x, *gates) if isinstance(gates, tuple) else multiply(x, gates)
+
+    @property
+    def tops(self) -> tuple[float | None, ...]:
+        """Upper ends of the maps' ranges, which begin at 0; ``None`` for weights, which are no gates."""
+        return tuple(None if kind in _WEIGHTS else self.scale for kind in self.maps)
+
+    def fit(self, what: str, wanted: int) -> int:
+        """Return the largest divisor of ``channels`` up to ``wanted``; a warning and ``repr`` say if it is another."""
+        fitting = largest_divisor(self.channels, wanted)
+        if fitting != wanted:
+            self.fallbacks = [*self.fallbacks, f"{what} {wanted}->{fitting}"]
+            self.warn_once(
+                what,
+                f"{what} {wanted} does not divide {self.channels} channels; {fitting} is used, and likewise the "
+                "largest divisor at other such widths",
+            )
+        return fitting
+
+    def warn_once(self, reason: str, message: str) -> None:
+        """Warn once per process for each kind of block and reason."""
+        if (type(self).__name__, reason) not in _WARNED:
+            _WARNED.add((type(self).__name__, reason))
+            warnings.warn(f"{type(self).__name__}: {message} (said once)", UserWarning, stacklevel=4)
+
+    def extra_repr(self) -> str:
+        """Show the arguments that the block keeps, and what was adapted to the width."""
+        names = list(inspect.signature(type(self)).parameters)[1:]
+        shown = [f"{name}={vars(self)[name]}" for name in names if name in vars(self)]
+        return ", ".join([str(self.channels), *shown, *self.fallbacks])
+
+
+def zero_(*modules: nn.Module) -> None:
+    """Set weight and bias of each module to 0."""
+    for module in modules:
+        for parameter in module.parameters(recurse=False):
+            nn.init.zeros_(parameter)
+
+
+def _checked(init: Callable[..., None]) -> Callable[..., None]:
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def checked(self: AttentionBlock, *args: Any, **kwargs: Any) -> None:
+        hints = typing.get_type_hints(init)
+        for name, value in [*signature.bind(self, *args, **kwargs).arguments.items()][1:]:
+            check(name, value, hints.get(name, Any), positive=name in self.positive)
+        init(self, *args, **kwargs)
+        if self.blends and type(self).__init__ is checked and self.init == "identity":
+            self.gamma = nn.Parameter(torch.zeros(()))
+
+    return checked
+
+
+def _blended(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
+    @functools.wraps(forward)
+    def blended(self: AttentionBlock, x: Tensor) -> Tensor:
+        y = forward(self, x)
+        return x + self.gamma * (y - x) if self.init == "identity" else y
+
+    return blended

@@ -1,0 +1,125 @@
+"""Operations that blocks share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+_is_compiling = getattr(torch.compiler, "is_compiling", lambda: False)  # missing from the first torch 2 releases
+_is_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
+_is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # likewise
+
+
+def is_traced() -> bool:
+    """Tell whether the call is being compiled, exported or traced: no warnings and no decisions on sizes then."""
+    return _is_compiling() or _is_tracing()
+
+
+def is_exported() -> bool:
+    """Tell whether the call is traced or exported for another runtime.
+
+    Then every tensor has four dimensions, batch first (ncnn takes those of others for something else, without a word),
+    products with weights are convolutions, and sizes are reduced over, never written down.
+    """
+    return _is_tracing() or _is_exporting()
+
+
+def in_place() -> bool:
+    """Tell whether an intermediate result may be overwritten: nothing records how it came about."""
+    return not (torch.is_grad_enabled() or is_traced())
+
+
+def multiply(x: Tensor, *gates: Tensor, overwrite: bool = False) -> Tensor:
+    """Return ``x`` times its gates, in its dtype, without gradients in as little new memory as possible.
+
+    Args:
+        x: Feature map.
+        *gates: Gates that broadcast to it.
+        overwrite: Whether ``x`` is the caller's own intermediate result.
+    """
+    for gate in gates:
+        gate = gate.to(x.dtype)
+        x = x.mul_(gate) if overwrite and in_place() else x * gate
+        overwrite = True
+    return x
+
+
+def gate(logits: Tensor, scale: float) -> Tensor:
+    """Return ``scale * sigmoid(logits)``, in (0, scale)."""
+    return torch.sigmoid(logits) if scale == 1 else torch.sigmoid(logits) * scale
+
+
+def pointwise(x: Tensor, layer: nn.Linear) -> Tensor:
+    """Apply a linear layer to the channels of every position, ``(N, in, H, W)`` -> ``(N, out, H, W)``."""
+    return F.conv2d(x, layer.weight.view(layer.out_features, -1, 1, 1), layer.bias)
+
+
+def bottleneck(x: Tensor, down: nn.Linear, up: nn.Linear) -> Tensor:
+    """Return ``up(relu(down(x)))`` over the channels of every position."""
+    return pointwise(pointwise(x, down).relu_(), up)
+
+
+def strips(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean of every row, ``(N, C, H, 1)``, and of every column, ``(N, C, 1, W)``."""
+    if x.stride(1) == 1 and not is_traced():  # channels last: ten times faster reduced in the order of the memory
+        x = x.permute(0, 2, 3, 1)
+        return x.mean(2, keepdim=True).permute(0, 3, 1, 2), x.mean(1, keepdim=True).permute(0, 3, 1, 2)
+    return x.mean(3, keepdim=True), x.mean(2, keepdim=True)
+
+
+def max_hw(x: Tensor) -> Tensor:
+    """Return the maximum over positions, ``(N, C, 1, 1)``; its place, which a gradient goes to, only where needed."""
+    return x.amax((2, 3), keepdim=True) if in_place() or is_traced() else F.max_pool2d(x, x.shape[2:])
+
+
+def max_c(x: Tensor) -> Tensor:
+    """Return the maximum over channels, ``(N, 1, H, W)``; its place, which a gradient goes to, only where needed."""
+    return x.amax(1, keepdim=True) if in_place() or is_traced() else x.max(1, keepdim=True).values
+
+
+def context(x: Tensor, mask: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """Return the mean weighted by ``softmax_hw(mask(x))``, ``(N, C, 1, 1)``, and these weights, ``(N, 1, H, W)``."""
+    logits: Tensor = mask(x)  # (N, 1, H, W)
+    if is_exported():
+        weights = torch.exp(logits - logits.amax((2, 3), keepdim=True))
+        weights = weights / weights.sum((2, 3), keepdim=True)
+        return (x * weights).sum((2, 3), keepdim=True), weights
+    flat = F.softmax(logits.flatten(2), 2).to(x.dtype)  # (N, 1, HW)
+    of_x: Tensor = torch.bmm(x.flatten(2), flat.transpose(1, 2)).unsqueeze(3)
+    return of_x, flat.view(logits.shape)
+
+
+def batch_norm(x: Tensor, norm: nn.BatchNorm2d | nn.Identity) -> Tensor:
+    """Apply ``norm``; a single value per channel has no batch statistics, so the running ones serve then."""
+    if norm.training and x.numel() == x.shape[1] and isinstance(norm, nn.BatchNorm2d):
+        return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
+    return norm(x)  # type: ignore[no-any-return]
+
+
+def folded(norm: nn.BatchNorm2d | nn.Identity, conv: nn.Conv2d) -> nn.Identity:
+    """Fold ``norm`` into the convolution before it, and return what takes its place.
+
+    Like the host's own folding it takes the running statistics, whatever the mode, and leaves nothing to train.
+    """
+    if isinstance(norm, nn.BatchNorm2d):
+        mean, var = norm.running_mean, norm.running_var
+        fused = fuse_conv_bn_weights(conv.weight, conv.bias, mean, var, norm.eps, norm.weight, norm.bias)  # type: ignore[arg-type]
+        conv.weight, conv.bias = fused
+        conv.requires_grad_(False)
+    return nn.Identity().train(norm.training)
+
+
+def no_autocast(device_type: str) -> contextlib.AbstractContextManager[None]:
+    """Return a context without autocast; nothing at all where it is off, so that exported graphs stay plain."""
+    if device_type == "meta":  # a device without data has no autocast to ask about
+        return contextlib.nullcontext()
+    if hasattr(torch, "get_autocast_dtype"):  # this and the argument below: newer torch
+        enabled = torch.is_autocast_enabled(device_type)
+    else:
+        enabled = torch.is_autocast_cpu_enabled() if device_type == "cpu" else torch.is_autocast_enabled()
+    return torch.autocast(device_type, enabled=False) if enabled else contextlib.nullcontext()
