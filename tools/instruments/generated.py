@@ -1,4 +1,4 @@
-"""Write the files that are generated from the blocks: stored facts, model YAMLs, and two tables in the documentation."""
+"""Write the files generated from the blocks: stored facts, model YAMLs, and two tables in the documentation."""
 
 from __future__ import annotations
 
