@@ -184,6 +184,18 @@ def sge(groups):
     return equation
 
 
+def gct(norm, eps):
+    def equation(x, p, scale, train):
+        squares, sizes = (x**2).sum((2, 3)), x.abs().sum((2, 3))  # (N, C)
+        alpha, gamma, beta = (p[name].flatten() for name in ("alpha", "gamma", "beta"))
+        s = alpha * ((squares + eps) ** 0.5 if norm == "l2" else sizes)
+        of_all = ((s**2).sum(1) / s.shape[1] + eps) ** 0.5 if norm == "l2" else s.abs().sum(1) / s.shape[1] + eps
+        z = torch.exp(2 * (gamma * s / of_all[:, None] + beta))
+        return x * (1 + (z - 1) / (z + 1))[:, :, None, None]
+
+    return equation
+
+
 CASES = [  # block, channels, arguments, equation
     ("SE", 24, {}, se),
     ("SE", 64, {"reduction": 8, "bias": True}, se),
@@ -219,6 +231,9 @@ CASES = [  # block, channels, arguments, equation
     ("ELA", 16, {"kernel_size": 3, "conv_groups": 4, "norm_groups": 2}, ela(4, 2)),
     ("SGE", 16, {}, sge(8)),
     ("SGE", 24, {"groups": 3}, sge(3)),
+    ("GCT", 16, {}, gct("l2", 1e-5)),
+    ("GCT", 16, {"mode": "l1"}, gct("l1", 1e-5)),
+    ("GCT", 8, {"eps": 0.5}, gct("l2", 0.5)),
 ]
 
 
@@ -337,6 +352,7 @@ COUNTS = [  # block, arguments, parameters at width c
     ("ELA", {"variant": "L"}, lambda c: 58 * c),
     ("SGE", {}, lambda c: 16),
     ("SGE", {"groups": 4}, lambda c: 8),
+    ("GCT", {}, lambda c: 3 * c),
 ]
 
 

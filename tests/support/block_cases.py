@@ -72,6 +72,7 @@ IMPORT_PATHS = {
     "scSE": "yolo_attn.blocks.scse.SCSE",
     "ELA": "yolo_attn.blocks.ela.ELA",
     "SGE": "yolo_attn.blocks.sge.SGE",
+    "GCT": "yolo_attn.blocks.gct.GCT",
 }
 """What stands in users' checkpoints. A line may be added; none may ever change."""
 

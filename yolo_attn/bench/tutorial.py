@@ -290,6 +290,28 @@ class TutorialSGE(nn.Module):
         return x.view(b, c, h, w)
 
 
+class TutorialGCT(nn.Module):
+    """GCT: the authors' release, with powers and nested sums."""
+
+    def __init__(self, block: blocks.GCT) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.ones(1, block.channels, 1, 1))
+        self.gamma = nn.Parameter(torch.zeros(1, block.channels, 1, 1))
+        self.beta = nn.Parameter(torch.zeros(1, block.channels, 1, 1))
+        self.epsilon, self.mode = block.eps, block.mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.mode == "l2":
+            embedding = (x.pow(2).sum((2, 3), keepdim=True) + self.epsilon).pow(0.5) * self.alpha
+            norm = self.gamma / (embedding.pow(2).mean(dim=1, keepdim=True) + self.epsilon).pow(0.5)
+        else:
+            _x = torch.abs(x)
+            embedding = _x.sum((2, 3), keepdim=True) * self.alpha
+            norm = self.gamma / (torch.abs(embedding).mean(dim=1, keepdim=True) + self.epsilon)
+        gate = 1.0 + torch.tanh(embedding * norm + self.beta)
+        return x * gate
+
+
 TUTORIALS: dict[type[nn.Module], type[nn.Module]] = {
     blocks.SE: TutorialSE,
     blocks.ECA: TutorialECA,
@@ -303,5 +325,6 @@ TUTORIALS: dict[type[nn.Module], type[nn.Module]] = {
     blocks.SCSE: TutorialSCSE,
     blocks.ELA: TutorialELA,
     blocks.SGE: TutorialSGE,
+    blocks.GCT: TutorialGCT,
 }
 """The tutorial form of every shipped block."""
