@@ -23,14 +23,17 @@ from yolo_attn.export import command as export_command
 from yolo_attn.host.explain import modules_of
 from yolo_attn.show import command as show_command
 from yolo_attn.subset import command as subset_command
-from yolo_attn.util.words import integers, key_values, missing, refuse, say
+from yolo_attn.util.words import integers, key_values, log_to_stderr, missing, refuse
 
 HOST_VERBS = ("train", "val", "predict", "export", "track", "benchmark")
 _HOST_TASKS = ("detect", "segment", "pose", "obb", "classify", "semantic", "depth")
 _HOST_SAYS = ("Dataset '", "Invalid ", "No valid images found", "final batch=")
 _HOST_CHECKS = ("ultralytics.cfg", "ultralytics.utils.checks", "ultralytics.data.utils", "ultralytics.data.build")
 _HOST_READS = ("ultralytics.cfg", "ultralytics.utils")  # where it has not got beyond the words it was given
-_HOST_EXPORTS = ("ultralytics.engine.exporter", "ultralytics.utils.export")  # where it says what a format cannot do
+_HOST_EXPORTS = (
+    "ultralytics.engine.exporter",
+    "ultralytics.utils.export",
+)  # modules that raise for unsupported formats
 _WRONG_FILES = (FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
 _NETWORK = ("socket", "urllib.error", "requests.exceptions")
 
@@ -145,7 +148,7 @@ def _compare(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, i
     failed = compare(
         plan,
         arguments.output,
-        log=say("compare"),
+        log=log_to_stderr("compare"),
         executor=arguments.executor,
         per_device=arguments.per_gpu,
         speed_seconds=arguments.speed_seconds,
@@ -159,7 +162,7 @@ def _report(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, in
     refuse(trailing)
     from yolo_attn.compare import results
 
-    results.write(arguments.folder, log=say("report"), replicates=arguments.replicates, ap=arguments.ap)
+    results.write(arguments.folder, log=log_to_stderr("report"), replicates=arguments.replicates, ap=arguments.ap)
     return _stored_report(arguments.folder, arguments.json), 0
 
 
@@ -167,7 +170,7 @@ def _demo(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]
     refuse(trailing)
     from yolo_attn.demo.run import run_demo
 
-    return run_demo(Path(arguments.output), fast=arguments.fast, log=say("demo")), 0
+    return run_demo(Path(arguments.output), fast=arguments.fast, log=log_to_stderr("demo")), 0
 
 
 def _stored_report(folder: str, as_json: bool) -> str:
@@ -198,7 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     blocks.add_argument("--markdown", action="store_true", help="print a Markdown table, with papers and map shapes")
 
     insert = _verb(
-        verbs, "insert", _insert, "put blocks into a model YAML; trailing key=value are their hyper-parameters"
+        verbs, "insert", _insert, "insert blocks into a model YAML; trailing key=value words are hyper-parameters"
     )
     insert.add_argument("base", help="model YAML or checkpoint, e.g. yolo11n.yaml or best.pt")
     insert.add_argument("--block", required=True, action="append", help="name of the block, e.g. ELA; may be repeated")
@@ -214,10 +217,10 @@ def _parser() -> argparse.ArgumentParser:
         "--json", action="store_true", help="print JSON: new rows, changed rows, and where each row is now"
     )
 
-    says = "turn a detection set, or a well-chosen part of it, into a YOLO set"
-    subset_command.add_flags(_verb(verbs, "subset", subset_command.run, says))
+    summary = "write a detection set, or a representative subset of it, as a YOLO set"
+    subset_command.add_flags(_verb(verbs, "subset", subset_command.run, summary))
 
-    compare = _verb(verbs, "compare", _compare, "train models by one recipe and test their differences")
+    compare = _verb(verbs, "compare", _compare, "train models with one recipe and test their differences")
     compare.add_argument(
         "models",
         nargs="+",
@@ -236,20 +239,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--json", action="store_true", help="print JSON instead of the report")
 
-    says = "time the blocks beside tutorial code, timm's and the floor"
-    bench_command.add_flags(_verb(verbs, "bench", bench_command.run, says))
+    summary = "time the blocks against tutorial code, timm's blocks and the lower bound"
+    bench_command.add_flags(_verb(verbs, "bench", bench_command.run, summary))
 
-    says = "draw what a trained model attends to, over images of yours"
-    show_command.add_flags(_verb(verbs, "show", show_command.run, says))
+    summary = "draw the attention maps of a trained model over your images"
+    show_command.add_flags(_verb(verbs, "show", show_command.run, summary))
 
-    demo = _verb(verbs, "demo", _demo, "drawn scenes, two trainings, one comparison: no data and no network needed")
+    demo = _verb(verbs, "demo", _demo, "train and compare two models on drawn scenes; needs no data and no network")
     demo.add_argument("-o", "--output", default="runs/demo", help="folder for data and results (default: %(default)s)")
-    demo.add_argument("--fast", action="store_true", help="a smoke test: too short a training to learn much")
+    demo.add_argument("--fast", action="store_true", help="train too briefly to learn: a smoke test")
 
-    says = "write a model as files that open where yolo-attn is not installed"
-    export_command.add_pack_flags(_verb(verbs, "pack", export_command.run_pack, says))
+    summary = "export a model as files that load without yolo-attn installed"
+    export_command.add_pack_flags(_verb(verbs, "pack", export_command.run_pack, summary))
 
-    report = _verb(verbs, "report", _report, "write the report of a comparison again, from its stored results alone")
+    report = _verb(verbs, "report", _report, "write the report of a comparison again from its stored results")
     report.add_argument("folder", help="the comparison's folder")
     report.add_argument("--replicates", type=int, default=1000, help="draws for the intervals (default: %(default)s)")
     report.add_argument("--ap", default="ultralytics", help="ultralytics | coco (default: %(default)s)")

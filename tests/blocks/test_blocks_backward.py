@@ -29,7 +29,7 @@ def gradients(block, x, gy):
     return torch.autograd.grad(block(x), [x, *block.parameters()], gy)
 
 
-KEPT = {  # in maps of the input's size, besides the input: what plain autograd keeps, and room for small tensors
+KEPT = {  # in units of the input's size, without the input: what plain autograd keeps, plus small tensors
     "NL": 2.1,  # three projections and their weighted sum, half a map each
     "CA": 1.26,  # the map times its first gate, and five strips
     "CBAM": 3.1,  # the map times its first gate, and the places of the maxima, in int64
@@ -47,7 +47,7 @@ def test_keeps_no_more_maps_than_it_has_to(name, kwargs, layout):
     kept = kept_for_backward(make(name, kwargs, channels=64), x)
     limit = KEPT_BY_VARIANT.get(IDS[VARIANTS.index((name, kwargs))], KEPT.get(name, 0.1))
     assert kept.x == ((name, kwargs.get("fusion", "add")) != ("GC", "add") or kwargs.get("pooling") != "avg")
-    assert kept.maps < limit, f"{name} keeps {kept.maps:.2f} maps besides its input"
+    assert kept.maps < limit, f"{name} keeps {kept.maps:.2f} maps in addition to its input"
 
 
 @every_layout

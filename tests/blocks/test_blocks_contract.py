@@ -1,4 +1,4 @@
-"""What every attention block promises, whatever it computes: a block is covered by being listed in the registry."""
+"""Contract of every registered block: shapes, dtypes, gradients, initialisation and state."""
 
 from __future__ import annotations
 

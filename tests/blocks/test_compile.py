@@ -34,7 +34,7 @@ def in_one_graph(module):
 
 
 def results(block, run, x):
-    """What a block gives, forward and backward, and what it leaves in its buffers."""
+    """Return the output, gradients and buffers of a block after one forward and backward pass."""
     block.zero_grad()
     x = x.clone().requires_grad_()
     y = run(x)

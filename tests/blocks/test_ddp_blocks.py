@@ -54,7 +54,7 @@ def _distances(found, wanted):
 
 
 def measure(rank, folder):
-    """What each of the processes does."""
+    """Run one rank: train every block for a step, and store its gradients."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=RANKS)
     found = {

@@ -27,7 +27,7 @@ FEW = 8
 )
 def test_random_cases_work_or_are_refused(kind, cases, record_property):
     ended = []
-    run_kind(kind, cases, start=None, tell=ended.append)
+    run_kind(kind, cases, start=None, record=ended.append)
     assert len(ended) >= cases // 2
     assert {line["outcome"] for line in ended} <= {"worked", "refused", "Ultralytics' own"}
     record_property("faults", len(ended))

@@ -166,7 +166,7 @@ def test_a_mistake_is_one_line_and_exit_2(words, says, here, scenes, wrong_files
 
 @pytest.fixture
 def wrong_files(here):
-    """What the mistakes above are made with."""
+    """Write the files for the mistakes above."""
     good = (ROOT / "cfg" / "models" / "yolo11-ela.yaml").read_text()
     row = "ELA, [{init: identity}]"
     for name, wrong in {

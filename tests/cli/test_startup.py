@@ -1,4 +1,4 @@
-"""What answers at once: the lists and the mistakes that nobody should wait seconds of imports for."""
+"""Startup without heavy imports: lists and errors need neither torch nor Ultralytics."""
 
 import json
 import resource

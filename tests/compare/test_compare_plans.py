@@ -1,4 +1,4 @@
-"""What a comparison is asked to do, and what it refuses before anything is trained: arms, seeds, settings, data."""
+"""Plans of comparisons, and their errors before any training: arms, seeds, settings, data."""
 
 import json
 

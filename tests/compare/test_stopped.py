@@ -1,4 +1,4 @@
-"""A full disk or a killed process, at any moment: nothing half-made counts as complete, and a second start goes on."""
+"""A full disk or a killed process at any moment: nothing incomplete counts as complete, and a restart resumes."""
 
 import json
 import os

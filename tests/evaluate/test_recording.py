@@ -1,4 +1,4 @@
-"""What a validation keeps is what it computed with: its matches and boxes give the figures of Ultralytics and COCO."""
+"""Recorded matches and boxes reproduce the metrics of Ultralytics and COCO."""
 
 import json
 

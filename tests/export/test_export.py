@@ -88,7 +88,7 @@ def test_the_command_exits_with_1_and_names_format_size_difference_and_tolerance
 
 
 def test_every_block_that_is_left_out_is_found(best):
-    """What the check can tell: without any one block the outputs are further apart than it allows."""
+    """Removing any one block changes the outputs by more than the tolerance of the check."""
     model = ya.YOLO(str(best)).model.float().eval()
     images = photographs((1, 3, 64, 64))
     blind = []

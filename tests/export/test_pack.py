@@ -1,4 +1,4 @@
-"""What a packed model gives in a process that cannot import yolo_attn."""
+"""Outputs of a packed model in a process that cannot import yolo_attn."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Checkpoints open: those of earlier releases, elsewhere, in other processes, and never run code unasked and unsaid."""
+"""Checkpoints open across releases, folders and processes, and never run code without a warning."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ torch.testing.assert_close(found, torch.load("expected.pt"), rtol=1e-4, atol=1e-
 
 
 class Stranger:
-    """What a checkpoint may hold that is neither Ultralytics' nor a block; unpickling it runs code."""
+    """Class of neither Ultralytics nor this package in a checkpoint; unpickling it runs code."""
 
     ran = False
 
@@ -150,7 +150,7 @@ def test_the_command_opens_it_in_a_restricted_load(packed_off):
     assert done.returncode == 0, done.stderr
 
 
-# --- what is unpickled in full is said --------------------------------------------------------------------------------
+# --- full unpickling warns -------------------------------------------------------------------------------------------
 def able_to_restrict():
     with restricted_loads() as able:
         return able

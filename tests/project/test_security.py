@@ -1,4 +1,4 @@
-"""What user input may never do: run as code, lead out of its folder, reach a shell; and no secret lies in the tree."""
+"""User input never runs as code, leaves its folder or reaches a shell; no secret is in the tree."""
 
 import ast
 import importlib.util

@@ -29,7 +29,7 @@ VOID = {"meta", "path", "use", "rect", "br", "image"}
 
 
 class Page(HTMLParser):
-    """What a page holds: its elements, its text, ids and links; it complains where tags do not match."""
+    """Parse a page into elements, text, ids and links; fail if tags do not match."""
 
     def __init__(self, html):
         super().__init__()

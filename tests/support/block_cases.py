@@ -74,7 +74,7 @@ IMPORT_PATHS = {
     "SGE": "yolo_attn.blocks.sge.SGE",
     "GCT": "yolo_attn.blocks.gct.GCT",
 }
-"""What stands in users' checkpoints. A line may be added; none may ever change."""
+"""Class paths stored in users' checkpoints. Lines may be added, never changed."""
 
 
 def maps(block, x):

@@ -1,11 +1,11 @@
 """Ultralytics' multi-GPU training on the CPU: two processes and gloo in the place of two GPUs and nccl.
 
-What the host does on GPUs only is replaced, in the process that starts the training and in its workers: how many
-processes there are, the process group, an average that gloo does not know, and the device that is named to
-``DistributedDataParallel`` and to the last validation. All else is the host's: the program written for the workers, the
-launcher, samplers, loop and validation.
+GPU-only parts of Ultralytics are replaced, in the process that starts the training and in its workers: the number of
+processes, the process group, an average that gloo lacks, and the device given to ``DistributedDataParallel`` and to the
+final validation. The rest is Ultralytics' own: the program written for the workers, the launcher, samplers, loop and
+validation.
 
-``python -m torch.distributed.run ... ddp_on_cpu.py PROGRAM`` runs the host's program under this.
+``python -m torch.distributed.run ... ddp_on_cpu.py PROGRAM`` runs Ultralytics' program with these replacements.
 """
 
 from __future__ import annotations

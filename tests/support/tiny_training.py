@@ -35,7 +35,7 @@ def tiny_yaml(folder, block="ELA", hyper=None):
 
 
 def train(scenes, folder, workers=0, callbacks=(), resume=False, **changes):
-    """Train in ``folder``, or go on there; return the trainer, with the weights it had at the end as ``weights``."""
+    """Train in ``folder``, or resume there; return the trainer, with its final weights as ``weights``."""
     model = ya.YOLO(folder / "run" / "weights" / "last.pt" if resume else tiny_yaml(folder))
     model.add_callback("on_pretrain_routine_start", lambda t: setattr(t.args, "workers", workers))  # the CPU has none
     for event, function in callbacks:

@@ -72,7 +72,7 @@ def test_a_checkpoint_opens_in_a_process_that_never_heard_of_us(trained, tmp_pat
 @pytest.mark.contract("host alone")
 @pytest.mark.slow
 def test_ultralytics_alone_trains_and_validates(scenes, base_weights, tmp_path):
-    """What fails here is not this package's."""
+    """A failure here is a failure of Ultralytics."""
     settings = {**TINY, "data": str(scenes), "project": str(tmp_path), "pretrained": str(base_weights)}
     code = (
         f"import sys; from ultralytics import YOLO; m = YOLO('yolo11n.yaml'); m.train(**{settings!r});"

@@ -1,4 +1,4 @@
-"""A training that was stopped and resumed ends exactly where an undisturbed one does, and says so where it cannot.
+"""A resumed training ends with exactly the weights of an uninterrupted one, or warns that it cannot.
 
 By either way to train: ``train`` on the command line, which resumes where it is told to, and a run of a comparison,
 which resumes by itself.
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Ended(NamedTuple):
-    """What a training left, to be compared with what another one left."""
+    """Weights and records of a finished training, to be compared with those of another."""
 
     weights: dict[str, torch.Tensor]
     rest: dict[str, object]
@@ -84,7 +84,7 @@ def left_over(folder):
 
 @pytest.fixture(scope="module")
 def undisturbed(scenes, tmp_path_factory):
-    """What an undisturbed training left, by the way to train and its options."""
+    """Return the result of an uninterrupted training, by the way to train and its options."""
     made = {}
 
     def get(way, **options):
@@ -98,7 +98,7 @@ def undisturbed(scenes, tmp_path_factory):
 
 @pytest.fixture
 def said(monkeypatch):
-    """What is logged about resuming."""
+    """Collect the log lines about resuming."""
     lines = []
     monkeypatch.setattr(resuming._LOG, "warning", lines.append)
     monkeypatch.setattr(resuming._LOG, "info", lambda line, *_: lines.append(str(line)))
@@ -330,7 +330,7 @@ def test_seed_and_epoch_reach_the_workers_of_the_loader(scenes):
 
 @pytest.mark.slow
 def test_half_the_batch_for_want_of_memory_is_no_result(scenes, tmp_path, monkeypatch):
-    """Ultralytics halves the batch and goes on; here that fails, and what is started again begins anew."""
+    """Halving the batch, as Ultralytics does out of memory, fails here, and the next start begins from epoch 1."""
     from ultralytics.nn.tasks import DetectionModel
 
     def too_small(*_):

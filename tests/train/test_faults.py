@@ -1,4 +1,4 @@
-"""What befalls a training from outside: said in a sentence, and nothing half done counts as done."""
+"""External failures of a training end in a one-line error, and nothing incomplete counts as complete."""
 
 import errno
 import json

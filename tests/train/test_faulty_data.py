@@ -71,7 +71,7 @@ def _label_of(image):
 
 
 def _tries(data, image, tmp_path):
-    """What reads a set: a subset of it, and the preparation of a comparison. Returns what each said."""
+    """Make a subset of a set and prepare it for a comparison; return the refusals by command."""
     said = {}
     for name, work in (
         ("subset", lambda: convert_coco(data, tmp_path / "out")),

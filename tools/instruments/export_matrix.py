@@ -44,7 +44,7 @@ from yolo_attn.train import yolo
 from yolo_attn.util import jsonl
 from yolo_attn.util.env import environment
 from yolo_attn.util.files import write_json
-from yolo_attn.util.words import say
+from yolo_attn.util.words import log_to_stderr
 from yolo_attn.weights.transfer import transfer_weights
 
 SETTINGS = {"fp32": {}, "fp16": {"half": True}, "int8": {"int8": True}}
@@ -244,7 +244,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--map-blocks", default="none,ELA,SE,NL")
     parser.add_argument("--show", action="store_true", help="measure nothing, print the tables of the stored lines")
     given = parser.parse_args(words)
-    log = say("export")
+    log = log_to_stderr("export")
     with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout
         if not given.show:
             measure(given.folder, given.imgsz, log)

@@ -53,7 +53,7 @@ def measure(
     for site, place in _places(base).items():
         for way in WAYS:
             init = "identity" if "identity" in way else "paper"
-            torch.manual_seed(0)  # what is not loaded is random
+            torch.manual_seed(0)  # weights that are not loaded are random
             with tempfile.TemporaryDirectory() as scratch:
                 file = insert(base, block, init=init, **place).save(Path(scratch) / Path(base).name)
                 yolo = engine.YOLO(str(file))

@@ -23,7 +23,7 @@ from yolo_attn.bench.cases import (
     parse_shape,
 )
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.util.words import refuse, say
+from yolo_attn.util.words import log_to_stderr, refuse
 
 OUTPUT = "runs/bench"
 _WITH_SUITE = ("dtype", "layout", "mode")
@@ -158,7 +158,7 @@ def _measure(request: Request, folder: Path) -> None:
     from yolo_attn.bench.raw import write_raw
     from yolo_attn.bench.run import records
 
-    write_raw(folder, records(request, say("bench")))
+    write_raw(folder, records(request, log_to_stderr("bench")))
 
 
 def _words(text: str) -> list[str]:

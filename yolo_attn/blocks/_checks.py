@@ -1,4 +1,4 @@
-"""Checks of arguments: each failure is one sentence that says what was given, what is allowed and what is nearest."""
+"""Check constructor arguments: each error states the given value, the allowed values and the nearest match."""
 
 from __future__ import annotations
 

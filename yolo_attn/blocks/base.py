@@ -1,4 +1,4 @@
-"""What every attention block is: facts on its class, arguments checked by their annotations, gates times the map."""
+"""Base class of the attention blocks: facts as class attributes, arguments checked by annotation, ``x`` times gates."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAPS = {
     "pairs": "(N, HW, HW)",
 }
 """The kinds of attention maps and their shapes. All are gates, which multiply, but the last two: ``weights`` sum to 1
-over positions, and row ``i`` of ``pairs`` says how position ``i`` weighs every other."""
+over positions, and row ``i`` of ``pairs`` holds the weights that position ``i`` gives to all positions."""
 
 _WEIGHTS = ("weights", "pairs")
 _WARNED: set[tuple[str, str]] = set()
@@ -37,7 +37,7 @@ _WARNED: set[tuple[str, str]] = set()
 
 @dataclass(frozen=True)
 class Paper:
-    """The paper that a block is from."""
+    """Title and link of the paper that defines a block."""
 
     title: str
     link: str
@@ -47,8 +47,8 @@ class AttentionBlock(nn.Module):
     """Recalibrate a feature map by attention maps that are computed from it.
 
     Every block takes ``channels`` first, then hyper-parameters of its own, then ``init``; it keeps shape, dtype, device
-    and memory format. Arguments are checked against their annotations: integers count something and are at least 1,
-    numbers are finite, words are one of those listed.
+    and memory format. Arguments are checked against their annotations: integers are at least 1, floats are finite,
+    strings are one of the listed literals.
 
     Args:
         channels: Channels ``C`` of input and output.
@@ -63,13 +63,13 @@ class AttentionBlock(nn.Module):
         ValueError: An argument is out of its range.
 
     Attributes:
-        yaml_name: Name in a model YAML; that of the class unless it says otherwise.
+        yaml_name: Name in a model YAML; the name of the class by default.
         paper: Title and link.
         aliases: Other names by which a model YAML may use the block.
-        maps: What ``attention(x)`` returns: for each map a key of ``MAPS``.
-        variants: Hyper-parameters that the tests run besides the defaults: all that change what is computed.
-        positive: Those numbers among the arguments that have to be greater than 0.
-        blends: Whether the gate cannot start at 1. ``init="identity"`` then adds a scalar ``gamma``, 0 at first, and
+        maps: Kinds of the maps that ``attention(x)`` returns, as keys of ``MAPS``.
+        variants: Hyper-parameters that the tests run in addition to the defaults: all that change the computation.
+        positive: Float arguments that must be greater than 0.
+        blends: Whether the gate cannot start at 1. ``init="identity"`` then adds a scalar ``gamma``, initially 0, and
             the block returns ``x + gamma * (block(x) - x)``.
     """
 
@@ -83,7 +83,7 @@ class AttentionBlock(nn.Module):
 
     gamma: nn.Parameter
     fallbacks: tuple[str, ...] | list[str] = ()
-    """What was adapted to the width, as ``repr`` shows it."""
+    """Hyper-parameters that were adapted to the number of channels, as ``repr`` shows them."""
 
     def __init__(self, channels: int, init: Init) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class AttentionBlock(nn.Module):
             cls.forward = _blended(cls.forward)  # type: ignore[method-assign, assignment]
 
     def attention(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Return the attention map or maps, as ``maps`` declares them."""
+        """Return the attention map or maps, of the kinds in ``maps``."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -110,11 +110,11 @@ class AttentionBlock(nn.Module):
 
     @property
     def tops(self) -> tuple[float | None, ...]:
-        """Upper ends of the maps' ranges, which begin at 0; ``None`` for weights, which are no gates."""
+        """Upper bounds of the gates, whose lower bound is 0; ``None`` for weights."""
         return tuple(None if kind in _WEIGHTS else self.scale for kind in self.maps)
 
     def fit(self, what: str, wanted: int) -> int:
-        """Return the largest divisor of ``channels`` up to ``wanted``; a warning and ``repr`` say if it is another."""
+        """Return the largest divisor of ``channels`` up to ``wanted``; if it differs, warn and show it in ``repr``."""
         fitting = largest_divisor(self.channels, wanted)
         if fitting != wanted:
             self.fallbacks = [*self.fallbacks, f"{what} {wanted}->{fitting}"]
@@ -132,7 +132,7 @@ class AttentionBlock(nn.Module):
             warnings.warn(f"{type(self).__name__}: {message} (said once)", UserWarning, stacklevel=4)
 
     def extra_repr(self) -> str:
-        """Show the arguments that the block keeps, and what was adapted to the width."""
+        """Return the arguments kept as attributes, and those adapted to the number of channels."""
         names = list(inspect.signature(type(self)).parameters)[1:]
         shown = [f"{name}={vars(self)[name]}" for name in names if name in vars(self)]
         return ", ".join([str(self.channels), *shown, *self.fallbacks])

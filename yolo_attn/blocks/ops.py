@@ -1,4 +1,4 @@
-"""Operations that blocks share."""
+"""Tensor operations shared by the blocks: gating, pooling, normalisation, and checks for tracing."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ _is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # likewi
 
 
 def is_traced() -> bool:
-    """Tell whether the call is being compiled, exported or traced: no warnings and no decisions on sizes then."""
+    """Tell whether the call is compiled, exported or traced; then no warnings, and no branches on sizes."""
     return _is_compiling() or _is_tracing()
 
 
 def is_exported() -> bool:
     """Tell whether the call is traced or exported for another runtime.
 
-    Then every tensor has four dimensions, batch first (ncnn takes those of others for something else, without a word),
-    products with weights are convolutions, and sizes are reduced over, never written down.
+    Then every tensor must have four dimensions, batch first (ncnn silently misreads others), products with weights
+    must be convolutions, and no size may become a constant of the graph.
     """
     return _is_tracing() or _is_exporting()
 
 
 def in_place() -> bool:
-    """Tell whether an intermediate result may be overwritten: nothing records how it came about."""
+    """Tell whether an intermediate result may be overwritten: neither autograd nor a tracer records it."""
     return not (torch.is_grad_enabled() or is_traced())
 
 
 def multiply(x: Tensor, *gates: Tensor, overwrite: bool = False) -> Tensor:
-    """Return ``x`` times its gates, in its dtype, without gradients in as little new memory as possible.
+    """Return ``x`` times its gates, in the dtype of ``x``; in place where no gradient is recorded.
 
     Args:
         x: Feature map.
-        *gates: Gates that broadcast to it.
-        overwrite: Whether ``x`` is the caller's own intermediate result.
+        *gates: Gates that broadcast to ``x``.
+        overwrite: Whether ``x`` is an intermediate result of the caller, which may be overwritten.
     """
     for gate in gates:
         gate = gate.to(x.dtype)
@@ -55,12 +55,12 @@ def gate(logits: Tensor, scale: float) -> Tensor:
 
 
 def pointwise(x: Tensor, layer: nn.Linear) -> Tensor:
-    """Apply a linear layer to the channels of every position, ``(N, in, H, W)`` -> ``(N, out, H, W)``."""
+    """Apply a linear layer to the channels at every position, ``(N, in, H, W)`` -> ``(N, out, H, W)``."""
     return F.conv2d(x, layer.weight.view(layer.out_features, -1, 1, 1), layer.bias)
 
 
 def bottleneck(x: Tensor, down: nn.Linear, up: nn.Linear) -> Tensor:
-    """Return ``up(relu(down(x)))`` over the channels of every position."""
+    """Return ``up(relu(down(x)))`` over the channels at every position."""
     return pointwise(pointwise(x, down).relu_(), up)
 
 
@@ -73,17 +73,17 @@ def strips(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def max_hw(x: Tensor) -> Tensor:
-    """Return the maximum over positions, ``(N, C, 1, 1)``; its place, which a gradient goes to, only where needed."""
+    """Return the maximum over positions, ``(N, C, 1, 1)``; indices are kept only if a gradient needs them."""
     return x.amax((2, 3), keepdim=True) if in_place() or is_traced() else F.max_pool2d(x, x.shape[2:])
 
 
 def max_c(x: Tensor) -> Tensor:
-    """Return the maximum over channels, ``(N, 1, H, W)``; its place, which a gradient goes to, only where needed."""
+    """Return the maximum over channels, ``(N, 1, H, W)``; indices are kept only if a gradient needs them."""
     return x.amax(1, keepdim=True) if in_place() or is_traced() else x.max(1, keepdim=True).values
 
 
 def context(x: Tensor, mask: nn.Conv2d) -> tuple[Tensor, Tensor]:
-    """Return the mean weighted by ``softmax_hw(mask(x))``, ``(N, C, 1, 1)``, and these weights, ``(N, 1, H, W)``."""
+    """Return the mean weighted by ``softmax_hw(mask(x))``, ``(N, C, 1, 1)``, and the weights, ``(N, 1, H, W)``."""
     logits: Tensor = mask(x)  # (N, 1, H, W)
     if is_exported():
         weights = torch.exp(logits - logits.amax((2, 3), keepdim=True))
@@ -95,16 +95,16 @@ def context(x: Tensor, mask: nn.Conv2d) -> tuple[Tensor, Tensor]:
 
 
 def batch_norm(x: Tensor, norm: nn.BatchNorm2d | nn.Identity) -> Tensor:
-    """Apply ``norm``; a single value per channel has no batch statistics, so the running ones serve then."""
+    """Apply ``norm``; with a single value per channel, which has no variance, use the running statistics."""
     if norm.training and x.numel() == x.shape[1] and isinstance(norm, nn.BatchNorm2d):
         return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
     return norm(x)  # type: ignore[no-any-return]
 
 
 def folded(norm: nn.BatchNorm2d | nn.Identity, conv: nn.Conv2d) -> nn.Identity:
-    """Fold ``norm`` into the convolution before it, and return what takes its place.
+    """Fold ``norm`` into the convolution before it, and return an identity to replace it.
 
-    Like the host's own folding it takes the running statistics, whatever the mode, and leaves nothing to train.
+    Like Ultralytics' own ``fuse()``, it uses the running statistics in any mode, and freezes the convolution.
     """
     if isinstance(norm, nn.BatchNorm2d):
         mean, var = norm.running_mean, norm.running_var
@@ -115,8 +115,8 @@ def folded(norm: nn.BatchNorm2d | nn.Identity, conv: nn.Conv2d) -> nn.Identity:
 
 
 def no_autocast(device_type: str) -> contextlib.AbstractContextManager[None]:
-    """Return a context without autocast; nothing at all where it is off, so that exported graphs stay plain."""
-    if device_type == "meta":  # a device without data has no autocast to ask about
+    """Return a context without autocast; a null context where it is off, so that exported graphs stay unchanged."""
+    if device_type == "meta":  # the meta device has no autocast state
         return contextlib.nullcontext()
     if hasattr(torch, "get_autocast_dtype"):  # this and the argument below: newer torch
         enabled = torch.is_autocast_enabled(device_type)

@@ -107,7 +107,7 @@ With torch alone:
 import json, torch
 facts = json.load(open("model.json"))               # task, names, stride
 model = torch.jit.load("model.torchscript").eval()  # takes (N, 3, H, W), RGB in [0, 1], sides multiples of the stride
-output = model(torch.zeros(1, 3, 640, 640))         # what Ultralytics' model gives, before non-maximum suppression
+output = model(torch.zeros(1, 3, 640, 640))         # raw output of the model, before non-maximum suppression
 ```
 
 `model.yaml` and `weights.pt` (tensors only, `torch.load(..., weights_only=True)`) are for training further, which needs

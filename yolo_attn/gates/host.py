@@ -141,7 +141,7 @@ def unchanged_randomness(device: torch.device) -> Iterator[None]:
     """Restore the random number generators of Python, numpy and torch on leaving.
 
     Args:
-        device: The device whose generator is restored besides the CPU's.
+        device: Device whose random generator is restored together with the CPU's.
     """
     of_python, of_numpy = random.getstate(), np.random.get_state()
     try:

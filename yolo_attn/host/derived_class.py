@@ -1,7 +1,7 @@
 """Derive classes from a mixin and an Ultralytics class that can be pickled by name.
 
-A checkpoint or a worker process stores a class by module and name only. The name of a derived class spells the host
-class, dots as ``__``, so that a module's ``__getattr__`` can make the same class again in another process.
+Pickle stores a class by module and name only. The name of a derived class encodes the full name of the host class, with
+dots as ``__``, so that a module's ``__getattr__`` can derive the same class again in another process.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ _HOSTS = ("ultralytics.",)
 
 
 def derive(mixin: type, host: type, module: str, members: Mapping[str, Any] | None = None) -> type:
-    """Return ``class (mixin, host)``, pickled as an attribute of ``module``, whose ``__getattr__`` has to return it.
+    """Return ``class (mixin, host)``, pickled as an attribute of ``module``, whose ``__getattr__`` must return it.
 
-    The module is imported too: cloudpickle stores a class by value where its module is not loaded.
+    The module is imported too, because cloudpickle stores a class by value if its module is not loaded.
     """
     importlib.import_module(module)
     name = f"{host.__module__}.{host.__qualname__}".replace(".", "__")
@@ -24,10 +24,10 @@ def derive(mixin: type, host: type, module: str, members: Mapping[str, Any] | No
 
 
 def host_of(name: str, module: str) -> type:
-    """Return the host class that the name of a derived class spells.
+    """Return the host class encoded in the name of a derived class.
 
     Raises:
-        AttributeError: If the name spells none, as a module's ``__getattr__`` has to.
+        AttributeError: If the name encodes no host class, as a module's ``__getattr__`` must raise.
     """
     where, _, cls = name.replace("__", ".").rpartition(".")
     if not where.startswith(_HOSTS):

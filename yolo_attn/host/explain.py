@@ -1,6 +1,6 @@
-"""Explain in one sentence which row of a model with attention Ultralytics could not build or run.
+"""Convert errors of building or running a model with attention to one sentence that names the row.
 
-Errors of models without attention rows stay as they are.
+Errors of models without attention are left unchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from yolo_attn.host.compat import TASKS
 
 @contextlib.contextmanager
 def explained(model: Mapping[str, Any]) -> Iterator[None]:
-    """Turn what Ultralytics raises while it parses or runs a model with attention into one error that names the row.
+    """Convert exceptions of parsing or running a model with attention to one error that names the row.
 
     Args:
         model: The model dict.
@@ -35,7 +35,7 @@ def explained(model: Mapping[str, Any]) -> Iterator[None]:
 
 
 def explaining(construct: Callable[..., None]) -> Callable[..., None]:
-    """Wrap the constructor of a host model, which runs the model once, so that it explains what goes wrong there."""
+    """Wrap the constructor of a host model, which also runs it once, so that errors in it name the row."""
 
     @functools.wraps(construct)
     def constructs(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -64,12 +64,12 @@ def _describe(error: Exception, model: Mapping[str, Any]) -> str:
 
 
 def modules_of(error: BaseException) -> list[str]:
-    """Return the names of the modules that an error passed through, the one that raised it last."""
+    """Return the names of the modules in an error's traceback, the one that raised it last."""
     return [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
 
 
 def _row_at(error: Exception) -> int | None:
-    """Return the number of the row Ultralytics was at, by the loop variables of its parser and forward pass."""
+    """Return the row that Ultralytics was building or running, from the loop variables in the traceback."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     for frame in reversed([f for f in frames if f.f_globals.get("__name__") == TASKS]):
         found = frame.f_locals.get("i") if frame.f_code.co_name == "parse_model" else frame.f_locals.get("m")

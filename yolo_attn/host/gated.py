@@ -44,7 +44,7 @@ class Gated:
 
     attention: nn.Module
 
-    def _get_name(self) -> str:  # what printing a model shows
+    def _get_name(self) -> str:  # the name that printing a model shows
         return f"{type(self).__mro__[2].__name__}_{type(self.attention).__name__}"
 
 

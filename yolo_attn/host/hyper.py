@@ -1,7 +1,7 @@
-"""Check hyper-parameters against the signature and annotations of the class they are for.
+"""Check hyper-parameters against the constructor of a block: its signature and annotations.
 
 The constructor is the only description of a block's hyper-parameters: names, order, defaults and types are read from
-it, for the shipped blocks and for a user's own alike.
+it, for shipped and user-defined blocks alike.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def hyper_parameters(cls: type) -> dict[str, inspect.Parameter]:
 
 
 def bind(cls: type, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Turn positional and keyword hyper-parameters into one checked keyword mapping.
+    """Merge positional and keyword hyper-parameters into one checked mapping.
 
     Args:
         cls: The block class.
@@ -42,7 +42,7 @@ def bind(cls: type, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None =
         kwargs: Values by name.
 
     Returns:
-        Hyper-parameters by name; what was not given is left to the constructor's defaults.
+        Hyper-parameters by name, without those left at the constructor's defaults.
 
     Raises:
         YoloAttnError: For an unknown name, a value given twice, too many values or a value of the wrong type.
@@ -92,7 +92,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, (int, float))
     if hint in (int, str, type(None)):
         return isinstance(value, hint)
-    return True  # anything richer is the constructor's own business
+    return True  # other annotations are left to the constructor
 
 
 def _describe(hint: Any) -> str:

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 STORED = Path(__file__).parents[1] / "blocks" / "block_facts.json"
-"""What the shipped blocks say of themselves, for those who cannot wait for torch; by ``tools/update_generated.py``."""
+"""Facts about the shipped blocks, readable without torch; written by ``tools/update_generated.py``."""
 
 SHIPPED_ALIASES: dict[str, tuple[str, ...]] = {
     facts["name"]: tuple(facts["aliases"]) for facts in json.loads(STORED.read_text(encoding="utf-8"))
 }
-"""Other names of the shipped blocks, as tutorials use them: what ``aliases`` is on their classes."""
+"""Other names of the shipped blocks, as tutorials use them; equal to ``aliases`` on their classes."""
 
 CONTROLS = ("IdentityControl", "PlainControl")
 """Control modules that replace a block in a comparison; defined in yolo_attn.controls, usable as row names."""
@@ -41,17 +41,17 @@ def aliases_of(name: str) -> tuple[str, ...]:
 
 
 def row_blocks() -> dict[str, type[nn.Module]]:
-    """Return everything that a row may name: the registered blocks, and the controls they are compared with."""
+    """Return all classes that a row may name: the registered blocks and the controls."""
     return {**_loaded(), **_controls}
 
 
 def names() -> list[str]:
-    """Return the YAML names of the registered blocks, in order; while those are the shipped ones, without torch."""
+    """Return the YAML names of the registered blocks, in order; without torch if only shipped ones are."""
     return list(_blocks or SHIPPED_ALIASES)
 
 
 def holds_shipped(name: str) -> bool:
-    """Tell whether a YAML name stands for the shipped block of that name; a user may have replaced it."""
+    """Tell whether a YAML name refers to the shipped block of that name; a user may have replaced it."""
     if not _blocks:
         return name in SHIPPED_ALIASES
     from yolo_attn.blocks import ATTENTION_BLOCKS
@@ -86,12 +86,12 @@ def resolve(name: str) -> tuple[str, type[nn.Module]]:
 
 
 def unknown_block(name: str, also: Iterable[str] = ()) -> str:
-    """Say that no block has this name, and which is nearest among the blocks, their aliases and ``also``."""
+    """Return the error text for an unknown block, with the nearest of the blocks, their aliases and ``also``."""
     return one_of("block", name, names(), also=[*_aliases, *also])
 
 
 def add(name: str, cls: type[nn.Module], aliases: Iterable[str] = ()) -> None:
-    """Enter a block; whoever had one of the names loses it."""
+    """Register a block; a block that had one of the names loses it."""
     _loaded()
     _aliases.pop(name, None)
     _blocks[name] = cls
@@ -104,7 +104,7 @@ def add_control(cls: type[nn.Module]) -> None:
 
 
 def when_loaded(load: Callable[[], object]) -> None:
-    """Call ``load`` once, when the shipped blocks are first needed: what it imports needs torch too."""
+    """Call ``load`` once, when the shipped blocks are first imported; it may import torch."""
     _when_loaded.append(load)
 
 
@@ -146,7 +146,7 @@ def build(cls: type[nn.Module], channels: int, hyper: Mapping[str, Any], what: s
 
 
 def is_attention(module: nn.Module) -> bool:
-    """Tell whether a row of a built model is a registered block or a control, or repeats of one."""
+    """Tell whether a layer of a built model is a registered block, a control, or repeats of one."""
     layer: Any = module
     inner = list(layer) if type(layer).__name__ == "Sequential" and len(layer) else [layer]
     classes = row_blocks().values()

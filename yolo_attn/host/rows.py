@@ -1,12 +1,12 @@
 """Check the rows of a model YAML, and prepare rows with attention for Ultralytics' parser.
 
-The parser calls the class it finds under a row's name with the row's arguments; an argument that is the name of one of
-the parser's local variables is replaced by that variable. So a block's row gets the arguments ``"ch"`` (the widths of
-all rows so far), ``"f"`` (the row's ``from``) and its checked hyper-parameters, and its name leads to a *row class*
-that makes the block out of them.
+The parser looks up a row's name among its globals and calls that class with the row's arguments; an argument that
+names one of the parser's local variables is replaced by its value. A block's row therefore gets the arguments ``"ch"``
+(output channels of all rows so far), ``"f"`` (the row's ``from``) and its checked hyper-parameters, and its name refers
+to a *row class*, which builds the block from them.
 
-A row such as ``C3k2_ELA`` goes to the parser as the ``C3k2`` row it is, so that the host's own scaling rules apply. One
-row is added at the end, for the parser only: called with its ``"layers"`` and ``"ch"``, it puts the blocks inside them.
+A row such as ``C3k2_ELA`` is passed to the parser as a plain ``C3k2`` row, so that Ultralytics' scaling rules apply.
+One row is appended for the parser only: it receives ``"layers"`` and ``"ch"``, and puts the blocks inside the layers.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from torch import nn
 
 INSIDE_KEY = "yolo_attn.Inside"
-"""The global of the host under which the row stands that puts blocks inside others."""
+"""Module name of the appended row that puts blocks inside host layers, a global of Ultralytics' parser."""
 
 POSITIONS = ("inner", "outer")
-NOT_ONE_MAP = ("CBLinear", "ImagePoolingAttn", "TorchVision", "Index")  # hosts whose result no block could gate
+NOT_ONE_MAP = ("CBLinear", "ImagePoolingAttn", "TorchVision", "Index")  # hosts that do not return one feature map
 MOST_REPEATS = 100
 _ACTIVATION = re.compile(r"(torch\.)?nn\.[A-Za-z]\w*")
 
 
 @dataclass(frozen=True)
 class _RowSpec:
-    """The checked block of one row, and how to name the row in an error."""
+    """The checked block of one row, and the label of the row in error messages."""
 
     label: str
     name: str
@@ -53,15 +53,15 @@ class _RowSpec:
 
 
 class _RowArguments(list):
-    """A row's arguments as the parser sees them: ``"ch"``, ``"f"`` (which it replaces) and the block's own."""
+    """Arguments of a block's row: ``"ch"`` and ``"f"``, which the parser replaces by their values, and the row spec."""
 
-    def __str__(self) -> str:  # what the parser prints in its table
+    def __str__(self) -> str:  # as the parser prints them in its table
         widths, source, spec = self
         return "[" + ", ".join([str(widths[source]), *(f"{k}={v!r}" for k, v in spec.hyper.items())]) + "]"
 
 
 class _InsideArguments(list):
-    """The arguments of the row that puts blocks inside others: ``"layers"``, ``"ch"`` and what goes where."""
+    """Arguments of the appended row: ``"layers"``, ``"ch"`` and the row specs by row number."""
 
     def __str__(self) -> str:
         specs = self[2]
@@ -70,7 +70,7 @@ class _InsideArguments(list):
 
 
 def row_class(name: str, cls: type[nn.Module]) -> type:
-    """Return the class the parser calls for a row; what it makes is the block itself."""
+    """Return the class that the parser calls for a row; its ``__new__`` returns the block itself."""
     from torch import nn
 
     def new(_, widths: list[int], source: int, spec: _RowSpec) -> nn.Module:
@@ -81,7 +81,7 @@ def row_class(name: str, cls: type[nn.Module]) -> type:
 
 
 def inside_class() -> type:
-    """Return the class the parser calls last, to put blocks inside the layers it has made."""
+    """Return the class that the parser calls for the appended row, to put blocks inside the layers built so far."""
     from torch import nn
 
     from yolo_attn.host import gated
@@ -91,23 +91,23 @@ def inside_class() -> type:
         for i, spec in specs.items():
             try:
                 made += gated.attach(layers[i], spec.place, widths[i], spec.build)
-            except Exception as error:  # e.g. a host built with arguments with which it cannot run
+            except Exception as error:  # e.g. a host whose arguments build but cannot run
                 text = str(error)
                 raise YoloAttnError(text if text.startswith("row ") else f"{spec.label}: {text}") from error
             layer: Any = layers[i]
-            layer.np = sum(p.numel() for p in layer.parameters())  # the parser counted before
+            layer.np = sum(p.numel() for p in layer.parameters())  # the parser counted before the block was added
         return nn.ModuleList(made)
 
     return type("Inside", (nn.Module,), {"__module__": "yolo_attn.host.rows", "__new__": new})
 
 
 def is_row_class(obj: object) -> bool:
-    """Tell whether something found in the host is one of the classes made by ``row_class``."""
+    """Tell whether an object is a class made by ``row_class``."""
     return isinstance(obj, type) and "block_class" in vars(obj)
 
 
 def row_key(host: ModuleType, name: str) -> str:
-    """Return the global under which a block's row class stands in the host; not one of the host's own classes."""
+    """Return the global of Ultralytics' parser for a block's row class; never that of a class of Ultralytics."""
     held = getattr(host, name, None)
     return name if held is None or is_row_class(held) else f"yolo_attn.{name}"
 
@@ -116,7 +116,7 @@ def _check_keeps_shape(block: nn.Module, channels: int, label: str) -> None:
     import torch
 
     x = torch.zeros(1, channels, 16, 16)
-    if x.is_meta:  # built for its shapes only; a block may look at values
+    if x.is_meta:  # built for its shapes only; a block may depend on values
         return
     training = block.training
     try:
@@ -133,18 +133,18 @@ def _check_keeps_shape(block: nn.Module, channels: int, label: str) -> None:
 
 
 def split_name(name: str, host: ModuleType) -> tuple[str, str, str | None] | None:
-    """Take a name such as ``C3k2_ELA@inner`` apart.
+    """Split a module name such as ``C3k2_ELA@inner`` into its parts.
 
     Args:
         name: A row's module.
         host: ``ultralytics.nn.tasks``.
 
     Returns:
-        Host block, attention block (by its YAML name) and place (``None`` where not stated), or ``None`` where the name
-        is not of this form.
+        Host block, attention block (by its YAML name) and place (``None`` if not given), or ``None`` if the name does
+        not have this form.
 
     Raises:
-        YoloAttnError: If it is of this form, but one of its parts is unknown.
+        YoloAttnError: If the name has this form, but one of its parts is unknown.
     """
     rest, at, place = name.partition("@")
     cuts = [(rest[:i], rest[i + 1 :]) for i, letter in enumerate(rest) if letter == "_"]
@@ -167,18 +167,18 @@ def _gives_no_map(name: str, host: ModuleType) -> bool:
 
 
 def prepare_rows(model: Mapping[str, Any], host: ModuleType) -> tuple[dict[str, Any], bool]:
-    """Check a model dict's rows and put those of registered blocks into the form the parser can build.
+    """Check the rows of a model dict, and convert rows of registered blocks to a form that the parser can build.
 
     Args:
         model: A model YAML's content.
         host: ``ultralytics.nn.tasks``, whose globals name every other module.
 
     Returns:
-        The model dict for the parser, and whether a row was added at the end that is not part of the model.
+        The model dict for the parser, and whether a row was appended that is not part of the model.
 
     Raises:
-        YoloAttnError: If it is not a model, or a row names an unknown module, a source that does not exist, or
-            hyper-parameters its block does not take.
+        YoloAttnError: If it is not a model, or a row has an unknown module, a source that does not exist, or
+            hyper-parameters that its block does not take.
     """
     if not isinstance(model, Mapping) or not {"backbone", "head"} <= set(model):
         raise YoloAttnError("not a model: a model YAML has the lists 'backbone' and 'head'")
@@ -204,13 +204,13 @@ def prepare_rows(model: Mapping[str, Any], host: ModuleType) -> tuple[dict[str, 
 
 
 def has_attention(prepared: Mapping[str, Any]) -> bool:
-    """Tell whether a model dict that was prepared for the parser has a row of this package's."""
+    """Tell whether a prepared model dict has a row with attention."""
     arguments = [row[3] for section in ("backbone", "head") for row in prepared[section]]
     return any(isinstance(given, (_RowArguments, _InsideArguments)) for given in arguments)
 
 
 def refuse_without_head(model: Mapping[str, Any], host: ModuleType, file: object) -> None:
-    """Refuse a model that ends in attention: Ultralytics takes the last row for the head.
+    """Raise an error if the last row is attention: Ultralytics takes the last row for the head.
 
     Raises:
         YoloAttnError: If it does.
@@ -286,7 +286,7 @@ def _split(index: int, row: list[Any], host: ModuleType) -> tuple[str, str, str 
 
 
 def _host_row(index: int, row: list[Any], parts: tuple[str, str, str | None]) -> tuple[list[Any], _RowSpec]:
-    """Return the host's own row, and what is to go inside it: a last argument that is a mapping is the block's."""
+    """Return the plain host row and the spec of the block inside it; a mapping as last argument is the block's."""
     _check_repeats(index, row)
     (source, repeats, _, args), (outer, name, place) = row, parts
     args, hyper = list(args) if isinstance(args, (list, tuple)) else [args], {}

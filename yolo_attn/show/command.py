@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.util.words import refuse, say
+from yolo_attn.util.words import log_to_stderr, refuse
 
 OUTPUT = "runs/show"
 IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
         Wanted(channels, arguments.full_range),
         rows=rows,
         cam=not arguments.no_cam,
-        log=say("show"),
+        log=log_to_stderr("show"),
         **settings,
     )
     return (json.dumps(found) if arguments.json else _as_text(found)), 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.subset.choice import PRESETS, Choice, parse_amount, preset
-from yolo_attn.util.words import refuse, say
+from yolo_attn.util.words import log_to_stderr, refuse
 
 CHOICE_FLAGS = (
     "images", "val_images", "sampling", "seed", "min_boxes", "background", "classes", "keep_class_ids", "sizes",
@@ -67,12 +67,12 @@ def run(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     from yolo_attn.subset.download import download
     from yolo_attn.subset.id_lists import find_id_lists, read_ids
 
-    tell, lists = say("subset"), find_id_lists(arguments.ids or [])
+    log, lists = log_to_stderr("subset"), find_id_lists(arguments.ids or [])
     for split in ("train", "val"):
         if path := getattr(arguments, f"{split}_ids"):
             lists[split] = read_ids(path)
     if arguments.download:
-        download(arguments.source, log=tell)
+        download(arguments.source, log=log)
     written = convert_coco(
         arguments.source,
         arguments.output,
@@ -80,11 +80,11 @@ def run(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
         images_dir=arguments.images_dir,
         id_lists=lists,
         copy=arguments.copy,
-        log=tell,
+        log=log,
     )
     if arguments.json:
         return (written.parent / "summary.json").read_text(encoding="utf-8").rstrip(), 0
-    tell(f"summary: {written.parent / 'summary.md'}")
+    log(f"summary: {written.parent / 'summary.md'}")
     return str(written), 0
 
 

@@ -58,6 +58,6 @@ def missing(flag: str) -> str:
     raise YoloAttnError(f"{flag} is missing")
 
 
-def say(verb: str) -> Callable[[str], None]:
+def log_to_stderr(verb: str) -> Callable[[str], None]:
     """Return a function that logs progress of a verb to stderr, one line per call."""
     return lambda line: print(f"{verb}: {line}", file=sys.stderr, flush=True)

@@ -1,1 +1,1 @@
-"""Random cases and faults, what counts as a failure, and the page that says how many were tried."""
+"""Test with random cases and injected faults, judge the outcomes, and write the page of counts."""

@@ -1,4 +1,4 @@
-"""Get ready, wait for the others, then run a command line: ``python -m robustness.at_once FOLDER WORDS...``.
+"""Import, wait for the other processes, then run a command line: ``python -m robustness.at_once FOLDER WORDS...``.
 
 FOLDER gets a file ``ready-PID``; the command begins once the file ``go`` is there.
 """

@@ -1,4 +1,4 @@
-"""Try thousands of random cases, write a line for each as it ends, and make what fails as small as can be."""
+"""Run thousands of random cases, write a JSON line for each, and shrink those that fail."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Case = Any
 
 
 class Kind(NamedTuple):
-    """A kind of case: what is drawn, how it is tried, and its share of all cases."""
+    """A kind of case: its strategy, the function that tries one, and its share of all cases."""
 
     drawn: st.SearchStrategy
     attempt: Callable[[Case], tuple[str, str]]
@@ -42,7 +42,7 @@ def run_kind(
     name: str,
     cases: int,
     start: int | None = 0,
-    tell: Callable[[dict[str, Any]], None] = lambda line: None,
+    record: Callable[[dict[str, Any]], None] = lambda line: None,
     go_on: bool = False,
 ) -> None:
     """Try cases of one kind.
@@ -50,9 +50,9 @@ def run_kind(
     Args:
         name: One of ``KINDS``.
         cases: How many.
-        start: Seed of the cases; ``None`` for always the same.
-        tell: Told of each case as it ends.
-        go_on: Try all cases, however many fail, instead of looking for a smaller one that fails as the first.
+        start: Seed of the cases; ``None`` for a fixed sequence.
+        record: Called with the record of each case.
+        go_on: Continue after failures, instead of stopping at the first and shrinking it.
 
     Raises:
         Exception: What the smallest failing case raised.
@@ -63,11 +63,11 @@ def run_kind(
         try:
             outcome, why = kind.attempt(case)
         except Exception as error:
-            tell({"kind": name, "outcome": "failed", "why": _in_short(error), "case": repr(case)[:2000]})
+            record({"kind": name, "outcome": "failed", "why": _summary(error), "case": repr(case)[:2000]})
             if go_on:
                 return
             raise
-        tell({"kind": name, "outcome": outcome, "why": why})
+        record({"kind": name, "outcome": outcome, "why": why})
 
     limits = settings(
         max_examples=cases,
@@ -80,19 +80,19 @@ def run_kind(
         print_blob=False,
     )
     test = limits(given(kind.drawn)(attempt))
-    with quiet(), _somewhere() if name == "command lines" else nullcontext():
+    with quiet(), _temporary_folder() if name == "command lines" else nullcontext():
         (seed(start)(test) if start is not None else test)()
 
 
-def _in_short(error: BaseException) -> str:
+def _summary(error: BaseException) -> str:
     where = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} in {Path(where.filename).name}, {where.name}: {str(error)[:200]}"
 
 
 @contextmanager
-def _somewhere() -> Iterator[None]:
+def _temporary_folder() -> Iterator[None]:
     with tempfile.TemporaryDirectory() as folder:
-        here = Path(folder, "here")  # what goes one up from here stays in the temporary folder
+        here = Path(folder, "here")  # "../x" stays in the temporary folder
         here.mkdir()
         write_files(here)
         with judge.without_work(here):
@@ -111,14 +111,14 @@ def quiet() -> Iterator[None]:
 
 
 def run_all(
-    cases: int, start: int, save_to: Path, say: Callable[[str], None], only: str | None = None, go_on: bool = False
+    cases: int, start: int, save_to: Path, log: Callable[[str], None], only: str | None = None, go_on: bool = False
 ) -> int:
     """Try cases of every kind, or of one, write a JSON line for each, and return how many kinds failed."""
     save_to.parent.mkdir(parents=True, exist_ok=True)
     failed = set()
     with save_to.open("w", encoding="utf-8") as file:
 
-        def tell(line: dict[str, Any]) -> None:
+        def record(line: dict[str, Any]) -> None:
             print(json.dumps(line), file=file, flush=True)
             if line["outcome"] == "failed":
                 failed.add(line["kind"])
@@ -126,12 +126,12 @@ def run_all(
         for name, kind in KINDS.items() if not only else [(only, KINDS[only]._replace(share=1))]:
             began, number = time.perf_counter(), round(cases * kind.share)
             try:
-                run_kind(name, number, start, tell, go_on)
+                run_kind(name, number, start, record, go_on)
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt):
                     raise
                 failed.add(name)
-                say("".join(traceback.format_exception(error)))
-            say(f"{name}: {number} cases in {time.perf_counter() - began:.0f} s")
+                log("".join(traceback.format_exception(error)))
+            log(f"{name}: {number} cases in {time.perf_counter() - began:.0f} s")
         print(json.dumps({"kind": "end", "cases": cases, "seed": start, "failures": len(failed)}), file=file)
     return len(failed)

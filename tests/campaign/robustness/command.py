@@ -25,8 +25,8 @@ def fuzz() -> int:
     asked = parser.parse_args()
     from robustness.campaign import run_all
 
-    say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
-    return int(bool(run_all(asked.cases, asked.seed, asked.output.resolve(), say, asked.only, asked.go_on)))
+    log = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
+    return int(bool(run_all(asked.cases, asked.seed, asked.output.resolve(), log, asked.only, asked.go_on)))
 
 
 def check() -> int:

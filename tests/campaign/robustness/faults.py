@@ -1,7 +1,7 @@
-"""Stop some work at any of the moments at which it changes the disk: by a full disk, or by the end of its process.
+"""Inject a fault at any write to the disk: a full disk, or a killed process.
 
-The work runs in a forked process that watches its own file operations (Python's audit events: opening for writing,
-making folders and links, putting in place, removing), so every writer is met, whichever library it uses.
+The work runs in a forked process that hooks its own file operations (Python's audit events: opening for writing, making
+folders and links, renaming, removing), so writes by any library are covered.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ bases = mostly(
 
 @st.composite
 def calls(draw: st.DrawFn) -> Call:
-    """Draw a call: one block or several, anywhere, with some of it wrong now and then."""
+    """Draw a call: one block or several, anywhere, with some of it invalid now and then."""
     name = draw(block_names)
     at = draw(mostly(st.one_of(st.none(), sites), st.one_of(junk, st.lists(sites, max_size=2)), of=12))
     block: Any = name

@@ -1,7 +1,7 @@
-"""Try a case, and say how it ended: it worked, it was refused by an error of this package, or it failed.
+"""Run a case and return its outcome: worked, refused by an error of this package, or failed.
 
-A case fails where anything but :class:`YoloAttnError` comes out of it, an output is not finite, or the command line
-says more than its one line. Where a model has no row of this package's at all, Ultralytics' own errors are its own.
+A case fails if it raises anything but :class:`YoloAttnError`, an output is not finite, or the command line prints more
+than one error line. Errors of models without attention are Ultralytics' own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from yolo_attn.host.gated import Gated
 from yolo_attn.host.registry import is_attention
 from yolo_attn.models.insert import Insertion
 
-WORKED, REFUSED, THEIRS = "worked", "refused", "Ultralytics' own"
+WORKED, REFUSED, HOST_ERROR = "worked", "refused", "Ultralytics' own"
 IMAGE = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
@@ -36,7 +36,7 @@ class FailedError(AssertionError):
     """A case failed; hypothesis looks for a smaller one that fails alike."""
 
 
-class TheirsError(Exception):
+class HostError(Exception):
     """A model cannot run on this image, and could not without attention either."""
 
 
@@ -46,12 +46,12 @@ def try_model(case: tuple[str, dict[str, Any]]) -> tuple[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, name)
         file.write_text(yaml.safe_dump(model, sort_keys=False), encoding="utf-8")
-        return _ended(lambda: _run(YOLO(str(file)).model))
+        return _outcome(lambda: _run(YOLO(str(file)).model))
 
 
 def try_insert(call: Call) -> tuple[str, str]:
     """Insert, and where the base was a model dict, run the result."""
-    return _ended(lambda: _check_insertion(insert(call.base, call.block, call.at, call.inside, **call.hyper)))
+    return _outcome(lambda: _check_insertion(insert(call.base, call.block, call.at, call.inside, **call.hyper)))
 
 
 def _check_insertion(made: Insertion) -> None:
@@ -75,7 +75,7 @@ def _run(model: torch.nn.Module) -> None:
             held = [model.eval()(IMAGE)]
         except Exception as error:
             if _fails_without_attention(model):
-                raise TheirsError(str(error)) from error
+                raise HostError(str(error)) from error
             raise
     while held:
         part = held.pop()
@@ -101,7 +101,7 @@ def _fails_without_attention(model: torch.nn.Module) -> bool:
     return False
 
 
-def _ended(do: Callable[[], None]) -> tuple[str, str]:
+def _outcome(do: Callable[[], None]) -> tuple[str, str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -110,8 +110,8 @@ def _ended(do: Callable[[], None]) -> tuple[str, str]:
             if "\n" in str(error):
                 raise FailedError(f"the message has several lines: {error}") from error
             return REFUSED, kind_of(str(error))
-        except TheirsError as error:
-            return THEIRS, kind_of(str(error))
+        except HostError as error:
+            return HOST_ERROR, kind_of(str(error))
     return WORKED, ""
 
 

@@ -1,4 +1,4 @@
-"""Random models: rows of the host that build, and among them attention rows, right and wrong."""
+"""Random models: valid rows of Ultralytics, with valid and invalid attention rows among them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ places = mostly(
 
 @st.composite
 def attention_rows(draw: st.DrawFn, width: int, small_map: bool = True) -> Row:
-    """Draw a row with attention: a block, or a block inside a host, each part of it wrong now and then."""
+    """Draw a row with attention: a block, or a block inside a host, each part of it invalid now and then."""
     name = draw(block_names)
     if not small_map and name in NEEDS_SMALL_MAPS:
         name = "SE"

@@ -1,7 +1,7 @@
-"""Run every command without a network and say how each ended: ``python -m robustness.offline FOLDER [--block]``.
+"""Run every command without a network and print the outcomes: ``python -m robustness.offline FOLDER [--block]``.
 
 FOLDER holds ``coco/``, ``data.yaml``, ``base.pt``, ``image.jpg``, ``tiny.yaml`` and ``tiny-ela.yaml``. With ``--block``
-sockets are blocked in this process; without, whoever starts it has to cut the network.
+sockets are blocked in this process; otherwise the caller has to cut the network.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import traceback
 TINY = "epochs=1 imgsz=32 batch=8 workers=0 plots=False val=False optimizer=SGD amp=False "
 TINY += "project=PROJECT name=x exist_ok=True"
 BEST = "PROJECT/x/weights/best.pt"
-COMMANDS = {  # what they say where they cannot go on; empty where they need no network
+COMMANDS = {  # text of their error without a network; empty if they need none
     "blocks": "",
     "insert yolo11n.yaml --block ELA": "",
     "insert base.pt --block ELA": "",

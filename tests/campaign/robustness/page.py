@@ -1,4 +1,4 @@
-"""Run the tests of faults, record a line for each, and write the page that counts them and the random cases."""
+"""Run the fault tests, record the outcome of each, and write the page that counts faults and random cases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Right and wrong values: of a block's hyper-parameters by their annotations, and of no type in particular."""
+"""Random valid and invalid values: for a block's hyper-parameters by annotation, and of any type."""
 
 from __future__ import annotations
 

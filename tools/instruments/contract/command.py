@@ -13,7 +13,7 @@ from instruments.paths import RESULTS
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.util import jsonl
 from yolo_attn.util.files import write_whole
-from yolo_attn.util.words import say
+from yolo_attn.util.words import log_to_stderr
 
 STORED = RESULTS / "versions.jsonl"
 
@@ -31,7 +31,7 @@ def try_releases(words: Sequence[str], results: Path = STORED) -> int:
     code = 0
     try:
         for wanted in [requirements(word) for word in words]:
-            row = try_release(wanted, block_tests=len(wanted) > 1, log=say("versions"))
+            row = try_release(wanted, block_tests=len(wanted) > 1, log=log_to_stderr("versions"))
             jsonl.append(results, row)
             code = 1 if table.failures(row) else code
         write_whole(results.with_suffix(".md"), table.to_page(table.read(results)))
@@ -49,7 +49,7 @@ def try_newest() -> int:
         The exit code: 0, 1 where it breaks a promise, 2 where it could not be tried.
     """
     try:
-        row = try_release([f"ultralytics=={newest_release()}"], log=say("canary"))
+        row = try_release([f"ultralytics=={newest_release()}"], log=log_to_stderr("canary"))
     except YoloAttnError as error:
         print(f"canary: {error}", file=sys.stderr)
         return 2
