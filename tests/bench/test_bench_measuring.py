@@ -270,7 +270,7 @@ def test_the_suite_begins_with_what_is_worth_most():
         ("fp32", "contiguous", False),
         "b.yaml",
     ]
-    assert len(cases) == 3 * 12 * 3 * 2 + 2 * 2
+    assert len(cases) == 3 * len(ATTENTION_BLOCKS) * len(SHAPES) * len(PASSES) + 2 * len(PASSES)
     assert {c.batch for c in cases if isinstance(c, ModelCase)} == {1, 16}
 
 

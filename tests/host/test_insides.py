@@ -57,21 +57,49 @@ def touches(source: str) -> list[str]:
     tree = ast.parse(source)
     theirs = names_from_the_host(tree)
     own = {name for n in ast.walk(tree) if isinstance(n, ast.ClassDef) for name in own_attributes(n)}
-    found = [(node, what) for node in ast.walk(tree) for what in touches_of(node, theirs, own)]
+    made_here = objects_of_own_classes(tree)
+    found = [(node, what) for node in ast.walk(tree) for what in touches_of(node, theirs, own, made_here)]
     return [f"{node.lineno}: {what}" for node, what in sorted(found, key=lambda pair: pair[0].lineno)]
 
 
+def objects_of_own_classes(tree: ast.AST) -> set[str]:
+    """Return the ``self.name`` that a file assigns only instances of its own classes, none of them the host's.
+
+    A class counts as the file's own if its bases are classes of the file, of torch or of the blocks.
+    """
+    may_derive = names_imported(tree, ("torch", "yolo_attn.blocks"))
+    for cls in (n for n in ast.walk(tree) if isinstance(n, ast.ClassDef)):
+        if all(root_of(base) in may_derive for base in cls.bases):
+            may_derive.add(cls.name)
+    values: dict[str, list[ast.AST]] = {}
+    for node in (n for n in ast.walk(tree) if isinstance(n, ast.Assign)):
+        for target in node.targets:
+            if isinstance(target, ast.Attribute) and is_of_self(target):
+                values.setdefault(ast.unparse(target), []).append(node.value)
+    classes = may_derive & {n.name for n in ast.walk(tree) if isinstance(n, ast.ClassDef)}
+    return {
+        name
+        for name, assigned in values.items()
+        if all(isinstance(v, ast.Call) and isinstance(v.func, ast.Name) and v.func.id in classes for v in assigned)
+    }
+
+
 def names_from_the_host(tree: ast.AST) -> set[str]:
+    return names_imported(tree, ("ultralytics",))
+
+
+def names_imported(tree: ast.AST, modules: tuple[str, ...]) -> set[str]:
+    """Return the names that a file imports from modules or what is below them."""
     imports = [n for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom))]
     return {
         alias.asname or alias.name.partition(".")[0]
         for node in imports
         for alias in node.names
-        if (getattr(node, "module", None) or alias.name).partition(".")[0] == "ultralytics"
+        if f"{getattr(node, 'module', None) or alias.name}.".startswith(tuple(f"{module}." for module in modules))
     }
 
 
-def touches_of(node: ast.AST, theirs: set[str], own: set[str]) -> Iterator[str]:
+def touches_of(node: ast.AST, theirs: set[str], own: set[str], made_here: set[str]) -> Iterator[str]:
     if isinstance(node, ast.Import):
         yield from (f"imports {a.name}" for a in node.names if a.name.startswith("ultralytics."))
     elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "ultralytics":
@@ -81,7 +109,7 @@ def touches_of(node: ast.AST, theirs: set[str], own: set[str]) -> Iterator[str]:
     elif isinstance(node, ast.ClassDef):
         yield from (f"{node.name} defines {name}" for name in sorted(methods(node) & PRIVATE))
     elif isinstance(node, ast.Attribute):
-        yield from touches_of_attribute(node, theirs, own)
+        yield from touches_of_attribute(node, theirs, own, made_here)
     elif isinstance(node, ast.Call):
         yield from touches_of_call(node, theirs)
     elif isinstance(node, ast.Name) and node.id in FRAMES:
@@ -90,7 +118,7 @@ def touches_of(node: ast.AST, theirs: set[str], own: set[str]) -> Iterator[str]:
         yield f"reads stack frames by {node.name}"
 
 
-def touches_of_attribute(node: ast.Attribute, theirs: set[str], own: set[str]) -> Iterator[str]:
+def touches_of_attribute(node: ast.Attribute, theirs: set[str], own: set[str], made_here: set[str]) -> Iterator[str]:
     written = ast.unparse(node)
     if node.attr in FRAMES:
         yield f"reads stack frames by {written}"
@@ -98,7 +126,8 @@ def touches_of_attribute(node: ast.Attribute, theirs: set[str], own: set[str]) -
         yield f"uses {written}"
     elif not isinstance(node.ctx, ast.Load):
         of_the_host = root_of(node) in theirs
-        if of_the_host or (node.attr in ATTRIBUTES - own and not is_of_self(node)):
+        of_ours = is_of_self(node) or ast.unparse(node.value) in made_here
+        if of_the_host or (node.attr in ATTRIBUTES - own and not of_ours):
             yield f"sets {written}"
 
 
@@ -152,6 +181,10 @@ def test_host_files_do_touch_it():
     assert {"host/trainer.py", "host/explain.py", "host/data.py", "compare/host.py", "export/host.py"} <= touching
 
 
+MADE = "\nclass B:\n    def f(self):\n        self.a = A(); self.a.shape = 1"
+"""A class that sets an attribute of an ``A`` that it made."""
+
+
 @pytest.mark.parametrize(
     ("source", "says"),
     [
@@ -168,6 +201,9 @@ def test_host_files_do_touch_it():
         ("hasattr(model, '_smart_load')", "1: uses '_smart_load' by hasattr"),
         ("model.model[-1].shape = None", "1: sets model.model[-1].shape"),
         ("class A:\n    def f(self):\n        self.ema.updates += 1", "3: sets self.ema.updates"),
+        ("from ultralytics import YOLO\nclass A(YOLO): pass" + MADE, "5: sets self.a.shape"),
+        ("from yolo_attn.host import Model\nclass A(Model): pass" + MADE, "5: sets self.a.shape"),
+        ("class A: pass" + MADE + "\n    def g(self, a):\n        self.a = a", "4: sets self.a.shape"),
         ("def f(dataset):\n    dataset.im_hw0 = []", "2: sets dataset.im_hw0"),
         ("import traceback\ntraceback.walk_tb(e.__traceback__)", "2: reads stack frames by traceback.walk_tb"),
         ("from traceback import walk_tb", "1: reads stack frames by walk_tb"),
@@ -185,6 +221,8 @@ def test_a_touch_is_found(source, says):
         "import ultralytics\nultralytics.YOLO('yolo11n.pt').train(data='coco8.yaml')",
         "class Mixin:\n    def train(self):\n        self.stop = self._note()\n    def _note(self): pass",
         "class A:\n    shape = 1\ndef f(a):\n    a.shape = 2",
+        "class A: pass" + MADE,
+        "from yolo_attn.blocks.se import SE\nclass A(SE): pass" + MADE,
         "conv.weight = norm.bias",
     ],
 )

@@ -105,7 +105,7 @@ def test_the_numbers_are_those_of_the_gates(shown, everything):
     assert found["thresholds"] == {"dead": 0.05, "saturated": 0.95}
     (model,) = found["models"]
     assert set(model) == {"model", "source", "task", "seed", "attention", "images"}
-    assert (model["model"], model["task"], model["attention"]) == ("all.pt", "detect", 12)
+    assert (model["model"], model["task"], model["attention"]) == ("all.pt", "detect", len(ya.ATTENTION_BLOCKS))
     for image in model["images"]:
         assert set(image) == {"image", "width", "height", "input", "detections", "blocks"}
         assert (image["width"], image["height"], image["input"]) == (1280, 720, [64, 96])
@@ -131,7 +131,7 @@ def test_json_and_table_go_to_stdout_and_progress_to_stderr(everything, tmp_path
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"bus", "zidane", PAGE, NUMBERS}
     assert show(*words) == 0
     out = capsys.readouterr().out
-    assert out.splitlines()[0] == "all.pt: 12 attention blocks."
+    assert out.splitlines()[0] == f"all.pt: {len(ya.ATTENTION_BLOCKS)} attention blocks."
     assert out.splitlines()[-1] == f"The pictures: {tmp_path / 'out' / PAGE}"
     assert "| row 20: " in out
     assert not list(tmp_path.rglob("cam.png"))
@@ -248,6 +248,21 @@ def test_one_is_in_the_middle_of_the_colours_where_a_gate_can_strengthen():
 
 
 # --- the class activation map -----------------------------------------------------------------------------------------
+def largest_class_logits(model, image):
+    """Return the largest absolute class logit of each level, without bias."""
+    found = []
+
+    def read(layer, _, logits):
+        found.append(float((logits - layer.bias[:, None, None]).detach().abs().max()))
+
+    handles = [branch[-1].register_forward_hook(read) for branch in model.model[-1].cv3]
+    with torch.inference_mode():
+        model(image)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
 def test_the_class_activation_map_is_ultralytics_own(everything, tmp_path, monkeypatch):
     """Where the installed Ultralytics has one: for the one most likely prediction of the same model."""
     from ultralytics.utils import plotting
@@ -255,10 +270,13 @@ def test_the_class_activation_map_is_ultralytics_own(everything, tmp_path, monke
     if not hasattr(plotting, "class_activation_map"):
         pytest.skip("the installed Ultralytics draws none")
     model = GateWatcher(everything)
+    picture = read_image(ZIDANE)
+    probe = GateWatcher(everything)
+    largest = largest_class_logits(probe.unwatched, probe.predict(picture, imgsz=64).tensor)
     for head in (model.model.model[-1], model.unwatched.model[-1]):
-        for branch in head.cv3:
-            branch[-1].weight.data /= 20  # random weights are sure of everything, and then no gradient is left
-    looked = model.predict(read_image(ZIDANE), imgsz=64)
+        for branch, logit in zip(head.cv3, largest, strict=True):
+            branch[-1].weight.data *= 3 / logit  # random weights saturate the sigmoid, and then no gradient is left
+    looked = model.predict(picture, imgsz=64)
     drawn = []
     monkeypatch.setattr(
         plotting.cv2, "applyColorMap", lambda grey, colours: drawn.append(grey) or cv2.merge([grey] * 3)
