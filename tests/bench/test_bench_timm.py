@@ -6,8 +6,7 @@ import sys
 
 import pytest
 import torch
-from test_bench_tutorial import run
-from test_blocks_equations import randomized
+from support.equations import randomized, run
 
 from yolo_attn.bench import timm_blocks
 from yolo_attn.blocks import ATTENTION_BLOCKS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_blocks_equations import CASES, case_id, randomized
+from support.equations import CASES, case_id, randomized, run
 
 from yolo_attn.bench.tutorial import TUTORIALS, from_block
 from yolo_attn.blocks import ATTENTION_BLOCKS
@@ -12,14 +12,6 @@ from yolo_attn.blocks import ATTENTION_BLOCKS
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore:ELA:UserWarning")]
 
 SHAPES = [(3, 5, 7), (2, 13, 17), (4, 8, 8)]  # images, height, width
-
-
-def run(module, x, upstream):
-    """Return output, gradients by parameter order, gradient of the input, and buffers after a forward and backward."""
-    x = x.clone().requires_grad_(True)
-    y = module(x)
-    gradients = torch.autograd.grad(y, [x, *module.parameters()], upstream)
-    return [y.detach(), *gradients], list(module.buffers())
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"])

@@ -6,7 +6,6 @@ from support.paths import ROOT, TESTS
 
 BESIDE_PACKAGES = {"campaign", "fixtures", "instruments", "project", "support"}
 MODULES = sorted(TESTS.rglob("*.py"))
-SHARE_THE_EQUATIONS = {"test_bench_timm.py", "test_bench_tutorial.py"}  # of the blocks' tests; nobody else may
 
 
 def imported(source):
@@ -33,7 +32,6 @@ def test_no_test_imports_another():
     found = [
         f"{path.relative_to(TESTS)} imports {name}"
         for path in MODULES
-        if path.name not in SHARE_THE_EQUATIONS
         for name in imported(path.read_text(encoding="utf-8"))
         if is_test(name)
     ]
