@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import yolo_attn as ya
-from support.lively import calibrate_norms, randomize
+from support.random_weights import calibrate_norms, randomize
 
 SITE = "neck:P4"
 

@@ -14,7 +14,7 @@ import yaml
 from torch import Tensor, nn
 
 import yolo_attn as ya
-from support.lively import calibrate_norms, randomize
+from support.random_weights import calibrate_norms, randomize
 from yolo_attn.export.check import photographs
 
 VARIANTS = {

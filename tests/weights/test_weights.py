@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 from instruments.ready_models import FAMILIES
-from support.lively import randomize
+from support.random_weights import randomize
 from support.markdown import table_rows
 from support.tiers import sampled
 from ultralytics import YOLO

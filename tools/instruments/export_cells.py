@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from instruments.lively import NO_BLOCK
+from instruments.random_models import NO_BLOCK
 from yolo_attn.host import registry
 
 FORMATS = {

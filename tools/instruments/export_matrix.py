@@ -1,6 +1,6 @@
 """Measure which block exports to which format: by value, with its time and, on labelled images, its mAP.
 
-The models are those of :mod:`instruments.lively`: yolo11n with a block at three levels of the neck. Each block is
+The models are those of :mod:`instruments.random_models`: yolo11n with a block at three levels of the neck. Each block is
 measured in a process of its own, since a converter may crash its process. Raw lines are appended to ``cells.jsonl``,
 and what has a line is not measured again.
 """
@@ -26,7 +26,7 @@ import yaml
 
 from instruments.export_cells import FORMATS, blocks, cells_of
 from instruments.export_table import to_markdown
-from instruments.lively import (
+from instruments.random_models import (
     BASE_MODEL,
     NO_BLOCK,
     SITE,

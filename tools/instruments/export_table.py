@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from instruments.export_cells import FORMATS, blocks, cells_of
-from instruments.lively import NO_BLOCK
+from instruments.random_models import NO_BLOCK
 from yolo_attn.export.check import TOLERANCES
 from yolo_attn.util.markdown import table
 

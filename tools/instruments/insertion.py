@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from instruments.lively import randomize_norms
+from instruments.random_models import randomize_norms
 from yolo_attn.host.model import host_model_names, load_model_dict
 from yolo_attn.host.registry import registered
 from yolo_attn.models.graph import Graph

@@ -1,4 +1,4 @@
-"""Models that are not as they were initialised: weights that matter, batch statistics of real features."""
+"""Random weights that affect the output: noise on every parameter, and batch statistics of real features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models with random weights in which every parameter affects the output, so that a lost one shows."""
+"""Build models with random weights in which every parameter affects the output, so that a lost one is detected."""
 
 from __future__ import annotations
 
