@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\nyolo-attn: stopped{again}", file=sys.stderr)
         return 130
     except Exception as error:
-        if not _is_users_mistake(error):
+        if not _is_user_error(error):
             raise
         print(f"yolo-attn: {_one_line(error)}", file=sys.stderr)
         return 2
@@ -275,13 +275,13 @@ def _verb(verbs: Any, name: str, run: Callable[..., tuple[str, int]], text: str)
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
-def _is_users_mistake(error: Exception) -> bool:
+def _is_user_error(error: Exception) -> bool:
     """Tell whether an error is a user's mistake: by its type, or raised where Ultralytics checks its arguments."""
     if os.environ.get("YOLO_ATTN_DEBUG"):
         return False
     if isinstance(error, (YoloAttnError, *_WRONG_FILES)):
         return True
-    if isinstance(error, OSError) and (error.errno in (errno.ENOSPC, errno.EDQUOT) or _is_of_the_network(error)):
+    if isinstance(error, OSError) and (error.errno in (errno.ENOSPC, errno.EDQUOT) or _is_network_error(error)):
         return True
     modules = modules_of(error)
     host = [m for m in modules if m.startswith("ultralytics.")]
@@ -290,7 +290,7 @@ def _is_users_mistake(error: Exception) -> bool:
     return checked or str(error).startswith(_HOST_SAYS) or "not a loadable checkpoint" in str(error)
 
 
-def _is_of_the_network(error: OSError) -> bool:
+def _is_network_error(error: OSError) -> bool:
     return isinstance(error, (ConnectionError, TimeoutError)) or type(error).__module__ in _NETWORK
 
 

@@ -406,9 +406,9 @@ def recorded_steps():
 
 
 def test_models_in_precisions_they_are_not_timed_in():
-    assert "in fp32" in models.why_not(ModelCase("a", "bf16", "forward", 1), "cuda:0")
-    assert "CUDA only" in models.why_not(ModelCase("a", "fp16", "forward", 1), "cpu")
-    assert models.why_not(ModelCase("a", "fp16", "training", 1), "cuda:0") is None
+    assert "in fp32" in models.unavailable_reason(ModelCase("a", "bf16", "forward", 1), "cuda:0")
+    assert "CUDA only" in models.unavailable_reason(ModelCase("a", "fp16", "forward", 1), "cpu")
+    assert models.unavailable_reason(ModelCase("a", "fp16", "training", 1), "cuda:0") is None
 
 
 # --- on a GPU ---------------------------------------------------------------------------------------------------------

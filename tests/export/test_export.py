@@ -191,8 +191,8 @@ def test_what_a_format_cannot_do_is_one_line(words, says, best, tmp_path, capsys
 @pytest.mark.parametrize("format", [f for f, modules in export_check.RUNTIMES.items() if modules])
 def test_a_runtime_is_known_by_its_module(format):
     absent = [m for m in export_check.RUNTIMES[format] if importlib.util.find_spec(m) is None]
-    assert bool(export_check.why_not(format)) == bool(absent) or format == "coreml"
-    assert "device of its own" in export_check.why_not("rknn")
+    assert bool(export_check.unavailable_reason(format)) == bool(absent) or format == "coreml"
+    assert "device of its own" in export_check.unavailable_reason("rknn")
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from torch import nn
 import yolo_attn as ya
 from yolo_attn.gates import host, log
 from yolo_attn.gates.find import attention_blocks, declared_maps
-from yolo_attn.gates.statistics import distance, statistics_of, thinned
+from yolo_attn.gates.statistics import distance, statistics_of, subsample
 from yolo_attn.gates.watch import maps_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -222,8 +222,8 @@ def test_dead_and_saturated_are_shares_of_the_range():
 
 def test_distance_is_relative_and_of_thinned_maps():
     first = np.full((2, 3, 400, 400), 0.5, np.float32)
-    assert distance(thinned(first * 1.1), thinned(first)) == pytest.approx(0.1, rel=1e-4)
-    assert thinned(first).size <= 2**16
+    assert distance(subsample(first * 1.1), subsample(first)) == pytest.approx(0.1, rel=1e-4)
+    assert subsample(first).size <= 2**16
     assert distance(np.zeros(3), np.zeros(3)) == 0
     assert distance(np.ones(3), np.zeros(3)) == float("inf")
 

@@ -110,7 +110,7 @@ def test_pairwise_weights_are_averaged_over_who_looks():
     assert found.uniformity == pytest.approx(14 / 15, abs=1e-5)
     assert found.peak == pytest.approx((14 * 1 + 15) / 15, rel=1e-5)
     np.testing.assert_allclose(gate.grids()[0], pairs.mean(0).reshape(H, W) * 15, rtol=1e-5)
-    np.testing.assert_allclose(gate.seen_from((H - 1, W - 1)), np.eye(15)[4].reshape(H, W) * 15, rtol=1e-5)
+    np.testing.assert_allclose(gate.query_weights((H - 1, W - 1)), np.eye(15)[4].reshape(H, W) * 15, rtol=1e-5)
     assert gate_of(pairs - 0.1, None).statistics.uniformity is None  # a dot product has no weights
 
 

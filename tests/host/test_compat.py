@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from yolo_attn.host.compat import exported_bits, grad_scaler, patched, unwrapped
+from yolo_attn.host.compat import grad_scaler, patched, quantization_bits, unwrapped
 from yolo_attn.util.env import variables
 
 
@@ -89,7 +89,7 @@ def test_environment_variables_come_back(monkeypatch):
     [({"int8": True}, 8), ({"half": True}, 16), ({}, 32), ({"quantize": 16}, 16), ({"quantize": "w8a16"}, "w8a16")],
 )
 def test_precision_by_the_arguments_of_old_and_new_releases(arguments, bits):
-    assert exported_bits(SimpleNamespace(**arguments)) == bits
+    assert quantization_bits(SimpleNamespace(**arguments)) == bits
 
 
 def test_a_wrapped_model_is_unwrapped():

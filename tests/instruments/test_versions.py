@@ -129,8 +129,8 @@ def test_a_comparison_that_could_not_be_judged_is_refused_before_it_trains(
 def test_the_installed_releases_are_in_the_window():
     import torch
 
-    assert window.untested("ultralytics", ultralytics.__version__) == ""
-    assert window.untested("torch", torch.__version__) == ""
+    assert window.untested_warning("ultralytics", ultralytics.__version__) == ""
+    assert window.untested_warning("torch", torch.__version__) == ""
 
 
 def test_the_window_begins_where_the_dependencies_do():
@@ -151,7 +151,7 @@ def test_the_window_begins_where_the_dependencies_do():
 )
 def test_a_release_outside_the_window(package, release, says):
     first, last = window.TESTED[package]
-    said = window.untested(package, release)
+    said = window.untested_warning(package, release)
     assert says in said
     assert f"{first} to {last}" in said
     assert len(said.splitlines()) == 1
@@ -161,7 +161,7 @@ def test_what_it_says_to_install_is_in_the_window():
     from packaging.requirements import Requirement
 
     for package, (first, last) in window.TESTED.items():
-        wanted = Requirement(re.search(r"pip install '(.*)'", window.instead(package))[1])
+        wanted = Requirement(re.search(r"pip install '(.*)'", window.install_command(package))[1])
         assert wanted.name == package
         assert {first, last} <= set(wanted.specifier.filter([first, last, "0.1", "99.0"]))
         assert not wanted.specifier.contains("99.0")

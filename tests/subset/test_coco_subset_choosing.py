@@ -13,7 +13,7 @@ from yolo_attn.errors import YoloAttnError
 from yolo_attn.subset.choice import PRESETS, Choice, amount, parse_amount, preset
 from yolo_attn.subset.divergence import class_errors, divergence, jensen_shannon, random_divergence
 from yolo_attn.subset.labelled_images import CROWD, LabelledImages
-from yolo_attn.subset.qualify import qualifying, with_wanted_boxes
+from yolo_attn.subset.qualify import eligible_images, filter_boxes
 from yolo_attn.subset.sampling import _count, choose
 
 
@@ -124,7 +124,7 @@ def test_rare_classes_do_not_vanish(whole):
 def test_more_rare_classes_than_images_is_no_reason_to_fail(whole):
     for number in (1, 2, 3, 2999, 3000):
         assert len(choose(whole, number, "stratified", 0)) == number
-    empty = whole.leave_out(np.ones(len(whole.image), bool), CROWD)
+    empty = whole.exclude_boxes(np.ones(len(whole.image), bool), CROWD)
     assert len(choose(empty, 50, "stratified", 0)) == 50
 
 
@@ -164,7 +164,7 @@ def test_random_choices_are_nested(whole):
 def test_filters_by_loop(whole):
     wanted = {"class 3", "class 7"}
     choice = Choice(classes=("class 7", "class 3"), sizes=("small", "large"), min_boxes=2)
-    filtered = with_wanted_boxes(whole, choice)
+    filtered = filter_boxes(whole, choice)
     assert filtered.class_names == ("class 3", "class 7")
     boxes = Counter()
     for k in range(len(whole.image)):
@@ -173,16 +173,16 @@ def test_filters_by_loop(whole):
         if keeps:
             boxes[int(whole.image[k])] += 1
             assert filtered.class_names[filtered.category[k]] == f"class {whole.category[k]}"
-    assert qualifying(filtered, choice).tolist() == sorted(image for image, count in boxes.items() if count >= 2)
-    kept_ids = with_wanted_boxes(whole, Choice(classes=("class 7",), keep_class_ids=True))
+    assert eligible_images(filtered, choice).tolist() == sorted(image for image, count in boxes.items() if count >= 2)
+    kept_ids = filter_boxes(whole, Choice(classes=("class 7",), keep_class_ids=True))
     assert kept_ids.class_names == whole.class_names
     assert set(kept_ids.category[kept_ids.kept].tolist()) == {7}
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
 def test_background_is_at_most_the_share_asked_for(whole, share):
-    filtered = with_wanted_boxes(whole, Choice(classes=("class 9",)))
-    found = qualifying(filtered, Choice(background=share))
+    filtered = filter_boxes(whole, Choice(classes=("class 9",)))
+    found = eligible_images(filtered, Choice(background=share))
     shown = int((filtered.boxes_per_image > 0).sum())
     empty = int((filtered.boxes_per_image[found] == 0).sum())
     assert len(found) - empty == shown
@@ -251,4 +251,4 @@ def test_wrong_choices(wrong, said):
 
 def test_nothing_qualifies(whole):
     with pytest.raises(YoloAttnError, match="no image of made up qualifies: none has 999 or more boxes"):
-        qualifying(whole, Choice(min_boxes=999))
+        eligible_images(whole, Choice(min_boxes=999))

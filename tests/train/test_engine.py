@@ -279,7 +279,7 @@ def _learnable(model):
 @pytest.mark.parametrize(("handed", "remembered"), [(True, False), (False, True)])
 def test_loaded_weights_are_named_to_workers_that_get_no_model(handed, remembered, base_weights, monkeypatch):
     """An older Ultralytics has the workers of a multi-GPU training build the model from what is named."""
-    monkeypatch.setattr(yolo, "workers_get_the_model", lambda: handed)
+    monkeypatch.setattr(yolo, "workers_receive_model", lambda: handed)
     model = ya.YOLO("yolo11n-ela.yaml").load(base_weights)
     assert model.overrides.get("pretrained") == (str(base_weights) if remembered else None)
 

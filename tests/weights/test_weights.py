@@ -5,8 +5,8 @@ import re
 import pytest
 import torch
 from instruments.ready_models import FAMILIES
-from support.random_weights import randomize
 from support.markdown import table_rows
+from support.random_weights import randomize
 from support.tiers import sampled
 from ultralytics import YOLO
 

@@ -1,6 +1,6 @@
 """Measure which block exports to which format: by value, with its time and, on labelled images, its mAP.
 
-The models are those of :mod:`instruments.random_models`: yolo11n with a block at three levels of the neck. Each block is
+Models: :mod:`instruments.random_models`, yolo11n with a block at three levels of the neck. Each block is
 measured in a process of its own, since a converter may crash its process. Raw lines are appended to ``cells.jsonl``,
 and what has a line is not measured again.
 """
@@ -26,6 +26,7 @@ import yaml
 
 from instruments.export_cells import FORMATS, blocks, cells_of
 from instruments.export_table import to_markdown
+from instruments.paths import variables
 from instruments.random_models import (
     BASE_MODEL,
     NO_BLOCK,
@@ -35,9 +36,8 @@ from instruments.random_models import (
     random_model,
     randomize,
 )
-from instruments.paths import variables
 from yolo_attn.export import host
-from yolo_attn.export.check import differences, export_checked, photographs, why_not
+from yolo_attn.export.check import differences, export_checked, photographs, unavailable_reason
 from yolo_attn.models.insert import insert
 from yolo_attn.speed.interleaved import interleaved
 from yolo_attn.train import yolo
@@ -132,7 +132,7 @@ def measure_block(folder: Path, block: str, imgsz: int, data: str) -> None:
     for cell in missing_cells(folder, block):
         format = cell["format"]
         line: dict[str, Any] = {"block": block, **cell}
-        if reason := why_not(format):
+        if reason := unavailable_reason(format):
             _append(folder, {**line, "not_measured": reason})
             continue
         settings = {**SETTINGS[cell["precision"]], "dynamic": cell["dynamic"], "imgsz": imgsz}

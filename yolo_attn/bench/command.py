@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     else:
         request = request_of(given)
         _check_models(request)
-        with _alone(folder):
+        with _exclusive(folder):
             _measure(request, folder)
             summary, text = _report(folder)
     return (json.dumps(summary) if arguments.json else text.rstrip()), 0
@@ -131,7 +131,7 @@ def _report(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _exclusive(folder: Path) -> Iterator[None]:
     """Lock a folder against a second bench, whose raw lines would be mixed in.
 
     Raises:

@@ -59,7 +59,7 @@ def build(case: ModelCase, files: dict[str, Path], imgsz: int, device: str) -> d
     return {name: _function(case, file, imgsz, device) for name, file in files.items()}
 
 
-def why_not(case: ModelCase, device: str) -> str | None:
+def unavailable_reason(case: ModelCase, device: str) -> str | None:
     """Return why a case cannot be timed, or ``None``."""
     if case.dtype == "bf16":
         return "models run in fp32, or on CUDA in fp16 (training: mixed precision)"

@@ -117,7 +117,7 @@ class _Bench:
 
     # --- models -------------------------------------------------------------------------------------------------------
     def _models(self, case: ModelCase, group: int) -> Iterator[Record]:
-        if why := models.why_not(case, self.request.device):
+        if why := models.unavailable_reason(case, self.request.device):
             yield _left_out(case, None, why)
             return
         try:

@@ -97,7 +97,7 @@ def read(out: str | Path) -> Stored:
     }
     found = {name: run_folder.read_result(spec, out / RUNS) for name, spec in specs.items()}
     results = {name: result for name, result in found.items() if result is not None}
-    run_folder.check_alike({name: specs[name] for name in results})
+    run_folder.check_comparable({name: specs[name] for name in results})
     _check_environments(specs, results)
     return Stored(out, plan, specs, results)
 

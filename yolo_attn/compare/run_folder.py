@@ -124,7 +124,7 @@ def finish(folder: Path, result: Mapping[str, Any]) -> None:
     shutil.rmtree(folder / TRAINING, ignore_errors=True)
 
 
-def check_alike(specs: Mapping[str, RunSpec]) -> None:
+def check_comparable(specs: Mapping[str, RunSpec]) -> None:
     """Check that runs differ in model and seed only.
 
     Raises:

@@ -35,7 +35,7 @@ class ComparisonMixin(ResumeMixin):
         self.add_callback("on_train_epoch_end", ComparisonMixin._note_memory)
         return done
 
-    def _why_not_exact(self) -> None:
+    def _reason_not_exact(self) -> None:
         """Return ``None``: whatever prevents exact resume is refused when the comparison is planned."""
 
     def _resume(self, reason: str | None) -> None:

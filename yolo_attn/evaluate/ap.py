@@ -97,7 +97,7 @@ def _of_class(detections: _Detections, weights: np.ndarray, targets: np.ndarray,
     ap = np.zeros((len(weights), detections.correct.shape[1]))
     if not len(detections.pivots):
         return ap
-    readout = _Readout(targets, tail)
+    readout = _CurveWeights(targets, tail)
     for rows in _blocks(len(weights), len(detections.image)):
         occurs, ranked = _counts(detections, weights[rows])
         everything = _total(detections.image, weights[rows]) if tail == "ramp" else ranked[:, -1]
@@ -132,7 +132,7 @@ def _total(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return total
 
 
-class _Readout:
+class _CurveWeights:
     """Quadrature weights of a precision-recall curve, tabulated by the number of targets and of true positives ``n``.
 
     Attributes:

@@ -96,7 +96,7 @@ def resample_all(
         YoloAttnError: If the runs are not of the same images and targets.
     """
     first = next(iter(runs))
-    reference = _Set.of(opened(runs[first]))
+    reference = _Set.of(load_evaluation(runs[first]))
     workers = min(workers or cpu_count() or 1, len(runs))
     done: dict[Run, Resampled] = {}
     with _pool(workers) as pool:
@@ -112,7 +112,7 @@ def resample_all(
     return {run: done[run] for run in runs}
 
 
-def opened(record: Source) -> Evaluation:
+def load_evaluation(record: Source) -> Evaluation:
     """Return an evaluation, read from its file if a path is given."""
     return cast(Evaluation, Record.load(record)) if isinstance(record, str | Path) else record
 
@@ -154,7 +154,7 @@ class _Set:
 def _checked(
     source: Source, run: Hashable, first: Hashable, reference: _Set, draws: np.ndarray, curve: Curve | None
 ) -> Resampled:
-    record = opened(source)
+    record = load_evaluation(source)
     if difference := _Set.of(record).differs_from(reference):
         raise YoloAttnError(f"{run} was not evaluated on the same set as {first}: {difference}")
     return resample(record, draws, curve)

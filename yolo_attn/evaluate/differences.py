@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.evaluate.bootstrap import Resampled, Source, draw_images, opened, resample_all
+from yolo_attn.evaluate.bootstrap import Resampled, Source, draw_images, load_evaluation, resample_all
 from yolo_attn.evaluate.intervals import Uncertainty, holm, sign_flip_test
 from yolo_attn.evaluate.matches import Curve
 
@@ -191,7 +191,7 @@ def compare_arms(
     runs = {name: _by_seed(name, matches[name], seeds) for name in (baseline, *matches)}
     if not runs[baseline]:
         raise YoloAttnError(f"the baseline '{baseline}' has no complete run, so there is nothing to compare with")
-    whole = opened(next(iter(runs[baseline].values())))
+    whole = load_evaluation(next(iter(runs[baseline].values())))
     if not len(whole.target_cls) or whole.images < 2:
         raise YoloAttnError(f"{whole.images} images with {len(whole.target_cls)} targets are too few for statistics")
     draws = draw_images(whole.images, replicates, seed)
@@ -208,7 +208,7 @@ def compare_arms(
             arms[name] = _compared(arms[name], shared, pairs, classes, whole.images, level)
     skipped = tuple(name for name in runs if name not in arms)
     return Statistics(
-        baseline, _judged(arms), skipped, int(whole.images), len(whole.target_cls), replicates, level, seed
+        baseline, _with_verdicts(arms), skipped, int(whole.images), len(whole.target_cls), replicates, level, seed
     )
 
 
@@ -340,7 +340,7 @@ def _paired(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray,
     return both[0], both[1:][~np.isnan(both[1:]).any(1)]
 
 
-def _judged(arms: Mapping[str, ArmStatistics]) -> dict[str, ArmStatistics]:
+def _with_verdicts(arms: Mapping[str, ArmStatistics]) -> dict[str, ArmStatistics]:
     """Return the arms with p-values adjusted for the number of arms, and verdicts."""
     judged = dict(arms)
     for metric in next(iter(arms.values())).metrics:

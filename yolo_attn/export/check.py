@@ -143,14 +143,14 @@ def export_checked(model: str | Path | YOLO, /, **settings: Any) -> CheckedExpor
 def check(exported: Exported) -> CheckedExport:
     """Compare an exported file with PyTorch, at the size it was made for and at another where it takes any."""
     named = (exported.file, exported.format, exported.precision)
-    if reason := why_not(exported.format):
+    if reason := unavailable_reason(exported.format):
         return CheckedExport(*named, not_checked=reason)
     run = open_exported(exported.file, exported.device)
-    shapes = [exported.shape, *([another_shape(exported)] if exported.dynamic else [])]
+    shapes = [exported.shape, *([second_shape(exported)] if exported.dynamic else [])]
     return CheckedExport(*named, comparisons=tuple(_compare(exported, run, shape) for shape in shapes))
 
 
-def why_not(format: str) -> str:
+def unavailable_reason(format: str) -> str:
     """Return why a format cannot be run here; empty where it can."""
     if format not in RUNTIMES:
         return f"{format} runs on a device of its own"
@@ -161,7 +161,7 @@ def why_not(format: str) -> str:
     return ""
 
 
-def another_shape(exported: Exported) -> tuple[int, int, int, int]:
+def second_shape(exported: Exported) -> tuple[int, int, int, int]:
     """Return a batch and a size that a dynamic file was not traced with; of TensorRT, one that its profile allows."""
     batch, channels, height, width = exported.shape
     step = max(exported.stride, 32)  # a classifier's own would hardly change anything

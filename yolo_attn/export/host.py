@@ -12,7 +12,7 @@ from torch import nn
 from ultralytics.nn.autobackend import AutoBackend
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.host.compat import exported_bits, patched
+from yolo_attn.host.compat import patched, quantization_bits
 from yolo_attn.models.built import model_layers
 from yolo_attn.train.yolo import YOLO, WeightTransferMixin, run_host_command
 
@@ -118,5 +118,5 @@ def _head(model: nn.Module) -> Any:
 
 
 def _precision(arguments: Any) -> str:
-    bits = exported_bits(arguments)
+    bits = quantization_bits(arguments)
     return {32: "fp32", 16: "fp16", 8: "int8"}.get(bits, str(bits))

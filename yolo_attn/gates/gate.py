@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from yolo_attn.gates.statistics import GateStatistics, are_weights, assumed_top, statistics_of
+from yolo_attn.gates.statistics import GateStatistics, are_weights, guess_upper_bound, statistics_of
 
 NAMES = {
     "channel": "channel gate",
@@ -84,18 +84,18 @@ class Gate:
         if values is None or self.kind in ("channel", "rows", "columns", "other"):
             return None
         if self.kind == "pairs":
-            return self._seen(values, None)[None]
+            return self._relative_weights(values, None)[None]
         return values * math.prod(self.size) if self.kind == "weights" else values
 
-    def seen_from(self, position: tuple[int, int] | None) -> np.ndarray:
+    def query_weights(self, position: tuple[int, int] | None) -> np.ndarray:
         """Return how a query position weighs every position, ``(H, W)``, in multiples of the uniform weight.
 
         Args:
             position: Row and column of the query; ``None`` for the mean over all queries.
         """
-        return self._seen(self.values, position)
+        return self._relative_weights(self.values, position)
 
-    def _seen(self, pairs: np.ndarray, position: tuple[int, int] | None) -> np.ndarray:
+    def _relative_weights(self, pairs: np.ndarray, position: tuple[int, int] | None) -> np.ndarray:
         weights: np.ndarray = pairs.mean(0) if position is None else pairs[position[0] * self.size[1] + position[1]]
         seen: np.ndarray = weights.reshape(self.size) * pairs.shape[1]
         return seen
@@ -160,7 +160,7 @@ def _assumed_range(kind: str, values: np.ndarray) -> float | None:
     """Return the upper end of the range that a map's values suggest; ``None`` for weights and unusual values."""
     if kind in ("weights", "pairs", "other") or not values.size or are_weights(values):
         return None
-    return assumed_top(values.min(), values.max())
+    return guess_upper_bound(values.min(), values.max())
 
 
 def _shaped(values: np.ndarray, kind: str, channels: int, size: tuple[int, int]) -> np.ndarray:

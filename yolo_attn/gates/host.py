@@ -70,7 +70,7 @@ class GateLog(TrainerHooks):
         if self.start_epoch == 0:
             (self.save_dir / GATES).unlink(missing_ok=True)
         count = min(IMAGES, max(1, len(self.train_loader.dataset) // TRAINED_PER_IMAGE))
-        with self._harmless():
+        with self._close_log_on_failure():
             self._gate_images = fixed_images(self.test_loader, count).to(self.device)
         if not self._first_gates:
             self._log_gates(epoch=0)
@@ -84,7 +84,7 @@ class GateLog(TrainerHooks):
         if self._gate_images is None:
             return
         epoch, measured = self.epoch + 1 if epoch is None else epoch, []
-        with self._harmless():
+        with self._close_log_on_failure():
             measured = measure_gates(self._gate_blocks(), self.ema.ema, self._gate_images)
         for found in measured:
             if (first := self._first_gates.get(found.key)) is None or first.shape != found.values.shape:
@@ -101,7 +101,7 @@ class GateLog(TrainerHooks):
             self.log_scalars({f"{name}/{key}": value for key, value in numbers.items() if value is not None}, epoch)
 
     @contextlib.contextmanager
-    def _harmless(self) -> Iterator[None]:
+    def _close_log_on_failure(self) -> Iterator[None]:
         """Keep random numbers as they are, and end the log on any failure."""
         try:
             with unchanged_randomness(self.device):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from yolo_attn.gates.find import Location, declared_maps
 from yolo_attn.gates.gate import guess_kind
-from yolo_attn.gates.statistics import GateStatistics, are_weights, assumed_top, statistics_of, thinned
+from yolo_attn.gates.statistics import GateStatistics, are_weights, guess_upper_bound, statistics_of, subsample
 from yolo_attn.gates.watch import GateRecorder, maps_of
 from yolo_attn.models.graph import level_of
 from yolo_attn.util.files import write_whole
@@ -146,7 +146,7 @@ def _measure(location: Location, block: nn.Module, x: Tensor, height: int) -> li
     declared = declared_maps(block, len(maps))
     tops = declared.tops if declared else [_assumed_range(values, x) for values in maps]
     return [
-        Measured(location, number, place, statistics_of(values, top), thinned(values))
+        Measured(location, number, place, statistics_of(values, top), subsample(values))
         for number, (values, top) in enumerate(zip(maps, tops, strict=True), 1)
     ]
 
@@ -156,7 +156,7 @@ def _assumed_range(values: np.ndarray, x: Tensor) -> float | None:
     kind = guess_kind(values[0], x.shape[1], (x.shape[2], x.shape[3]))
     if all(are_weights(one, kind) for one in values):
         return None
-    return assumed_top(float(values.min()), float(values.max()))
+    return guess_upper_bound(float(values.min()), float(values.max()))
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ def are_weights(values: np.ndarray, kind: str = "other") -> bool:
     return bool((np.abs(lines.sum(-1, dtype=np.float64) - 1) < _UNIT_SUM).all())
 
 
-def assumed_top(low: float, high: float) -> float | None:
+def guess_upper_bound(low: float, high: float) -> float | None:
     """Return the upper end of the smallest usual range, (0, 1) or (0, 2), that holds all values; ``None`` if none does.
 
     Args:
@@ -135,7 +135,7 @@ def distance(values: np.ndarray, first: np.ndarray) -> float:
     return moved / size if size else (0.0 if moved == 0 else float("inf"))
 
 
-def thinned(values: np.ndarray, most: int = 2**16) -> np.ndarray:
+def subsample(values: np.ndarray, most: int = 2**16) -> np.ndarray:
     """Return at most ``most`` values of a map, evenly spaced, flat, in float32: enough to compare maps later."""
     step = -(-values.size // most)
     return values.ravel()[::step].astype(np.float32)

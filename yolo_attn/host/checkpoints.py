@@ -75,7 +75,7 @@ def open_weights(source: str | Path | Mapping[str, Any] | nn.Module) -> nn.Modul
         YoloAttnError: If the file is missing or unreadable, or holds no YOLO model.
     """
     if isinstance(source, Mapping):
-        return source if _is_state_dict(source) else open_weights(_held(source))
+        return source if _is_state_dict(source) else open_weights(_stored_model(source))
     try:
         return open_source(source)
     except YoloAttnError:
@@ -84,7 +84,7 @@ def open_weights(source: str | Path | Mapping[str, Any] | nn.Module) -> nn.Modul
         return state
 
 
-def _held(checkpoint: Mapping[str, Any]) -> Any:
+def _stored_model(checkpoint: Mapping[str, Any]) -> Any:
     return next((checkpoint[k] for k in ("ema", "model", "state_dict") if checkpoint.get(k) is not None), None)
 
 
@@ -99,7 +99,7 @@ def _read_state_dict(path: Any) -> Mapping[str, torch.Tensor] | None:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # whatever else the file may be, it is not a state dict
         return None
-    held = held if _is_state_dict(held) or not isinstance(held, Mapping) else _held(held)
+    held = held if _is_state_dict(held) or not isinstance(held, Mapping) else _stored_model(held)
     return held if _is_state_dict(held) else None
 
 
@@ -110,7 +110,7 @@ def open_source(source: str | Path | Mapping[str, Any] | nn.Module) -> nn.Module
         YoloAttnError: If the file is missing or unreadable, or holds no YOLO model.
     """
     if isinstance(source, Mapping):
-        source = _held(source)
+        source = _stored_model(source)
     if not isinstance(source, (str, Path)):
         return yolo_model(source)
     if not str(source).lower().endswith(".pt"):
@@ -120,12 +120,12 @@ def open_source(source: str | Path | Mapping[str, Any] | nn.Module) -> nn.Module
     try:
         return yolo_model(restricted_first(source, lambda: YOLO(str(source))))
     except FileNotFoundError as error:
-        raise YoloAttnError(f"no weights at '{source}'{_beside(Path(source))}") from error
+        raise YoloAttnError(f"no weights at '{source}'{_nearest_file(Path(source))}") from error
     except (TypeError, RuntimeError, EOFError, KeyError, AttributeError, OSError, ConnectionError) as error:
         raise YoloAttnError(f"weights '{source}' cannot be read: {_first_line(error)}") from error
 
 
-def _beside(missing: Path) -> str:
+def _nearest_file(missing: Path) -> str:
     """Name the file in the same folder that a missing checkpoint was meant to be, if one looks like it."""
     there = [file.name for file in missing.parent.glob("*.pt")] if missing.parent.is_dir() else []
     near = difflib.get_close_matches(missing.name, there, n=1)

@@ -51,10 +51,10 @@ def patched(owner: Any, **values: Any) -> Iterator[None]:
     finally:
         with _LOCK:
             for name in values:
-                _take_off(owner, name, mine)
+                _remove_replacement(owner, name, mine)
 
 
-def _take_off(owner: Any, name: str, mine: object) -> None:
+def _remove_replacement(owner: Any, name: str, mine: object) -> None:
     layers = _replaced[id(owner), name]
     was_on_top = layers[-1][0] is mine
     layers[:] = [layer for layer in layers if layer[0] is not mine]
@@ -81,7 +81,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 @functools.cache
-def workers_get_the_model() -> bool:
+def workers_receive_model() -> bool:
     """Tell whether Ultralytics hands the model to the processes of a multi-GPU training, or has them build it anew."""
     from ultralytics.utils import dist
 
@@ -113,7 +113,7 @@ def dynamic_torchscript() -> Iterator[None]:
         yield
 
 
-def exported_bits(arguments: Any) -> Any:
+def quantization_bits(arguments: Any) -> Any:
     """Return the bits per weight that an export was asked for, or Ultralytics' name of another precision."""
     quantize = getattr(arguments, "quantize", None)
     if quantize is None:  # until 8.4 the arguments were these two

@@ -17,7 +17,7 @@ from yolo_attn.host.compat import TASKS
 
 
 @contextlib.contextmanager
-def explained(model: Mapping[str, Any]) -> Iterator[None]:
+def name_row_in_errors(model: Mapping[str, Any]) -> Iterator[None]:
     """Convert exceptions of parsing or running a model with attention to one error that names the row.
 
     Args:
@@ -34,7 +34,7 @@ def explained(model: Mapping[str, Any]) -> Iterator[None]:
         raise YoloAttnError(_describe(error, model)) from error
 
 
-def explaining(construct: Callable[..., None]) -> Callable[..., None]:
+def name_row_in_init_errors(construct: Callable[..., None]) -> Callable[..., None]:
     """Wrap the constructor of a host model, which also runs it once, so that errors in it name the row."""
 
     @functools.wraps(construct)

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.host import registry, rows
 from yolo_attn.host.compat import TASKS
-from yolo_attn.host.explain import explained, explaining
+from yolo_attn.host.explain import name_row_in_errors, name_row_in_init_errors
 from yolo_attn.host.hyper import hyper_parameters
 from yolo_attn.host.model import host_model_names
 from yolo_attn.host.model_files import find_model_yaml, shipped_models, unscaled
@@ -174,7 +174,7 @@ def _patch(tasks: ModuleType) -> None:
     _wrap(tasks, "parse_model", functools.partial(_parse_model, tasks))
     _wrap(tasks, "yaml_model_load", _yaml_model_load)
     for host in (tasks.DetectionModel, tasks.ClassificationModel):
-        host.__init__ = explaining(host.__init__)
+        host.__init__ = name_row_in_init_errors(host.__init__)
     tasks.BaseModel.load = _warn_before(tasks.BaseModel.load, tasks.LOGGER)
     tasks.BaseModel.fuse = _with_blocks(tasks.BaseModel.fuse, tasks)
 
@@ -183,7 +183,7 @@ def _parse_model(tasks: ModuleType, host: Callable[..., Any], d: Mapping[str, An
     prepared, has_extra_row = prepare_rows(d, tasks)
     activation = tasks.Conv.default_act
     try:
-        with explained(d) if rows.has_attention(prepared) else contextlib.nullcontext():
+        with name_row_in_errors(d) if rows.has_attention(prepared) else contextlib.nullcontext():
             layers, saved = host(prepared, *args, **kwargs)
     finally:
         tasks.Conv.default_act = activation  # the host leaves that of a model it could not build to all later ones

@@ -42,7 +42,7 @@ def check_host(tasks: ModuleType) -> None:
         except AttributeError:
             raise YoloAttnError(
                 f"ultralytics {host} has no {tasks.__name__}.{name}, which attention rows need. "
-                + instead("ultralytics")
+                + install_command("ultralytics")
             ) from None
 
 
@@ -53,11 +53,11 @@ def warn_if_untested(installed: Mapping[str, str]) -> None:
         installed: Releases by package, e.g. ``{"ultralytics": "8.4.190"}``.
     """
     for package, release in installed.items():
-        if said := untested(package, release):
+        if said := untested_warning(package, release):
             warnings.warn(said, UntestedVersionWarning, stacklevel=2)
 
 
-def untested(package: str, release: str) -> str:
+def untested_warning(package: str, release: str) -> str:
     """Return a warning for a release outside the tested range, with a remedy; empty inside the range.
 
     Args:
@@ -65,9 +65,9 @@ def untested(package: str, release: str) -> str:
         release: Its release; compared as far as the bounds go, so that torch 2.15.1+cpu is a 2.15.
 
     Examples:
-        >>> untested("torch", "2.15.1+cpu")
+        >>> untested_warning("torch", "2.15.1+cpu")
         ''
-        >>> untested("ultralytics", "8.2.0")[:49]
+        >>> untested_warning("ultralytics", "8.2.0")[:49]
         'ultralytics 8.2.0 is older than the releases that'
     """
     from packaging.version import InvalidVersion, Version
@@ -76,13 +76,13 @@ def untested(package: str, release: str) -> str:
     try:
         numbers = Version(release).release
     except InvalidVersion:
-        return f"{package} says it is release {release!r}, none of {_tested(package)}. {instead(package)}"
+        return f"{package} says it is release {release!r}, none of {_tested(package)}. {install_command(package)}"
     if numbers[: len(Version(first).release)] < Version(first).release:
-        return f"{package} {release} is older than {_tested(package)}. {instead(package)}"
+        return f"{package} {release} is older than {_tested(package)}. {install_command(package)}"
     if numbers[: len(Version(last).release)] > Version(last).release:
         return (
             f"{package} {release} is newer than {_tested(package)}. It may well work: `python tools/canary.py` in a "
-            f"checkout tries it. {instead(package)}"
+            f"checkout tries it. {install_command(package)}"
         )
     return ""
 
@@ -92,7 +92,7 @@ def _tested(package: str) -> str:
     return f"the releases that yolo-attn was tested with, {first} to {last}"
 
 
-def instead(package: str) -> str:
+def install_command(package: str) -> str:
     """Return the pip command that installs a tested release of a package."""
     first, last = TESTED[package]
     *major, minor = last.split(".")

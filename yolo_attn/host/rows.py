@@ -157,12 +157,12 @@ def split_name(name: str, host: ModuleType) -> tuple[str, str, str | None] | Non
     outer = next(h for h, b in found if b == block)
     if at and place not in POSITIONS:
         raise YoloAttnError(f"'{name}': {one_of('place', place, POSITIONS)}")
-    if _gives_no_map(outer, host):
+    if _returns_no_map(outer, host):
         raise YoloAttnError(f"'{name}': {outer} does not return one feature map that a block could gate")
     return outer, resolve(block)[0], place or None
 
 
-def _gives_no_map(name: str, host: ModuleType) -> bool:
+def _returns_no_map(name: str, host: ModuleType) -> bool:
     return name in NOT_ONE_MAP or getattr(getattr(host, name, None), "__module__", "").endswith(".head")
 
 
@@ -274,7 +274,7 @@ def _check_repeats(index: int, row: Any) -> None:
 def _check_source(index: int, row: Any, names: Sequence[str], host: ModuleType) -> None:
     for f in row[0] if isinstance(row[0], (list, tuple)) else [row[0]]:
         source = f if f >= 0 else index + f
-        if source >= 0 and _gives_no_map(names[source], host):
+        if source >= 0 and _returns_no_map(names[source], host):
             raise YoloAttnError(f"{_label(index, row)}: row {source}, {names[source]}, gives no feature map to read")
 
 
@@ -312,7 +312,7 @@ def _bind(index: int, row: list[Any], cls: type[nn.Module], args: Sequence[Any])
 def _prepare_row(index: int, row: list[Any], host: ModuleType) -> list[Any]:
     source, repeats, name, args = row
     if not is_known(name):
-        if not (_is_module(host, name) or name.startswith("torchvision.ops.") or _is_of_torch(name)):
+        if not (_is_module(host, name) or name.startswith("torchvision.ops.") or _is_torch_module(name)):
             raise YoloAttnError(f"{_label(index, row)}: {unknown_block(name, also=_host_modules(host))}")
         return list(row)
     _check_repeats(index, row)
@@ -324,7 +324,7 @@ def _prepare_row(index: int, row: list[Any], host: ModuleType) -> list[Any]:
     return [source, repeats, row_key(host, name), _RowArguments(["ch", "f", spec])]
 
 
-def _is_of_torch(name: str) -> bool:
+def _is_torch_module(name: str) -> bool:
     from torch import nn
 
     return name.startswith("nn.") and isinstance(getattr(nn, name[3:], None), type)

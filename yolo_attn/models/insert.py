@@ -197,14 +197,14 @@ def _insert_rows(graph: Graph, blocks: Sequence[_Block]) -> Insertion:
             if any(row[2] == block.name for row in chain):
                 raise YoloAttnError(f"{block.name} is to go to the same place, {_describe(site)}, twice")
             chain.append([-1, 1, block.name, deepcopy(block.arguments)])
-    return _Weaver(graph, chains).weave()
+    return _RowInserter(graph, chains).rebuild()
 
 
 def _describe(site: Site) -> str:
     return f"row {site.origin} to row {site.reader}" if site.reader is not None else f"after row {site.origin}"
 
 
-class _Weaver:
+class _RowInserter:
     """Rebuild the rows of a model with chains of new rows between them."""
 
     def __init__(self, graph: Graph, chains: Mapping[Site, list[Row]]):
@@ -214,7 +214,7 @@ class _Weaver:
         self.row_map: dict[int, int] = {}
         self.result = {IMAGE: IMAGE}  # row of the base -> row that holds its output now
 
-    def weave(self) -> Insertion:
+    def rebuild(self) -> Insertion:
         split = 0
         for i, (source, *rest) in enumerate(self.graph.rows):
             gated = {s: self._add(self.result[s], self.chains.get(Site(s, i), [])) for s in self.graph.sources(i)}

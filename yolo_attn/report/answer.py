@@ -30,7 +30,7 @@ def headline(results: Results) -> str:
         return f"{who} significantly better or worse than {name} in {metric}."
     said = [f"{listing(named[w])} {_is(named[w])} significantly {w}" for w in ("better", "worse") if named[w]]
     rest = named[_NO_DIFFERENCE]
-    unknown = f" No significant difference was found for {_the_rest(rest)}." if rest else ""
+    unknown = f" No significant difference was found for {_other_models(rest)}." if rest else ""
     return f"{' and '.join(said)} than {name} in {metric}.{unknown}"
 
 
@@ -92,5 +92,5 @@ def _is(names: Sequence[str]) -> str:
     return "is" if len(names) == 1 else "are"
 
 
-def _the_rest(names: Sequence[str]) -> str:
+def _other_models(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"the other {len(names)}"

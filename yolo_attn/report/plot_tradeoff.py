@@ -40,7 +40,7 @@ def draw_tradeoff(results: Results) -> Figure | None:
     figure = Figure(figsize=(WIDTH, max(4.2, 1.2 + 0.22 * len(points))))
     axes = figure.subplots()
     _draw_front(axes, points)
-    for point, (shape, colour) in zip(points, _looks(results, points), strict=True):
+    for point, (shape, colour) in zip(points, _markers(results, points), strict=True):
         _draw_point(axes, point, shape, colour)
     axes.set_xlabel(f"latency, ms ({measurement.setting})")
     axes.set_ylabel(results.primary)
@@ -75,7 +75,7 @@ def _point(results: Results, arm: ArmResult) -> Point | None:
     return Point(arm.name, time, accuracy, times, accuracies)
 
 
-def _looks(results: Results, points: list[Point]) -> list[tuple[str, str]]:
+def _markers(results: Results, points: list[Point]) -> list[tuple[str, str]]:
     pairs = cycle([(_SHAPES[(k + turn) % 6], _COLOURS[k]) for turn in range(6) for k in range(6)])
     return [("*", GREY) if p.name == results.baseline else next(pairs) for p in points]
 

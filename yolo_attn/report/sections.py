@@ -190,7 +190,9 @@ def _metrics(results: Results) -> Section:
     blocks: list[Block] = [Table("Mean ± standard deviation over seeds", ["model", *names], values, headed=True)]
     tested = [arm for arm in results.compared if arm.difference]
     if tested:
-        rows: list[list[Line]] = [[_name(results, a), *(_judged(a.difference.get(m)) for m in names)] for a in tested]
+        rows: list[list[Line]] = [
+            [_name(results, a), *(_verdict_cells(a.difference.get(m)) for m in names)] for a in tested
+        ]
         title = f"Difference to {results.baseline}, with {interval_name(results)}"
         blocks.append(Table(title, ["model", *names], rows, headed=True, stacked=True))
         warning = (
@@ -205,7 +207,7 @@ def _metrics(results: Results) -> Section:
     return Section("metrics", "All metrics", blocks)
 
 
-def _judged(found: Difference | None) -> Line:
+def _verdict_cells(found: Difference | None) -> Line:
     line = estimate(found)
     if found is None or found.verdict not in ("better", "worse"):
         return apart(line)

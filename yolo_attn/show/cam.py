@@ -43,11 +43,11 @@ def layer_cam(model: nn.Module, image: Tensor, targets: Sequence[Target] = ()) -
         gradients = torch.autograd.grad(scores[k], maps, retain_graph=True, allow_unused=True)
         for activation, gradient in zip(maps, gradients, strict=True):
             if gradient is not None:
-                found = torch.maximum(found, _one(activation.detach(), gradient, image.shape[2:]))
+                found = torch.maximum(found, _normalized_cam(activation.detach(), gradient, image.shape[2:]))
     return found.cpu().numpy()
 
 
-def _one(activation: Tensor, gradient: Tensor, size: Sequence[int]) -> Tensor:
+def _normalized_cam(activation: Tensor, gradient: Tensor, size: Sequence[int]) -> Tensor:
     cam = (gradient.clamp(min=0) * activation).sum(1, keepdim=True).clamp(min=0)
     cam = F.interpolate(cam, tuple(size), mode="bilinear", align_corners=False)[0, 0]
     return cam / cam.max() if cam.max() > 0 else cam

@@ -41,13 +41,13 @@ def run(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     rows, channels = (_integers(flag, getattr(arguments, flag)) for flag in ("rows", "channels"))
     settings = _settings(arguments)
     from yolo_attn.show.gallery import show
-    from yolo_attn.show.pictures import Wanted
+    from yolo_attn.show.pictures import DrawOptions
 
     found = show(
         models,
         images,
         arguments.output,
-        Wanted(channels, arguments.full_range),
+        DrawOptions(channels, arguments.full_range),
         rows=rows,
         cam=not arguments.no_cam,
         log=log_to_stderr("show"),

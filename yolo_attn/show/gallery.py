@@ -17,7 +17,7 @@ from yolo_attn.show import numbers
 from yolo_attn.show.cam import layer_cam
 from yolo_attn.show.detections import detections
 from yolo_attn.show.look import GateWatcher, Prediction, read_image
-from yolo_attn.show.pictures import MOST_OUTLINES, View, Wanted, section
+from yolo_attn.show.pictures import MOST_OUTLINES, DrawOptions, View, section
 from yolo_attn.util.files import write_all
 
 PAGE, NUMBERS = "show.html", "show.json"
@@ -27,7 +27,7 @@ def show(
     models: Sequence[str],
     images: Sequence[Path],
     out: Path,
-    wanted: Wanted | None = None,
+    wanted: DrawOptions | None = None,
     rows: Sequence[int] = (),
     cam: bool = True,
     log: Callable[[str], None] = lambda line: None,
@@ -51,7 +51,7 @@ def show(
     Raises:
         YoloAttnError: If a model or an image cannot be used, or a row or channel does not exist.
     """
-    wanted = wanted or Wanted()
+    wanted = wanted or DrawOptions()
     pictures = [read_image(path) for path in images]
     watchers = [GateWatcher(model) for model in models]
     names = _names(models)
@@ -109,7 +109,7 @@ def _check_rows(models: Sequence[GateWatcher], names: Sequence[str], rows: Seque
         raise YoloAttnError(f"--rows: row {missing[0]} of {listing(list(names))} holds no attention; {there}")
 
 
-def _check_channels(views: Iterable[View], wanted: Wanted) -> None:
+def _check_channels(views: Iterable[View], wanted: DrawOptions) -> None:
     most = max((block.channels for view in views for block in view.blocks), default=0)
     if most and (beyond := [c for c in wanted.channels if c >= most]):
         raise YoloAttnError(f"--channels: no block has a channel {beyond[0]}; the widest has 0 to {most - 1}")
@@ -151,7 +151,7 @@ def _image_record(path: Path, view: View) -> dict[str, Any]:
         "height": height,
         "input": list(view.predicted.placement.input_size),
         "detections": [d.as_dict() for d in view.detections],
-        "blocks": [numbers.of_block(block) for block in view.blocks],
+        "blocks": [numbers.block_record(block) for block in view.blocks],
     }
 
 

@@ -100,7 +100,7 @@ class GateWatcher:
         self.seed = _trained_seed(self.model) if seed is None else seed
         self.unwatched = deepcopy(self.model).eval()  # neither fused nor hooked, for class activation maps
         self.locations = find_locations(self.model, row_blocks())
-        fresh = _fresh(self.model, self.seed) if self.locations else {}
+        fresh = _rebuilt_modules(self.model, self.seed) if self.locations else {}
         modules = dict(self.model.named_modules())
         self._input = GateRecorder({"input": model_layers(self.model)[0]}, lambda _, module, x: _copied(x))
         self._maps = GateRecorder(
@@ -140,7 +140,7 @@ def _open(source: str, seed: int) -> YOLO:
     return YOLO(source)
 
 
-def _fresh(model: nn.Module, seed: int) -> dict[str, nn.Module]:
+def _rebuilt_modules(model: nn.Module, seed: int) -> dict[str, nn.Module]:
     """Return the modules of the model freshly built from its own YAML; none if it cannot be built."""
     given, make = model_yaml(model), type(model)
     if given is None:

@@ -22,7 +22,7 @@ HOW_TO_READ = (
 Numbers = dict[str, Any]
 
 
-def of_block(block: BlockMaps) -> Numbers:
+def block_record(block: BlockMaps) -> Numbers:
     """Return location of a block and statistics of its gates as JSON values."""
     at = block.location
     return {
@@ -37,11 +37,11 @@ def of_block(block: BlockMaps) -> Numbers:
         "channels": block.channels,
         "size": list(block.size),
         "note": block.note,
-        "gates": [of_gate(gate) for gate in block.gates],
+        "gates": [gate_record(gate) for gate in block.gates],
     }
 
 
-def of_gate(gate: Gate) -> Numbers:
+def gate_record(gate: Gate) -> Numbers:
     """Return kind and statistics of a gate as JSON values."""
     return {
         "kind": gate.kind,

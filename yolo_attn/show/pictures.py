@@ -24,7 +24,7 @@ MOST_OUTLINES = 10
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DrawOptions:
     """Channels and colour range to draw.
 
     Attributes:
@@ -68,7 +68,7 @@ class View:
         return Scene(picture, self.predicted.placement, found)
 
 
-def section(title: str, key: str, views: Sequence[View], wanted: Wanted) -> Section:
+def section(title: str, key: str, views: Sequence[View], wanted: DrawOptions) -> Section:
     """Draw one image's section of the page: the prediction, the class activation map and the maps of every block.
 
     Args:
@@ -77,14 +77,16 @@ def section(title: str, key: str, views: Sequence[View], wanted: Wanted) -> Sect
         views: Predictions of one or two models.
         wanted: Channels and colour range to draw.
     """
-    blocks: list[Block] = [Gallery([list(_of_the_whole(view, key)) for view in views])]
+    blocks: list[Block] = [Gallery([list(_model_images(view, key)) for view in views])]
     for matching in _matched(views):
         titles = dict.fromkeys(f"{block.location.label} ({block.where})" for _, block in matching)
         scales = _scales([gate for _, block in matching for gate in block.gates], wanted.full)
         held = [_Block(view, block, views, key) for view, block in matching]
-        drawn = [[image for b in held if b.view is view for image in _of_block(b, scales, wanted)] for view in views]
+        drawn = [
+            [image for b in held if b.view is view for image in _block_images(b, scales, wanted)] for view in views
+        ]
         blocks.append(Heading(" | ".join(titles)))
-        blocks += [Paragraph(f"{_whose(view, views)}{block.note}") for view, block in matching if block.note]
+        blocks += [Paragraph(f"{_model_prefix(view, views)}{block.note}") for view, block in matching if block.note]
         blocks.append(Gallery(drawn))
     return Section(key, title, blocks)
 
@@ -101,12 +103,12 @@ def _matched(views: Sequence[View]) -> list[list[tuple[View, BlockMaps]]]:
     return sorted(places.values(), key=lambda matching: matching[0][1].location.row)
 
 
-def _whose(view: View, views: Sequence[View]) -> str:
+def _model_prefix(view: View, views: Sequence[View]) -> str:
     return f"{view.name}: " if len(views) > 1 else ""
 
 
 # --- the whole model --------------------------------------------------------------------------------------------------
-def _of_the_whole(view: View, key: str) -> Iterable[Image]:
+def _model_images(view: View, key: str) -> Iterable[Image]:
     found = plural(len(view.detections), "detection") if view.scene.outlines else _best(view)
     plotted = panels.shrunk(view.predicted.result.plot(pil=False))
     yield Image(
@@ -137,7 +139,7 @@ class _Block:
 
     def title(self, what: str) -> str:
         """Return the heading of one of its pictures."""
-        return f"{_whose(self.view, self.views)}{self.maps.location.label}\n{what}"
+        return f"{_model_prefix(self.view, self.views)}{self.maps.location.label}\n{what}"
 
     def file(self, kind: str) -> str:
         """Return the name of one of its pictures."""
@@ -148,7 +150,7 @@ class _Block:
 
     def panel(self, kind: str, png: bytes, caption: str) -> Image:
         """Return one of its pictures."""
-        return Image(self.file(kind), png, f"{_whose(self.view, self.views)}{caption}")
+        return Image(self.file(kind), png, f"{_model_prefix(self.view, self.views)}{caption}")
 
 
 def _scales(gates: Sequence[Gate], full: bool) -> dict[str, Scale]:
@@ -178,25 +180,25 @@ def _shown_at_init(gate: Gate) -> np.ndarray | None:
     return None if before is None or np.ptp(before) <= _CONSTANT else before
 
 
-def _of_block(block: _Block, scales: Mapping[str, Scale], wanted: Wanted) -> Iterable[Image]:
+def _block_images(block: _Block, scales: Mapping[str, Scale], wanted: DrawOptions) -> Iterable[Image]:
     gates = {gate.kind: gate for gate in block.maps.gates}
     for kind, gate in gates.items():
         if kind == "channel":
             drawn = panels.channel_panel(gate, scales[kind], block.title(gate.name))
-            yield block.panel(kind, drawn, f"{_sentence(gate)} {_in_numbers(gate)}")
+            yield block.panel(kind, drawn, f"{_description(gate)} {_describe_statistics(gate)}")
         elif kind in scales:
-            yield from _of_map(block, gate, scales[kind], gates)
+            yield from _map_images(block, gate, scales[kind], gates)
             if kind in _TILES:
-                yield _of_tiles(block, gate, wanted)
+                yield _tiles_image(block, gate, wanted)
 
 
-def _of_map(block: _Block, gate: Gate, scale: Scale, gates: Mapping[str, Gate]) -> Iterable[Image]:
+def _map_images(block: _Block, gate: Gate, scale: Scale, gates: Mapping[str, Gate]) -> Iterable[Image]:
     scene, title = block.view.scene, block.title(_averaged(gate))
     if gate.kind == "product":
         drawn = panels.strips_panel(gate, gates["rows"], gates["columns"], scene, scale, title)
     else:
         drawn = panels.map_panel(_shown(gate), scene, scale, title)
-    yield block.panel(gate.kind, drawn, f"{_sentence(gate)} {_in_numbers(gate)}")
+    yield block.panel(gate.kind, drawn, f"{_description(gate)} {_describe_statistics(gate)}")
     if (before := _shown_at_init(gate)) is not None:
         drawn = panels.map_panel(before, scene, scale, f"{title}, at init")
         yield block.panel(f"{gate.kind}-init", drawn, "The same block freshly built, for the same features.")
@@ -209,7 +211,7 @@ def _averaged(gate: Gate) -> str:
     return gate.name if count == 1 else f"{gate.name}, mean of {count}"
 
 
-def _of_tiles(block: _Block, gate: Gate, wanted: Wanted) -> Image:
+def _tiles_image(block: _Block, gate: Gate, wanted: DrawOptions) -> Image:
     tiles = _tiles(block, gate, wanted)
     colours = "magma" if gate.kind == "pairs" else "viridis"
     drawn = panels.sheet_panel(tiles, block.view.scene, colours, block.title(f"{gate.name}, one by one"))
@@ -220,7 +222,7 @@ def _of_tiles(block: _Block, gate: Gate, wanted: Wanted) -> Image:
     return block.panel(f"{gate.kind}-each", drawn, which)
 
 
-def _tiles(block: _Block, gate: Gate, wanted: Wanted) -> list[Tile]:
+def _tiles(block: _Block, gate: Gate, wanted: DrawOptions) -> list[Tile]:
     if gate.kind == "pairs":
         return _seen_from_detections(block, gate)
     grids, word = gate.values, "group" if gate.kind == "groups" else "channel"
@@ -239,7 +241,7 @@ def _seen_from_detections(block: _Block, gate: Gate) -> list[Tile]:
     tiles = []
     for name, point in points:
         position = position_of(tuple(point), predicted.placement, (height, width), gate.size)
-        tiles.append(Tile(f"from {name}", gate.seen_from(position), point * scene.size[1] / width))
+        tiles.append(Tile(f"from {name}", gate.query_weights(position), point * scene.size[1] / width))
     return tiles
 
 
@@ -255,11 +257,11 @@ _SENTENCES = {
 }
 
 
-def _sentence(gate: Gate) -> str:
+def _description(gate: Gate) -> str:
     return _SENTENCES[gate.kind]
 
 
-def _in_numbers(gate: Gate) -> str:
+def _describe_statistics(gate: Gate) -> str:
     """Return the statistics of a gate as a sentence."""
     s = gate.statistics
     if s.uniformity is not None:

@@ -20,7 +20,7 @@ from yolo_attn.subset.choice import Choice, amount
 from yolo_attn.subset.id_lists import LABEL_OPTIONS, IdList, ids_text, label_options, verify_labels
 from yolo_attn.subset.labelled_images import LabelledImages
 from yolo_attn.subset.plot import plot_summary
-from yolo_attn.subset.qualify import qualifying, with_wanted_boxes
+from yolo_attn.subset.qualify import eligible_images, filter_boxes
 from yolo_attn.subset.sampling import choose
 from yolo_attn.subset.sources import SPLITS, find_source, locate, without_overlap
 from yolo_attn.subset.summary import Chosen, as_markdown, missing_classes, summarize
@@ -120,7 +120,7 @@ def _choose(
         read, lost = without_overlap(read)
         if lost:
             notes.append(f"{lost} images were in train and in val; they are in val only")
-    read = {part: with_wanted_boxes(images, choice) for part, images in read.items()}
+    read = {part: filter_boxes(images, choice) for part, images in read.items()}
     log(f"choosing, {choice.sampling}")
     if "all" in read:
         chosen = _split_off(read["all"], choice, lists, notes)
@@ -140,7 +140,7 @@ def _same_classes(read: dict[str, LabelledImages]) -> None:
 def _choose_one(
     images: LabelledImages, wanted: int | float | None, choice: Choice, lists: Mapping[str, IdList], split: str
 ) -> Chosen:
-    whole = images.take(qualifying(images, choice))
+    whole = images.take(eligible_images(images, choice))
     if split in lists:
         return Chosen(images.take(lists[split].positions(images)), whole, choice.seed)
     number = amount(wanted, len(whole), images.origin)
@@ -152,9 +152,9 @@ def _split_off(
     images: LabelledImages, choice: Choice, lists: Mapping[str, IdList], notes: list[str]
 ) -> dict[str, Chosen]:
     """Choose val first, then train from what is left."""
-    whole = images.take(qualifying(images, choice))
+    whole = images.take(eligible_images(images, choice))
     taken = lists["train"].positions(images) if "train" in lists else np.array([], np.int64)
-    free = whole.take(_without(whole, images, taken))
+    free = whole.take(_remaining(whole, images, taken))
     wanted = choice.val_images
     if wanted is None and "val" not in lists:
         wanted = VAL_SHARE
@@ -165,7 +165,7 @@ def _split_off(
     if "train" in lists:
         train = images.take(taken)
     else:
-        rest = whole.take(_without(whole, val, np.arange(len(val))))
+        rest = whole.take(_remaining(whole, val, np.arange(len(val))))
         wanted = choice.images
         if isinstance(wanted, float):
             wanted = min(amount(wanted, len(whole), images.origin), len(rest))
@@ -178,7 +178,7 @@ def _split_off(
     return {"train": Chosen(train, whole, choice.seed), "val": Chosen(val, whole, choice.seed)}
 
 
-def _without(images: LabelledImages, others: LabelledImages, rows: np.ndarray) -> np.ndarray:
+def _remaining(images: LabelledImages, others: LabelledImages, rows: np.ndarray) -> np.ndarray:
     """Return the positions of the images that are not among these rows of the others."""
     taken = {others.ids[k] for k in rows}
     return np.array([k for k, number in enumerate(images.ids) if number not in taken], np.int64)

@@ -78,7 +78,7 @@ class LabelledImages:
             fate=self.fate[stays],
         )
 
-    def leave_out(self, boxes: np.ndarray, fate: int) -> LabelledImages:
+    def exclude_boxes(self, boxes: np.ndarray, fate: int) -> LabelledImages:
         """Return the same images without these boxes in the labels."""
         return replace(self, fate=np.where(boxes & self.kept, np.int8(fate), self.fate))
 
@@ -87,7 +87,7 @@ class LabelledImages:
         cell = self.category[self.kept] * len(SIZES) + self.size[self.kept]
         return np.bincount(cell, minlength=len(self.class_names) * len(SIZES)).reshape(-1, len(SIZES))
 
-    def fates(self) -> dict[str, int]:
+    def count_by_fate(self) -> dict[str, int]:
         """Return the number of boxes by fate."""
         return dict(zip(FATES, np.bincount(self.fate, minlength=len(FATES)).tolist(), strict=True))
 

@@ -15,7 +15,7 @@ from yolo_attn.subset.sampling import shuffled
 BACKGROUND_STREAM = 50
 
 
-def with_wanted_boxes(images: LabelledImages, choice: Choice) -> LabelledImages:
+def filter_boxes(images: LabelledImages, choice: Choice) -> LabelledImages:
     """Drop the boxes of other classes and sizes from the labels, and renumber the classes if asked to.
 
     Raises:
@@ -23,7 +23,7 @@ def with_wanted_boxes(images: LabelledImages, choice: Choice) -> LabelledImages:
     """
     if choice.sizes is not None:
         unwanted = [k for k, size in enumerate(SIZES) if size not in choice.sizes]
-        images = images.leave_out(np.isin(images.size, unwanted), OTHER_SIZE)
+        images = images.exclude_boxes(np.isin(images.size, unwanted), OTHER_SIZE)
     if choice.classes is None:
         return images
     for name in choice.classes:
@@ -31,7 +31,7 @@ def with_wanted_boxes(images: LabelledImages, choice: Choice) -> LabelledImages:
             raise YoloAttnError(one_of("class", name, images.class_names))
     kept = [k for k, name in enumerate(images.class_names) if name in choice.classes]
     other = ~np.isin(images.category, kept)
-    images = images.leave_out(other, OTHER_CLASS)
+    images = images.exclude_boxes(other, OTHER_CLASS)
     if choice.keep_class_ids:
         return images
     number = np.zeros(
@@ -41,7 +41,7 @@ def with_wanted_boxes(images: LabelledImages, choice: Choice) -> LabelledImages:
     return replace(images, category=number[images.category], class_names=tuple(images.class_names[k] for k in kept))
 
 
-def qualifying(images: LabelledImages, choice: Choice) -> np.ndarray:
+def eligible_images(images: LabelledImages, choice: Choice) -> np.ndarray:
     """Return the positions of the images that may be chosen, ascending.
 
     Raises:

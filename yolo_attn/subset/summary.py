@@ -59,7 +59,7 @@ def _split(chosen: Chosen) -> dict[str, Any]:
     errors = class_errors(table.sum(1), whole_table.sum(1))
     shown = np.unique(part.category[part.kept] * len(part) + part.image[part.kept]) // max(len(part), 1)
     showing = np.bincount(shown, minlength=len(part.class_names))
-    fates = part.fates()
+    counts = part.count_by_fate()
     summary: dict[str, Any] = {
         "images": len(part),
         "of_images": len(whole),
@@ -68,7 +68,7 @@ def _split(chosen: Chosen) -> dict[str, Any]:
         "of_boxes": int(whole_table.sum()),
         "boxes_by_size": dict(zip(SIZES, table.sum(0).tolist(), strict=True)),
         "of_boxes_by_size": dict(zip(SIZES, whole_table.sum(0).tolist(), strict=True)),
-        "left_out": {name: fates[name] for name in FATES[1:]},
+        "left_out": {name: counts[name] for name in FATES[1:]},
         "classes": {
             name: {
                 "images": int(showing[k]),

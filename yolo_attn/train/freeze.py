@@ -39,7 +39,7 @@ def base_layers(model: nn.Module, report: TransferReport | None) -> list[str]:
         raise YoloAttnError("freeze=base trains the attention only, and this model has none: every row is its base's")
     if report is None:
         raise YoloAttnError("freeze=base keeps the base as its weights made it, so it needs some: give pretrained=...")
-    return list(_all_but(model_layers(model), attention | unfilled_parameters(report), "model."))
+    return list(_largest_parts_without(model_layers(model), attention | unfilled_parameters(report), "model."))
 
 
 def unfilled_parameters(report: TransferReport) -> set[str]:
@@ -62,13 +62,13 @@ def describe(model: nn.Module, report: TransferReport) -> str:
     return f"{text}; {sum(sizes.values()) - trained - others:,} are frozen"
 
 
-def _all_but(module: nn.Module, kept: set[str], prefix: str) -> Iterator[str]:
+def _largest_parts_without(module: nn.Module, kept: set[str], prefix: str) -> Iterator[str]:
     """Yield the largest parts of a module that hold parameters, none of them to be kept, by path after ``model.``."""
     for name, child in module.named_children():
         path = f"{prefix}{name}"
         below = [f"{path}.{p}" for p, _ in child.named_parameters()]
         if any(_is_below(p, kept) for p in below):
-            yield from _all_but(child, kept, f"{path}.")
+            yield from _largest_parts_without(child, kept, f"{path}.")
         elif below:
             yield path.removeprefix("model.")
     for name, _ in module.named_parameters(recurse=False):

@@ -46,7 +46,7 @@ class ResumeMixin(TrainerHooks):
 
     def setup_training(self, *args: Any, **kwargs: Any) -> Any:
         """Set up training, and restore the state if one is resumed."""
-        reason = self._why_not_exact()
+        reason = self._reason_not_exact()
         self._exact = reason is None
         self._iteration, self._last_step = -1, -1
         self._gradients: dict[str, torch.Tensor] = {}
@@ -73,7 +73,7 @@ class ResumeMixin(TrainerHooks):
         self.add_callback("on_train_end", own._drop_state)
         return done
 
-    def _why_not_exact(self) -> str | None:
+    def _reason_not_exact(self) -> str | None:
         """Return why this training cannot be resumed exactly, if so; Ultralytics then does everything."""
         arguments = vars(self.args)
         if int(os.getenv("RANK", "-1")) != -1:
@@ -222,7 +222,7 @@ class ResumeMixin(TrainerHooks):
             return
         state = read_state(Path(self.args.resume).parent) if reason is None else None
         if reason is None:
-            reason = f"there is no {STATE} beside it" if state is None else self._why_not_of_this_run(state)
+            reason = f"there is no {STATE} beside it" if state is None else self._mismatch(state)
         if state is None or reason is not None:
             _LOG.warning(
                 f"resumed from {Path(self.args.resume).name} as Ultralytics does, with averaged weights in half "
@@ -235,7 +235,7 @@ class ResumeMixin(TrainerHooks):
         if changed:
             _LOG.warning(f"{', '.join(changed)} changed: the result is not that of a training without a break")
 
-    def _why_not_of_this_run(self, state: Mapping[str, Any]) -> str | None:
+    def _mismatch(self, state: Mapping[str, Any]) -> str | None:
         """Return why a state does not belong to the checkpoint that is resumed, which may be one epoch ahead of it."""
         ahead = self.start_epoch - 1 - state["epoch"]
         if state["run"] != self._run() or ahead not in (0, 1):

@@ -13,7 +13,7 @@ from torch import nn
 
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.host.checkpoints import open_source, restricted_first
-from yolo_attn.host.compat import workers_get_the_model
+from yolo_attn.host.compat import workers_receive_model
 from yolo_attn.host.data import check_data
 from yolo_attn.host.model_files import write_model
 from yolo_attn.host.yolo import ModelHooks, run_command
@@ -77,7 +77,7 @@ class WeightTransferMixin(ModelHooks):
         report = transfer_weights(self.model, weights)
         log_transfer(report, by_row=verbose)
         self.overrides.pop("pretrained", None)
-        if isinstance(weights, (str, Path)) and not workers_get_the_model():
+        if isinstance(weights, (str, Path)) and not workers_receive_model():
             self.overrides["pretrained"] = str(weights)
         self.ckpt, self.ckpt_path = {"model": self.model}, None  # see _start_from
         self.predictor = None

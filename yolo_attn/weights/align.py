@@ -53,7 +53,7 @@ class Layer:
         """Shape of each tensor of its own."""
         return {name: tuple(t.shape) for name, t in self.state.items()}
 
-    def in_common(self, other: Layer) -> int:
+    def count_shared(self, other: Layer) -> int:
         """Return the number of values in tensors that have the same name and shape in both."""
         return sum(t.numel() for name, t in self.state.items() if other.signature.get(name) == self.signature[name])
 
@@ -137,7 +137,7 @@ def align(source: Layers, target: Layers) -> list[int | None]:
         match = dict(zip(mine, theirs, strict=True))
     else:
         match = _longest(source, target, theirs[:-1], mine[:-1])
-        if _are_kin(source.rows[theirs[-1]], target.rows[mine[-1]]):
+        if _are_compatible(source.rows[theirs[-1]], target.rows[mine[-1]]):
             match[mine[-1]] = theirs[-1]
     match.update(_match_attention(source, target, match))
     return [match.get(i) for i in range(len(target.rows))]
@@ -171,12 +171,12 @@ def _weight(source: Layers, target: Layers, s: int, t: int) -> tuple[int, int]:
         return 0, 0
     if source.roles and target.roles and source.roles[s] != target.roles[t]:
         return 0, 0
-    return taken.in_common(given), int(known and not taken.state)
+    return taken.count_shared(given), int(known and not taken.state)
 
 
-def _are_kin(given: Layer, taken: Layer) -> bool:
+def _are_compatible(given: Layer, taken: Layer) -> bool:
     related = given.kind is None or given.kind in taken.classes or taken.kind in given.classes
-    return related and taken.in_common(given) > 0
+    return related and taken.count_shared(given) > 0
 
 
 def _match_attention(source: Layers, target: Layers, match: Mapping[int, int]) -> dict[int, int]:

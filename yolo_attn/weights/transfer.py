@@ -109,7 +109,7 @@ class _Plan:
             if not taken.attention:
                 size = sum(t.numel() for t in taken.state.values())
                 wanted += size
-                fitting += size if given and taken.in_common(given) == size else 0
+                fitting += size if given and taken.count_shared(given) == size else 0
         least = MIN_BACKBONE_SHARE if self.source.model is not None else MIN_BACKBONE_SHARE_OF_STATE
         if wanted and fitting < least * wanted:
             raise YoloAttnError(
@@ -186,7 +186,7 @@ def _row_report(
 ) -> RowReport:
     def count(taken: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]) -> tuple[list[str], list[str]]:
         own = [k for k in taken if f"model.{row}.{k}" in parameters]
-        came = [k for k, t in taken.items() if k in state and _came_over(state[k], t, loaded)]
+        came = [k for k, t in taken.items() if k in state and _is_transferred(state[k], t, loaded)]
         return own, came
 
     state = given.state if given else {}
@@ -208,7 +208,7 @@ def _row_report(
     )
 
 
-def _came_over(given: torch.Tensor, taken: torch.Tensor, loaded: bool) -> bool:
+def _is_transferred(given: torch.Tensor, taken: torch.Tensor, loaded: bool) -> bool:
     return given.shape == taken.shape and (not loaded or torch.equal(given.to(taken), taken))
 
 
