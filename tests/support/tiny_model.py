@@ -93,7 +93,8 @@ def write_fixtures(folder: Path) -> None:
     with torch.no_grad():
         torch.save({"blocks": made, "expected": {k: b(feature_map()) for k, b in made.items()}}, folder / "blocks.pt")
         opened = ya.YOLO(str(checkpoint(folder, "model.pt"))).model.float().eval()
-        torch.save({"expected": opened(image())[0]}, folder / "model-expected.pt")
+        expected = {"expected": opened(image())[0], "expected_float64": opened.double()(image().double())[0]}
+        torch.save(expected, folder / "model-expected.pt")
     (folder / "tiny.yaml").unlink()
 
 

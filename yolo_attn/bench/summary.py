@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from yolo_attn.speed.summary import milliseconds, ratio, stability
+from yolo_attn.speed.summary import Ratio, milliseconds, ratio, stability
 from yolo_attn.util.jsonl import Record
 
 Summary = dict[str, Any]
@@ -119,7 +119,7 @@ def _best(times: Mapping[str, np.ndarray], timm_is_same: bool) -> str | None:
     return min((name for name in candidates if name in times), key=lambda name: np.median(times[name]), default=None)
 
 
-def _verdict(found: Mapping[str, float] | None) -> str | None:
+def _verdict(found: Ratio | None) -> str | None:
     if found is None:
         return None
     return "faster" if found["ratio_high"] < 1 else "slower" if found["ratio_low"] > 1 else "even"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from torch import nn
 
@@ -50,7 +51,7 @@ def from_block(name: str, block: nn.Module) -> nn.Module | None:
     """
     if name not in NOTES:
         return None
-    made = _MAKERS[name](block)
+    made: Any = _MAKERS[name](block)
     if is_same(name):
         copy_weights(made, block)
     if name == "CBAM":
@@ -71,11 +72,11 @@ def _eca(block: blocks.ECA) -> nn.Module:
     return EcaModule(kernel_size=block.kernel_size)
 
 
-def _gc(block: blocks.GC) -> nn.Module:
+def _gc(block: Any) -> nn.Module:
     from timm.layers import GlobalContext
 
     transform = block.add_transform
-    made = GlobalContext(block.channels, fuse_add=True, fuse_scale=False, rd_channels=transform.down.out_features)
+    made: Any = GlobalContext(block.channels, fuse_add=True, fuse_scale=False, rd_channels=transform.down.out_features)
     made.mlp_add.norm.eps = transform.norm.eps
     return made
 
@@ -107,7 +108,7 @@ def _ela(block: blocks.ELA) -> nn.Module:
     return EfficientLocalAttn(block.channels, kernel_size=block.conv.kernel_size[0])
 
 
-_MAKERS: dict[str, Callable[[nn.Module], nn.Module]] = {
+_MAKERS: dict[str, Callable[[Any], nn.Module]] = {
     "SE": _se,
     "ECA": _eca,
     "GC": _gc,

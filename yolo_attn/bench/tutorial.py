@@ -10,6 +10,8 @@ copies them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -198,7 +200,8 @@ class TutorialCBAM(nn.Module):
             nn.Conv2d(hidden, channels, kernel_size=1),
         )
         self.conv = nn.Conv2d(2, 1, kernel_size=k, padding=k // 2, bias=False)
-        self.bn = nn.BatchNorm2d(1, momentum=block.norm.momentum)
+        norm: Any = block.norm
+        self.bn = nn.BatchNorm2d(1, momentum=norm.momentum)
         self.sigmoid = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -241,11 +244,11 @@ class TutorialSCSE(nn.Module):
         if self.combine == "mul":
             return x * self.cSE(x) * self.sSE(x)
         by_channel, by_position = x * self.cSE(x), x * self.sSE(x)
-        if self.combine == "add":
-            return by_channel + by_position
+        if self.proj is not None:
+            return self.proj(torch.cat([by_channel, by_position], dim=1))
         if self.combine == "max":
             return torch.max(by_channel, by_position)
-        return self.proj(torch.cat([by_channel, by_position], dim=1))
+        return by_channel + by_position
 
 
 class TutorialELA(nn.Module):

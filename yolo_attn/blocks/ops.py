@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 _is_compiling = getattr(torch.compiler, "is_compiling", lambda: False)  # missing from the first torch 2 releases
-_is_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
+_is_tracing: Callable[[], bool] = torch.jit.is_tracing
 _is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # likewise
 
 

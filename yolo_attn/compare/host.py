@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 import ultralytics
@@ -231,4 +231,5 @@ def _recording(host: type) -> type:
 def _in_original_pixels(boxes: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor:
     """Return boxes of the network's input in pixels of the image's file, two corners or, rotated, center and size."""
     to: dict[str, Any] = {"ratio_pad": batch["ratio_pad"], "xywh": boxes.shape[1] == 5}
-    return ops.scale_boxes(batch["imgsz"], boxes.clone(), batch["ori_shape"], **to)
+    scaled = ops.scale_boxes(batch["imgsz"], boxes.clone(), batch["ori_shape"], **to)
+    return cast("torch.Tensor", scaled)  # as the boxes given

@@ -62,7 +62,8 @@ class ComparisonMixin(ResumeMixin):
             self._batches.update("\n".join(Path(file).name for file in batch["im_file"]).encode())
             self._batches.update(np.ascontiguousarray(batch["img"].cpu().numpy()).tobytes())
             self.history["first_batches"] = self._batches.hexdigest()
-        return super().preprocess_batch(batch)
+        prepared: dict[str, Any] = super().preprocess_batch(batch)
+        return prepared
 
     def _count_batch(self) -> None:
         self._batches_here += 1
@@ -109,7 +110,7 @@ def _peak_memory_mb(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 2**20
     memory: Any = psutil.Process().memory_info()
     if hasattr(memory, "peak_wset"):  # Windows
-        return memory.peak_wset / 2**20
+        return float(memory.peak_wset / 2**20)
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024

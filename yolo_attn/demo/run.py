@@ -60,7 +60,7 @@ def run_demo(out: Path, fast: bool = False, log: Callable[[str], None] = lambda 
         YoloAttnError: If the folder cannot be used, or a training failed.
     """
     out = out / "fast" if fast else out
-    scenes = FAST_SCENES if fast else SCENES
+    scenes: dict[str, Any] = FAST_SCENES if fast else SCENES
     log(f"drawing {scenes['train']} + {scenes['val']} scenes of {scenes['size']} px")
     data = convert_coco(make_scenes(out / "coco", **scenes), out / "yolo")
     recipe = {**RECIPE, **FAST} if fast else RECIPE

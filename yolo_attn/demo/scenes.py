@@ -79,7 +79,7 @@ def draw_scene(size: int, rng: np.random.Generator) -> tuple[np.ndarray, list[di
     for _ in range(rng.integers(0, MOST_OBJECTS + 1) or rng.integers(0, 2)):
         name = list(CLASSES)[rng.integers(len(CLASSES))]
         mask = _mask(name, size, rng)
-        if (cv2.dilate(mask, np.ones((3, 3), np.uint8)) & taken).any():
+        if taken[cv2.dilate(mask, np.ones((3, 3), np.uint8)) > 0].any():
             continue
         taken |= mask
         colour = (ground + rng.choice([-1, 1], 3) * rng.uniform(70, 130, 3)).clip(0, 255)
@@ -110,7 +110,8 @@ def _write_set(
     (folder / "annotations").mkdir()
     for stream, split in enumerate(SPLITS):
         (folder / "images" / split).mkdir(parents=True)
-        images, annotations = [], []
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
         for k in range(1, counts[split] + 1):
             image, objects = draw_scene(size, np.random.default_rng([seed, stream, k]))
             name = f"{k:06d}.jpg"

@@ -93,7 +93,7 @@ class GateWatcher:
     def __init__(self, source: str | Path, seed: int | None = None):
         self.source = str(source)
         self.yolo = _open(self.source, seed or 0)
-        self.task = cast(str, self.yolo.task)
+        self.task = self.yolo.task
         if self.task not in TASKS:
             raise YoloAttnError(f"'{source}' is a model for '{self.task}'; drawn are those for {', '.join(TASKS)}")
         self.model = cast("nn.Module", self.yolo.model)

@@ -90,7 +90,7 @@ class _Categories:
 
 class _Images:
     def __init__(self) -> None:
-        self.ids: list[int | str] = []
+        self.ids: list[float | str] = []
         self.file_names: list[str] = []
         self.widths, self.heights = array("d"), array("d")
 
@@ -113,7 +113,7 @@ class _Images:
 
 class _Boxes:
     def __init__(self) -> None:
-        self.image_ids: list[int | str] = []
+        self.image_ids: list[float | str] = []
         self.category_ids: list[int] = []
         self.boxes, self.areas, self.crowds = array("d"), array("d"), array("b")
 

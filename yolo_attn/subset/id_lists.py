@@ -51,7 +51,7 @@ class IdList:
         return np.array(sorted(known[number] for number in self.ids))
 
 
-def ids_text(ids: Sequence[int | str], header: dict) -> str:
+def ids_text(ids: Sequence[float | str], header: dict) -> str:
     """Return the content of an id list."""
     checked = {**header, "images": len(ids), "ids_sha256": _checksum([str(i) for i in ids])}
     return "".join(f"{line}\n" for line in (f"# {json.dumps(checked, ensure_ascii=False)}", *ids))

@@ -35,7 +35,7 @@ class LabelledImages:
 
     origin: str
     class_names: tuple[str, ...]
-    ids: Sequence[int | str]
+    ids: Sequence[float | str]
     file_names: Sequence[str]
     folders: tuple[Path, ...]
     image: np.ndarray

@@ -47,7 +47,7 @@ class CocoPart:
         return read_coco(self.path, self.folders)
 
 
-def find_source(path: Path, images_dir: Path | None = None) -> dict[str, CocoPart | YoloPart]:
+def find_source(path: Path, images_dir: Path | None = None) -> Mapping[str, CocoPart | YoloPart]:
     """Return the parts of a set: ``train`` and ``val``, or ``all`` where one file has to be split.
 
     Args:
@@ -166,8 +166,8 @@ def without_overlap(parts: Mapping[str, LabelledImages]) -> tuple[dict[str, Labe
     """
     train, val = parts["train"], parts["val"]
     by_name = {os.path.basename(name): k for k, name in enumerate(val.file_names)}
-    pairs = [(k, by_name.get(os.path.basename(name))) for k, name in enumerate(train.file_names)]
-    pairs = [(k, other) for k, other in pairs if other is not None]
+    named_alike = [(k, by_name.get(os.path.basename(name))) for k, name in enumerate(train.file_names)]
+    pairs = [(k, other) for k, other in named_alike if other is not None]
     if not pairs:
         return dict(parts), 0
     folders = _folder_of(train), _folder_of(val)

@@ -64,7 +64,7 @@ class YoloPart:
 
     def _boxes(self, name: str) -> list[tuple[float, ...]]:
         """Return class, x1, y1, x2, y2 of each line as fractions of the image; a polygon becomes its box."""
-        boxes = []
+        boxes: list[tuple[float, ...]] = []
         for number, line in enumerate(self._label_text(name).splitlines(), 1):
             words = line.split()
             if not words:
