@@ -1,4 +1,4 @@
-"""The command ``yolo-attn``: ``yolo``'s own verbs with attention blocks known, and the verbs of this package.
+"""Command line ``yolo-attn``: all verbs of ``yolo``, with attention blocks registered, and the verbs of this package.
 
 A user's mistake is one line on stderr and exit code 2; anything else that goes wrong keeps its traceback.
 """

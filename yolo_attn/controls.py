@@ -73,11 +73,11 @@ class PlainControl(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` plus what the two convolutions make of it."""
+        """Return ``x`` plus the output of the two convolutions."""
         return x + self.expand(self.reduce(x).relu())
 
     def extra_repr(self) -> str:
-        """Show what the submodules do not."""
+        """Return the arguments that the submodules do not show."""
         return f"{self.channels}, like={self.like}"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class YoloAttnError(ValueError):
-    """A mistake in what was asked for: the message says what was given, what is allowed, and the nearest match.
+    """Error caused by user input; the message states the given value, the allowed values and the nearest match.
 
     It is one line, whatever it quotes. The command line prints it and exits with 2; everything else that is raised is a
     defect and keeps its traceback.

@@ -1,4 +1,4 @@
-"""Keep the import path under which checkpoints store gated host modules; the code is :mod:`yolo_attn.host.gated`."""
+"""Import path of gated host modules in checkpoints; the code is in :mod:`yolo_attn.host.gated`."""
 
 from __future__ import annotations
 

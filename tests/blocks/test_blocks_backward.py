@@ -1,4 +1,4 @@
-"""The backward pass of the blocks: what it keeps in memory, and that it is right however autograd is asked."""
+"""Backward pass of the blocks: memory kept for it, and gradients in every mode of autograd."""
 
 from __future__ import annotations
 

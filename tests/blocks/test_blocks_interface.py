@@ -1,4 +1,4 @@
-"""How blocks are made and what they say: constructors, parameters, errors, warnings, what their modules import."""
+"""Interface of the blocks: constructors, parameters, errors, warnings, and imports of their modules."""
 
 from __future__ import annotations
 

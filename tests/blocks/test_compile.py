@@ -1,4 +1,4 @@
-"""``torch.compile``: every block is one graph, in training and out of it, and computes what it computes without."""
+"""``torch.compile``: every block is one graph in training and evaluation, with the outputs of eager mode."""
 
 import copy
 import logging

@@ -1,4 +1,4 @@
-"""Every block under DistributedDataParallel: synchronised gradients are the mean of those that each rank makes alone.
+"""Every block under DistributedDataParallel: synchronised gradients equal the mean over the ranks.
 
 Two processes on the CPU, joined by gloo. Converting a model to SyncBatchNorm works on GPUs only and is not tested;
 Ultralytics does not do it.

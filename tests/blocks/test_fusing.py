@@ -1,4 +1,4 @@
-"""``fuse()`` folds the blocks' normalisations too: same values, nothing left to fold, wherever a block stands."""
+"""``fuse()`` also folds the blocks' normalisations: equal outputs, nothing left to fold, at every place."""
 
 import copy
 import inspect

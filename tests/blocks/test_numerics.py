@@ -1,4 +1,4 @@
-"""Numbers at the edge: huge, tiny, none at all, NaN and infinite; every block, every kind of number, odd shapes."""
+"""Numerical edge cases of every block: huge, tiny, empty, NaN and infinite inputs, all dtypes, odd shapes."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Random cases: a few hundred, always the same; thousands by ``python tools/fuzz.py``. And what those have found."""
+"""Random cases with a fixed seed, and regressions found by ``python tools/fuzz.py``, which runs thousands."""
 
 import pytest
 import yaml

@@ -1,4 +1,4 @@
-"""The command line: results on stdout, one line and exit 2 for a mistake, nothing left behind by it."""
+"""Command line: results on stdout; an error is one line with exit code 2, and leaves no files."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Two of the same at the same moment in one folder: each has a folder of its own, both agree, or one is refused."""
+"""Two identical commands at once in one folder: separate folders, one shared result, or one is refused."""
 
 import csv
 import json

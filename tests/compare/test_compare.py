@@ -1,4 +1,4 @@
-"""A comparison of made-up runs: the same recipe for every arm, raw results first, a rerun does only what is missing."""
+"""Comparisons of simulated runs: one recipe for every arm, raw results stored first, a rerun completes missing runs."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Comparisons that are really carried out, small: what they store, and that a killed one ends as an undisturbed one."""
+"""Small comparisons with real training: their stored files, and a killed one ends like an uninterrupted one."""
 
 import json
 import os

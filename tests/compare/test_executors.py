@@ -1,4 +1,4 @@
-"""Executors carry out every run, as many at a time as allowed, and begin again what was killed."""
+"""Executors carry out every run, with as many at a time as allowed, and restart killed ones."""
 
 import json
 import os

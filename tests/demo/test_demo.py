@@ -1,4 +1,4 @@
-"""The demo, in its fast form: every part runs, everything that is promised is there, a second call uses the first's."""
+"""Demo in fast mode: every part runs, all promised files exist, a second call reuses the first's."""
 
 import json
 from pathlib import Path

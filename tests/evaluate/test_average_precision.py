@@ -1,4 +1,4 @@
-"""AP of resampled images against the plain way: repeat the images that were drawn, and evaluate again."""
+"""AP of bootstrap samples against a reference: repeat the drawn images and evaluate again."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""COCO's AP against faster-coco-eval, which evaluates as pycocotools does, also on repeated images."""
+"""COCO's AP against faster-coco-eval, a reimplementation of pycocotools, also on repeated images."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""An exported file gives what PyTorch gives, and one that does not is found."""
+"""Exported files give the outputs of PyTorch, and the check detects those that do not."""
 
 import importlib.util
 import json

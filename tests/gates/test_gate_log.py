@@ -1,4 +1,4 @@
-"""The log of gates: right, harmless to the training, and telling of gates that never moved."""
+"""Gate log: correct values, no effect on the training, and a warning for gates that never changed."""
 
 import sys
 from types import SimpleNamespace

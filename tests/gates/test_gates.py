@@ -1,4 +1,4 @@
-"""Kinds of maps, and their statistics against numpy and numbers worked out by hand."""
+"""Kinds of maps, and their statistics against numpy and hand-computed numbers."""
 
 import json
 import math

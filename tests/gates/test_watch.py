@@ -1,4 +1,4 @@
-"""The recorder of gates: it changes nothing, survives a copy of the model, and leaves no hook behind."""
+"""Recorder of gates: outputs are unchanged, copies of the model work, and no hook remains."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Replacing attributes of the host for a time, and the shims between releases."""
+"""Temporary replacement of attributes of Ultralytics, and shims between releases."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""Device words have one grammar."""
+"""Parsing of device words, equal for all commands."""
 
 import re
 

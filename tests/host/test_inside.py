@@ -1,4 +1,4 @@
-"""Attention inside host blocks: what it gates, that it changes nothing else, and what it survives."""
+"""Attention inside host blocks: gated outputs, unchanged rest of the model, copies and pickling."""
 
 import copy
 import pickle

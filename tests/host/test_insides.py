@@ -1,4 +1,4 @@
-"""Only ``host/`` and files named ``host.py`` touch the insides of Ultralytics, by what their code does.
+"""Only ``host/`` and files named ``host.py`` use internals of Ultralytics, found by reading the code.
 
 Insides are: submodules of ``ultralytics``, private names of its classes, attributes that its classes set on themselves,
 private methods to override, and the stack frames of an error.

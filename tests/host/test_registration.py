@@ -1,4 +1,4 @@
-"""Blocks as rows of a model YAML: every name, task, scale and place; and what a wrong row says."""
+"""Blocks as rows of a model YAML: every name, task, scale and place, and errors of wrong rows."""
 
 import subprocess
 import sys

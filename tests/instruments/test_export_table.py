@@ -1,4 +1,4 @@
-"""The tables of exports say what was measured, what was not, and what is wrong; from raw lines alone."""
+"""Export tables from raw lines: measured, missing and failed cells."""
 
 from instruments.export_table import to_markdown
 from support.markdown import table_rows

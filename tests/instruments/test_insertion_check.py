@@ -1,4 +1,4 @@
-"""The check of insertion on stock models finds what it is there to find."""
+"""The check of insertion on stock models detects injected errors."""
 
 import csv
 

@@ -1,4 +1,4 @@
-"""Every script in ``tools/`` runs from a checkout, in a process of its own, and is short."""
+"""Every script in ``tools/`` is short and runs from a checkout."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Controls: rows that do nothing, and plain convolutions with as many parameters as the attention they stand for."""
+"""Controls: identity rows, and plain convolutions with as many parameters as the attention they replace."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Insertion: every other row reads what it read, checked by following values through the built graph."""
+"""Insertion: all other rows keep their sources, checked by tracing values through the built model."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""Links, file names and commands in the README and the documentation are those of this tree."""
+"""Links, file names and commands in the README and the documentation exist in this repository."""
 
 import re
 import shlex

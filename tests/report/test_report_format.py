@@ -1,4 +1,4 @@
-"""Numbers as the report prints them, against what a reader would write by hand."""
+"""Formatting of numbers in the report, against hand-written text."""
 
 from dataclasses import replace
 

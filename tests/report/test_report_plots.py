@@ -1,4 +1,4 @@
-"""The plots of a comparison: what they show, with whatever is there, and that labels do not meet."""
+"""Plots of a comparison: their content, missing data, and labels that do not overlap."""
 
 import re
 import xml.etree.ElementTree as ET

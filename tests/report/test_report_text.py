@@ -1,4 +1,4 @@
-"""The report as Markdown and HTML: what it says of a comparison, and that no text becomes markup."""
+"""Report as Markdown and HTML: its statements about a comparison, and escaping of markup."""
 
 import copy
 import re

@@ -1,4 +1,4 @@
-"""The results stored in the repository: read, written again and rendered with the same numbers."""
+"""Results stored in the repository: reading, rewriting and rendering keep all numbers."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The gates that are returned are the ones the model computes: against plain algebra and hand-made weights."""
+"""Returned gates equal those that the model computes, for reference algebra and hand-made weights."""
 
 import numpy as np
 import pytest

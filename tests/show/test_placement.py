@@ -1,4 +1,4 @@
-"""A map lies on the pixels of the image that it was computed from: wide, tall, padded, cropped and stretched."""
+"""Maps are aligned with the pixels of the image: wide, tall, padded, cropped and stretched inputs."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""`yolo-attn show`: what is drawn is what was computed, the page stands alone, a mistake leaves nothing."""
+"""`yolo-attn show`: drawn maps equal computed ones, the page is self-contained, an error leaves no files."""
 
 import io
 import json

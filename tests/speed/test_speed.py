@@ -1,4 +1,4 @@
-"""Speed: what the times are said to mean, and the process that takes them."""
+"""Summary of times, and the process that measures them."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The raw times stored in the repository: read, written again, and summarized to the stored speed."""
+"""Raw times stored in the repository: read, rewritten, and summarized to the stored speed."""
 
 import pytest
 from support.paths import ROOT

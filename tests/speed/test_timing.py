@@ -1,4 +1,4 @@
-"""Functions timed in turns, on a clock that is set by hand."""
+"""Interleaved timing of functions, on a simulated clock."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which images a subset takes: proportions recomputed with plain loops, filters, seeds and presets."""
+"""Choice of images for a subset: proportions recomputed with plain loops, filters, seeds and presets."""
 
 from __future__ import annotations
 

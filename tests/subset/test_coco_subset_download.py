@@ -1,4 +1,4 @@
-"""Downloads against a server on this machine: resumed, checked, unpacked whole; never hanging offline."""
+"""Downloads from a local server: resume, checksum, unpacking, and errors without a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a subset comes from (COCO folder, one JSON, YOLO set, id lists), and what is written beside the labels."""
+"""Sources of a subset (COCO folder, one JSON, YOLO set, id lists), and the files written with the labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model that holds every block, and blocks of a user's."""
+"""A model with every block, and user-defined blocks."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every block in every form that computes something else, for the tests that loop over them."""
+"""All blocks with all variants, for tests that loop over them."""
 
 from __future__ import annotations
 

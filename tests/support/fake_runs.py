@@ -1,4 +1,4 @@
-"""Runs that were never trained: an executor that writes made-up results and records, as fast as files are written."""
+"""Executor that writes simulated results and records instead of training."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A training of seconds: a few convolutions with attention, on a small drawn set."""
+"""Train a few convolutions with attention on a small drawn set, within seconds."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Blocks of a user's, known for a while."""
+"""Register user-defined blocks temporarily."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

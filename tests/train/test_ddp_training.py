@@ -1,4 +1,4 @@
-"""A training on several GPUs, on the CPU: the program that Ultralytics writes for its workers, run by two of them."""
+"""Multi-GPU training simulated on the CPU: two workers run the program that Ultralytics writes for them."""
 
 from __future__ import annotations
 

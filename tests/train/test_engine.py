@@ -1,4 +1,4 @@
-"""Training with the commands people know: weights kept, resumed, checkpoints that open anywhere."""
+"""Training with the standard commands: weights kept, resume, checkpoints that open anywhere."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Images and labels that are cut, empty or something else: named in one sentence, or left out; never a traceback."""
+"""Truncated, empty or invalid images and labels are named in a one-line error or left out, never a traceback."""
 
 import json
 import shutil

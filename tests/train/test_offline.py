@@ -1,4 +1,4 @@
-"""Without a network every command gives its result, or says in one line what it needed, within seconds."""
+"""Without a network every command succeeds, or names the missing file in a one-line error, within seconds."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, whatever goes wrong meanwhile."""
+"""Atomic writing of files, with failures at every step."""
 
 import errno
 

@@ -1,4 +1,4 @@
-"""JSON-lines files: what is appended is read again, and an incomplete file is rejected."""
+"""JSON-lines files: appended records are read back, and incomplete files are rejected."""
 
 import pytest
 

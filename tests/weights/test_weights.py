@@ -1,4 +1,4 @@
-"""Weights follow their rows: outputs equal the base model's, and the report says what came over."""
+"""Weight transfer: outputs equal those of the base model, and the report lists the loaded tensors."""
 
 import re
 

@@ -18,7 +18,7 @@ DYNAMIC = ("torchscript", "onnx", "openvino")
 
 
 def blocks() -> list[str]:
-    """Return the names of what is measured: ``none`` for the model without attention, and every shipped block."""
+    """Return the names of the measured models: ``none`` without attention, and every shipped block."""
     return [NO_BLOCK, *registry.SHIPPED_ALIASES]
 
 

@@ -154,7 +154,7 @@ def file_stem(cell: dict[str, Any]) -> str:
 
 
 def _copy(folder: Path, block: str, name: str) -> Path:
-    """Copy a block's checkpoint to a folder of its own: Ultralytics writes beside what it exports."""
+    """Copy a block's checkpoint to a new folder, because Ultralytics writes exports next to the checkpoint."""
     to = folder / block / name / CHECKPOINT
     to.parent.mkdir(parents=True, exist_ok=True)
     return Path(shutil.copy(folder / block / CHECKPOINT, to))
@@ -236,7 +236,7 @@ def write_environment(folder: Path) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run ``tools/measure_export.py``: measure what is missing and print the tables."""
+    """Run ``tools/measure_export.py``: measure missing cells and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--imgsz", type=int, default=160)

@@ -77,7 +77,7 @@ def _timed(owner: type, name: str, seconds: dict[str, list[float]]) -> Any:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run ``tools/measure_training.py``: print what a training of these settings took."""
+    """Run ``tools/measure_training.py``: print the cost of a training with these settings."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("settings", nargs="+", metavar="key=value", help="as `yolo-attn train` takes them")
     for name, value in measure(key_values(parser.parse_args(words).settings)).items():

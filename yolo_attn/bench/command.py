@@ -132,7 +132,7 @@ def _report(folder: Path) -> tuple[dict[str, Any], str]:
 
 @contextlib.contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
-    """Lock a folder against a second bench, whose raw lines would be mixed in.
+    """Lock a folder, so that a second bench cannot write to it.
 
     Raises:
         YoloAttnError: If it is locked.

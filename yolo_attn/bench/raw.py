@@ -13,7 +13,7 @@ RAW = "bench.jsonl"
 
 
 def write_raw(folder: Path, records: Iterable[Record]) -> Path:
-    """Write records to a folder as they are measured, replacing an earlier bench, and return the file."""
+    """Write records to a folder one by one, replacing an earlier bench, and return the file."""
     folder.mkdir(parents=True, exist_ok=True)
     jsonl.write_complete(folder / RAW, records)
     return folder / RAW

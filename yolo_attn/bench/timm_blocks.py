@@ -1,4 +1,4 @@
-"""timm's blocks beside ours: where there is one, whether it computes the same, with our weights. timm is optional."""
+"""timm's counterparts of the shipped blocks, with their weights if equivalent. timm is optional."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def timm_version() -> str | None:
 
 
 def is_same(name: str) -> bool:
-    """Tell whether timm's block of this name computes what ours computes."""
+    """Tell whether timm's block of this name is equivalent to the shipped one."""
     return NOTES.get(name, "").startswith("same")
 
 
 def from_block(name: str, block: nn.Module) -> nn.Module | None:
-    """Return timm's block beside a shipped one with default hyper-parameters, or ``None`` where timm has none.
+    """Return timm's counterpart of a shipped block with default hyper-parameters, or ``None`` if timm has none.
 
     Where it is the same function it has copies of the block's weights; where it is only alike, weights of its own.
 

@@ -1,4 +1,4 @@
-"""The shipped blocks once more, written the way tutorials write them, to be timed and tested against.
+"""Tutorial implementations of the shipped blocks, as references for timing and tests.
 
 The manner is the tutorials': adaptive pooling, ``view`` and ``expand_as``, permutations, convolutions to one channel,
 whole ``HW x HW`` matrices. The function is our block's, with its biases, floors and extra layers, so that the two
@@ -20,7 +20,7 @@ from yolo_attn import blocks
 
 
 def from_block(block: nn.Module) -> nn.Module:
-    """Return tutorial code that computes what a shipped block computes, with copies of its weights and statistics.
+    """Return the tutorial form of a shipped block, with copies of its weights and statistics.
 
     Args:
         block: A shipped block, of any hyper-parameters, with ``init="paper"``; of ``"identity"`` only where that
@@ -39,7 +39,7 @@ def from_block(block: nn.Module) -> nn.Module:
 
 
 def copy_weights(to: nn.Module, block: nn.Module) -> None:
-    """Copy parameters and buffers, in the order of their declaration, into a module whose differ in shape only."""
+    """Copy parameters and buffers in order of declaration, reshaped to the target's shapes."""
     for kind in ("parameters", "buffers"):
         for theirs, ours in zip(getattr(to, kind)(), getattr(block, kind)(), strict=True):
             theirs.data = ours.detach().clone().reshape(theirs.shape)

@@ -11,7 +11,7 @@ from yolo_attn.blocks.base import AttentionBlock, Init, Paper
 
 
 class GCT(AttentionBlock):
-    """Rescale each channel by how large it is beside the others, so that channels compete or support each other.
+    """Rescale each channel by its norm relative to the others, so that channels compete or cooperate.
 
     ``y = x * (1 + tanh(gamma * s / n + beta))`` with one ``alpha``, ``gamma`` and ``beta`` per channel. ``"l2"``:
     ``s = alpha * sqrt(sum_hw(x^2) + eps)`` and ``n = sqrt(mean_c(s^2) + eps)``, Eqs. 2-4. ``"l1"``:

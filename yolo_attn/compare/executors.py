@@ -212,7 +212,7 @@ class _Job:
         self.process = start(self.folder, device)
 
     def should_retry(self) -> bool:
-        """Return whether it was killed, or ran out of memory beside other runs; then it is tried again alone."""
+        """Return whether the run was killed or ran out of memory while others ran; it is then retried alone."""
         if self.process.returncode == 0 or self.tries >= TRIES:
             return False
         log = (self.folder / run_folder.LOG).read_text(errors="replace")[-4000:]

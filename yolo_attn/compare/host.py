@@ -62,7 +62,7 @@ def train(
     overrides: Mapping[str, Any],
     threads: int | None = None,
 ) -> Trained:
-    """Train a model YAML, from the last complete epoch if it was begun before, and return what came out.
+    """Train a model YAML, resuming from its last complete epoch, and return the result.
 
     Args:
         model: Model YAML; its name states the scale.
@@ -146,7 +146,7 @@ def _images_with_boxes(imgsz: int, batch: int, device: str, each: int = 4) -> di
 
 
 def strip(checkpoint: Path, to: Path) -> Path:
-    """Write a checkpoint without what only training needs."""
+    """Write a checkpoint without the state that only training needs."""
     return replace_whole(to, lambda part: torch_utils.strip_optimizer(checkpoint, str(part)))
 
 

@@ -202,7 +202,7 @@ def _power(found: Statistics) -> str | None:
 
 # --- timed models --------------------------------------------------------------------------------------------------
 def timed_runs(specs: Sequence[run_folder.RunSpec], complete: Container[str]) -> dict[str, run_folder.RunSpec]:
-    """Return the run of each arm whose model is timed: its first complete one."""
+    """Return the first complete run of each arm, whose model is timed."""
     first: dict[str, run_folder.RunSpec] = {}
     for spec in specs:
         if spec.folder_name in complete:

@@ -36,7 +36,7 @@ class ComparisonMixin(ResumeMixin):
         return done
 
     def _reason_not_exact(self) -> None:
-        """Return ``None``: whatever prevents exact resume is refused when the comparison is planned."""
+        """Return ``None``: settings that prevent exact resume are refused when the comparison is planned."""
 
     def _resume(self, reason: str | None) -> None:
         self.history.update(first_batches=None, peak_memory_mb=0.0)

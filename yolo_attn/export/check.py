@@ -52,7 +52,7 @@ RUNTIMES = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """An exported model beside PyTorch on one batch of images.
+    """Outputs of an exported model compared with PyTorch on one batch of images.
 
     Attributes:
         shape: Batch, channels, height and width of the images.
@@ -92,7 +92,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class CheckedExport:
-    """An exported file and what was found about it.
+    """An exported file and the results of its checks.
 
     Attributes:
         file: The file or folder.
@@ -151,7 +151,7 @@ def check(exported: Exported) -> CheckedExport:
 
 
 def unavailable_reason(format: str) -> str:
-    """Return why a format cannot be run here; empty where it can."""
+    """Return why a format cannot run here; empty if it can."""
     if format not in RUNTIMES:
         return f"{format} runs on a device of its own"
     if format == "coreml" and sys.platform != "darwin":
@@ -162,7 +162,7 @@ def unavailable_reason(format: str) -> str:
 
 
 def second_shape(exported: Exported) -> tuple[int, int, int, int]:
-    """Return a batch and a size that a dynamic file was not traced with; of TensorRT, one that its profile allows."""
+    """Return a shape other than that of the trace, for dynamic files; for TensorRT, one within its profile."""
     batch, channels, height, width = exported.shape
     step = max(exported.stride, 32)  # a classifier's own would hardly change anything
     lower = height - step if height > step else height + step
@@ -173,7 +173,7 @@ def second_shape(exported: Exported) -> tuple[int, int, int, int]:
 
 
 def photographs(shape: tuple[int, ...]) -> Tensor:
-    """Return a batch of images: the two that ship with Ultralytics, each brought to the size and shifted; or noise.
+    """Return a batch of images: the two that ship with Ultralytics, resized and shifted, or else noise.
 
     Args:
         shape: Batch, channels, height and width.

@@ -1,4 +1,4 @@
-"""``yolo-attn export``: what ``yolo export`` takes, and then the check of the file; and ``yolo-attn pack``."""
+"""Run ``yolo-attn export``, which exports like ``yolo export`` and then checks the file, and ``yolo-attn pack``."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def export_model(model: YOLO, /, **settings: Any) -> Exported:
 
 
 def run_export_command(words: Sequence[str]) -> Exported | None:
-    """Run ``yolo export ...`` as the engine runs any command, and return what was exported, if anything."""
+    """Run ``yolo export ...``, and return the exported model, if any."""
     made: list[Exported] = []
 
     def export(model: YOLO, /, **settings: Any) -> str:
@@ -99,7 +99,7 @@ def open_exported(file: Path, device: torch.device | str = "cpu") -> Callable[[t
 
 
 def _as_exported(model: nn.Module, exporter: Any) -> nn.Module:
-    """Return a model as it is, its head set to give what the exporter's gives."""
+    """Return a model whose head is configured as the exporter configures it."""
     reference = deepcopy(model).to(exporter.device).float().eval()
     head, written = _head(reference), _head(exporter.model)
     for name in ("export", "dynamic", "max_det", "agnostic_nms", "xyxy", "end2end", "bake_argmax"):

@@ -84,7 +84,7 @@ def _make_script(checkpoint: str, scratch: Path, imgsz: int | None) -> tuple[Pat
 
 
 def summary(folder: Path) -> str:
-    """Say what a packed folder holds, and how its model compares with the checkpoint."""
+    """Describe a packed folder: its files, and the comparison of its model with the checkpoint."""
     checks = json.loads((folder / FACTS).read_text(encoding="utf-8"))["check"]
     sizes = ", ".join(f"{c['worst']:.2g} at {'x'.join(map(str, c['shape']))}" for c in checks)
     return f"{folder}: {SCRIPT}, model.yaml, {WEIGHTS}, {FACTS}, {READ_ME}\nworst difference to the checkpoint: {sizes}"

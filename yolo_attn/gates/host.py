@@ -102,7 +102,7 @@ class GateLog(TrainerHooks):
 
     @contextlib.contextmanager
     def _close_log_on_failure(self) -> Iterator[None]:
-        """Keep random numbers as they are, and end the log on any failure."""
+        """Preserve the state of random generators, and close the log on any failure."""
         try:
             with unchanged_randomness(self.device):
                 yield

@@ -122,7 +122,7 @@ class Measured:
 
 
 def measure_gates(blocks: Mapping[Location, nn.Module], model: nn.Module, images: Tensor) -> list[Measured]:
-    """Run a model once and measure the maps of its blocks; the model stays as it is.
+    """Run a model once and measure the maps of its blocks, without changing the model.
 
     Args:
         blocks: Blocks by location, as :func:`yolo_attn.gates.find.attention_blocks` returns them; each has a method

@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 
 class GateRecorder(Generic[Key, Result]):
-    """Measure modules of a model by hooks on their inputs, without a change to what the model computes.
+    """Measure modules of a model by hooks on their inputs, without changing its outputs.
 
     The measurement of every module happens inside the forward pass, so that only its result is kept, not all maps of a
     model at once. The hooks survive ``copy.deepcopy`` of the model, and the copy's hooks add to the same results.

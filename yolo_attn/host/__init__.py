@@ -1,1 +1,1 @@
-"""Everything that touches Ultralytics' insides: rows, registration, gated modules, loading, releases."""
+"""All uses of Ultralytics' internals: rows, registration, gated modules, loading, releases."""

@@ -126,7 +126,7 @@ def open_source(source: str | Path | Mapping[str, Any] | nn.Module) -> nn.Module
 
 
 def _nearest_file(missing: Path) -> str:
-    """Name the file in the same folder that a missing checkpoint was meant to be, if one looks like it."""
+    """Return a suggestion for a missing checkpoint: the file in its folder with the most similar name."""
     there = [file.name for file in missing.parent.glob("*.pt")] if missing.parent.is_dir() else []
     near = difflib.get_close_matches(missing.name, there, n=1)
     return f". Did you mean '{missing.parent / near[0]}'?" if near else ""

@@ -82,7 +82,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 @functools.cache
 def workers_receive_model() -> bool:
-    """Tell whether Ultralytics hands the model to the processes of a multi-GPU training, or has them build it anew."""
+    """Tell whether Ultralytics passes the model to the workers of a multi-GPU training, or makes them rebuild it."""
     from ultralytics.utils import dist
 
     return "trainer.model" in inspect.getsource(dist.generate_ddp_file)  # until 8.4.140
@@ -114,7 +114,7 @@ def dynamic_torchscript() -> Iterator[None]:
 
 
 def quantization_bits(arguments: Any) -> Any:
-    """Return the bits per weight that an export was asked for, or Ultralytics' name of another precision."""
+    """Return the requested bits per weight of an export, or Ultralytics' name of another precision."""
     quantize = getattr(arguments, "quantize", None)
     if quantize is None:  # until 8.4 the arguments were these two
         return 8 if getattr(arguments, "int8", False) else 16 if getattr(arguments, "half", False) else 32

@@ -48,7 +48,7 @@ def check_data(data: str | Path, present: bool = False) -> dict[str, Any]:
 
 
 def resolve_data(data: str) -> tuple[Path, str]:
-    """Return a data YAML's path and a checksum of what it names: images by name and size, labels by content.
+    """Return a data YAML's path and a checksum of its set: images by name and size, labels by content.
 
     Raises:
         YoloAttnError: If it, or images it names, are missing.
@@ -66,7 +66,7 @@ def resolve_data(data: str) -> tuple[Path, str]:
 
 
 def prepare_data(data: str, overrides: Mapping[str, Any], task: str = "detect") -> None:
-    """Do once what every run would do first: read all labels and, where asked for, cache the images on disk.
+    """Prepare a set once for all runs: read all labels and, if requested, cache the images on disk.
 
     Raises:
         YoloAttnError: If images cannot be read, or there is nothing to find in a split.

@@ -11,7 +11,7 @@ _SCALED = re.compile(r"^(?P<family>yolo(?:e-)?v?\d+)(?P<scale>[nslmx])(?P<rest>[
 
 
 def cfg_dir() -> Path:
-    """Return the folder of the shipped YAMLs: inside the installed package, or beside it in a checkout."""
+    """Return the folder of the shipped YAMLs: inside the installed package, or next to it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     return package / "cfg" if (package / "cfg").is_dir() else package.parent / "cfg"
 

@@ -1,4 +1,4 @@
-"""Make attention blocks usable as rows of Ultralytics model YAMLs, without a fork and without a copy of its parser.
+"""Register attention blocks with Ultralytics' parser of model YAMLs by wrapping it, without a fork or a copy.
 
 Ultralytics' ``parse_model`` looks a row's class up among the globals of ``ultralytics.nn.tasks`` and passes the row's
 arguments to it; a string argument that names one of the parser's local variables is replaced by that variable. This
@@ -131,7 +131,7 @@ def _owner(name: str, cls: type) -> str | None:
 
 
 def install() -> None:
-    """Register the shipped blocks with Ultralytics: now if it is imported, else as soon as it is."""
+    """Register the shipped blocks with Ultralytics: now if it is imported, else on its import."""
     tasks = sys.modules.get(TASKS)
     if tasks is not None:
         _patch(tasks)
@@ -244,7 +244,7 @@ def _with_blocks(fuse: Callable[..., Any], tasks: ModuleType) -> Callable[..., A
 
 
 def _folds(cls: type) -> bool:
-    """Tell whether a block has a method ``fuse()``, rather than one that fuses what it is given, or a submodule."""
+    """Tell whether a class has a method ``fuse()`` without required arguments."""
     method = getattr(cls, "fuse", None)
     if not inspect.isfunction(method):
         return False

@@ -22,7 +22,7 @@ else:
 
 
 class TrainerHooks(_Trainer):
-    """Mixin directly in front of an Ultralytics trainer; what trainer mixins derive from.
+    """Base class of trainer mixins, directly in front of an Ultralytics trainer.
 
     Attributes:
         args: Training arguments.
@@ -122,7 +122,7 @@ class TrainerHooks(_Trainer):
 
     # --- the state ----------------------------------------------------------------------------------------------------
     def training_state(self) -> dict[str, Any]:
-        """Return in full precision what the next epoch needs, apart from random numbers."""
+        """Return the state that the next epoch needs, in full precision, except random numbers."""
         model = unwrapped(self.model)
         return {
             "epoch": self.epoch,
@@ -141,7 +141,7 @@ class TrainerHooks(_Trainer):
         }
 
     def restore_training_state(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`training_state` returned, but for the gradients; training resumes after its epoch."""
+        """Restore the state from :meth:`training_state`, except the gradients; training resumes after its epoch."""
         model: Any = unwrapped(self.model)
         model.load_state_dict(state["model"])
         self.ema.ema.load_state_dict(state["ema"])

@@ -11,7 +11,7 @@ else:
 
 
 class ValidatorHooks(_Validator):
-    """Mixin directly in front of an Ultralytics validator of boxes; what validator mixins derive from."""
+    """Base class of validator mixins, directly in front of an Ultralytics box validator."""
 
     def match_image(self, preds: dict[str, Any], batch: dict[str, Any]) -> dict[str, Any]:
         """Match the detections of one image with its objects.

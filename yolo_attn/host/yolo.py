@@ -14,7 +14,7 @@ else:
 
 
 class ModelHooks(_Model):
-    """Mixin directly in front of ``ultralytics.YOLO`` or another of its models; what model mixins derive from.
+    """Base class of model mixins, directly in front of ``ultralytics.YOLO`` or another of its models.
 
     Attributes:
         model: The model, or the name of an exported file.

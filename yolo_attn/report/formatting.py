@@ -50,7 +50,7 @@ def estimate(found: Difference | ClassDifference | None, digits: int = 4) -> str
 
 
 def apart(text: str) -> list[Part]:
-    """Split text into a number and what follows it (interval or spread), which is muted."""
+    """Split text into a number and the interval or spread after it, which is muted."""
     value, space, rest = text.partition(" ")
     return [value, Muted(space + rest)] if rest else [value]
 

@@ -10,7 +10,7 @@ _AP = {"ultralytics": "Ultralytics', equal to that of its validation", "coco": "
 
 
 def protocol_section(results: Results) -> Section:
-    """Return data, weights, recipe, seeds, hardware, versions and method; facts that are not stored say so."""
+    """Return data, weights, recipe, seeds, hardware, versions and method; missing facts are marked as not stored."""
     facts = [*_training(results.protocol), ("validation set", _data(results)), *_weights(results.protocol)]
     facts += [
         ("hardware", _hardware(results)),

@@ -319,7 +319,7 @@ class Results:
 
     @property
     def main_measurement(self) -> Measurement | None:
-        """The measurement of speed reported beside mAP: smallest batch, fp32 if available."""
+        """The measurement of speed reported with mAP: smallest batch, fp32 if available."""
         return min(self.measurements, key=lambda m: (m.batch, m.precision != "fp32"), default=None)
 
     def timing(self, arm: ArmResult) -> Timing | None:

@@ -1,4 +1,4 @@
-"""Geometry between an image and a model's input: letterboxing, and maps laid back over the image.
+"""Geometry between an image and a model's input: letterboxing, and maps resampled to the image.
 
 Position ``i`` of a map of stride ``s`` covers the pixels ``[i s, (i + 1) s)`` of the input; Ultralytics' anchors are
 the centres of these ranges.

@@ -79,7 +79,7 @@ class Prediction:
 
 
 class GateWatcher:
-    """A model whose gates are recorded while it predicts.
+    """Record the gates of a model while it predicts.
 
     Args:
         source: Checkpoint or model YAML. A model built from a YAML has random weights, the same every time.

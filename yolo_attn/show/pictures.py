@@ -130,7 +130,7 @@ def _best(view: View) -> str:
 # --- one block --------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Block:
-    """A block to draw, with the models it is drawn beside."""
+    """A block to draw, with the models shown in the same gallery."""
 
     view: View
     maps: BlockMaps

@@ -151,7 +151,7 @@ def _choose_one(
 def _split_off(
     images: LabelledImages, choice: Choice, lists: Mapping[str, IdList], notes: list[str]
 ) -> dict[str, Chosen]:
-    """Choose val first, then train from what is left."""
+    """Choose val first, then train from the remaining images."""
     whole = images.take(eligible_images(images, choice))
     taken = lists["train"].positions(images) if "train" in lists else np.array([], np.int64)
     free = whole.take(_remaining(whole, images, taken))

@@ -1,4 +1,4 @@
-"""Images and their boxes as columns, the form that all sources are read into."""
+"""Images and boxes as columns of arrays, the common form of all sources."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def _swap(counts: _Counts, chosen: np.ndarray, free: np.ndarray, order: np.ndarr
 
 
 def _best(error: np.ndarray, allowed: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Return the images whose move lowers the error most, and as many that come first in the order."""
+    """Return the images whose move lowers the error most, and as many from the front of the order."""
     ranked = order[allowed[order]]
     first = ranked[: POOL // 4]
     best = ranked[np.argsort(error[ranked], kind="stable")[: POOL - len(first)]]

@@ -37,7 +37,7 @@ _WITHOUT_EFFECT = {
 
 
 class ResumeMixin(TrainerHooks):
-    """Trainer mixin: store the whole state after each epoch in ``state.pt`` beside ``last.pt``; resume from it.
+    """Trainer mixin: store the complete state after each epoch in ``state.pt``, and resume from it.
 
     The file is removed once the training is complete. Checkpoints are written atomically.
     """
@@ -254,7 +254,7 @@ class ResumeMixin(TrainerHooks):
 
 
 def read_state(folder: str | Path) -> dict[str, Any] | None:
-    """Return what a training stored in its folder of weights after an epoch, or ``None`` where there is nothing."""
+    """Return the stored state of a training from its weights folder, or ``None`` if there is none."""
     file = Path(folder) / STATE
     return torch.load(file, map_location="cpu", weights_only=False) if file.is_file() else None
 

@@ -1,4 +1,4 @@
-"""Record hardware and versions beside a result; set environment variables for a time."""
+"""Collect hardware and versions for a result; set environment variables temporarily."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def environment(device: str = "cpu") -> dict[str, str | int]:
-    """Return hardware and versions, for the record beside a result.
+    """Return hardware and versions, to be stored with a result.
 
     Args:
         device: Torch device the measurement ran on, e.g. ``"cpu"`` or ``"cuda:0"``.
@@ -35,7 +35,7 @@ def environment(device: str = "cpu") -> dict[str, str | int]:
 
 
 def describe(env: dict[str, str | int]) -> str:
-    """Say in one line what an ``environment`` holds."""
+    """Describe an ``environment`` in one line."""
     where = f"{env['gpu']}, CUDA {env['cuda']}" if "gpu" in env else f"{env['cpu']}, {env['cores']} cores"
     return (
         f"{where}; Python {env['python']}, torch {env['torch']}, ultralytics {env['ultralytics']}, "

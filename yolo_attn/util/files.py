@@ -35,7 +35,7 @@ def write_torch(path: Path, content: Any) -> Path:
 
 
 def replace_whole(path: Path, write: Callable[[Path], object]) -> Path:
-    """Write a file beside its place and move it there once complete; a failed attempt leaves nothing.
+    """Write to a temporary file and move it into place once complete; a failure leaves nothing.
 
     Args:
         path: The file.

@@ -14,7 +14,7 @@ PARENT = "YOLO_ATTN_PARENT"
 
 
 def stop_with_parent(seconds: float = 0.5) -> None:
-    """Exit this process soon after its parent ended, for whatever reason.
+    """Exit this process soon after its parent has ended for any reason.
 
     Args:
         seconds: Interval between two looks at the parent.

@@ -22,7 +22,7 @@ def key_values(words: Sequence[str]) -> dict[str, Any]:
 
 
 def literal(value: Any) -> Any:
-    """Read a string such as ``"None"`` or ``"0.5"`` as the Python literal it spells; leave any other value as it is."""
+    """Convert a string such as ``"None"`` or ``"0.5"`` to its Python literal; return other values unchanged."""
     if not isinstance(value, str):
         return value
     try:

@@ -50,7 +50,7 @@ class Layer:
 
     @cached_property
     def signature(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each tensor of its own."""
+        """Shapes of the layer's own tensors, by name."""
         return {name: tuple(t.shape) for name, t in self.state.items()}
 
     def count_shared(self, other: Layer) -> int:

@@ -128,7 +128,7 @@ class _Plan:
         return named
 
     def report(self, loaded: bool = True) -> TransferReport:
-        """Return the report of what was loaded, or with ``loaded=False`` of what will be."""
+        """Return the report of the transfer; with ``loaded=False``, that of the planned transfer."""
         now = self.target if not loaded else layers_of(self.model)
         parameters = {name for name, _ in self.model.named_parameters()}
         rows = tuple(

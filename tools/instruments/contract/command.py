@@ -43,7 +43,7 @@ def try_releases(words: Sequence[str], results: Path = STORED) -> int:
 
 
 def try_newest() -> int:
-    """Try the newest release and print what came out.
+    """Try the newest release and print its row.
 
     Returns:
         The exit code: 0, 1 where it breaks a promise, 2 where it could not be tried.

@@ -34,7 +34,7 @@ Row = dict[str, Any]
 
 
 def requirements(word: str) -> list[str]:
-    """Return the requirements of a release as it is written on the command line.
+    """Parse a release from the command line into requirements.
 
     Args:
         word: A release of Ultralytics and, after commas, further requirements.
@@ -145,7 +145,7 @@ def _contract(python: Path, log: Log) -> dict[str, Any]:
 
 
 def _pytest(python: Path, words: Sequence[str], log: Log) -> tuple[int, str]:
-    """Run pytest, log what fails, and return the exit code and the last line."""
+    """Run pytest, log failures, and return the exit code and the last line."""
     command = [str(python), "-m", "pytest", "-p", "no:cacheprovider", "--tb=line", *words]
     process = subprocess.Popen(
         command,

@@ -23,7 +23,7 @@ def read(path: Path) -> list[Row]:
 
 
 def failures(row: Row) -> list[str]:
-    """Return what failed, a line each; empty if the release keeps the contract."""
+    """Return a line per failure; empty if the release passes."""
     lines = [f"{o['check']}: {o['detail']}" for o in row["outcomes"] if o["result"] == FAILED]
     return lines + ([row["ended"]] if row["ended"] else [])
 
@@ -40,7 +40,7 @@ def to_markdown(rows: Iterable[Row]) -> str:
 
 
 def to_page(rows: Iterable[Row]) -> str:
-    """Return the table as a page of its own."""
+    """Return the table as a Markdown page."""
     return "# Releases\n\nWritten by `python tools/versions.py` from versions.jsonl.\n\n" + to_markdown(rows)
 
 
