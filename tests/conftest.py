@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def pretrained() -> Path:
-    """A real pretrained checkpoint, where one lies beside the checkout."""
+    """Path of a pretrained checkpoint, if one is available."""
     path = SHARED / "weights" / "yolo11n.pt"
     if not path.is_file():
         pytest.skip("needs shared/weights/yolo11n.pt beside the checkout")
@@ -77,7 +77,7 @@ def tiny_models(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def one_thread():
-    """Small tensors only lose to the threads' waiting for each other."""
+    """Use one thread: small tensors gain nothing from more."""
     import torch
 
     threads = torch.get_num_threads()
@@ -88,7 +88,7 @@ def one_thread():
 
 @pytest.fixture
 def comparing(scenes, monkeypatch):
-    """Carries out a comparison whose runs are made up, in a folder; models and data are not checked again."""
+    """Return a function that runs a comparison with simulated runs in a folder, without checks of models and data."""
     from support.fake_runs import FakeExecutor
 
     from yolo_attn.compare import driver, results
@@ -116,7 +116,7 @@ def comparing(scenes, monkeypatch):
 
 @pytest.fixture
 def faked(monkeypatch):
-    """Let no run be trained, nothing timed and nothing plotted; returns the executor that makes the results up."""
+    """Disable training, timing and plotting; return the executor that simulates results."""
     from support.fake_runs import FakeExecutor
 
     from yolo_attn.compare import driver

@@ -30,13 +30,13 @@ def case(block="SE", pass_="forward", shape=SMALL, compiled=False, **changes):
 
 
 def request(**changes):
-    """Ask for little, and for nothing that timm, which may not be installed, would have to be there for."""
+    """Return a small request that does not need timm, which may not be installed."""
     small = {"blocks": ("SE",), "shapes": (SMALL,), "device": "cpu", "dtypes": ("fp32",), "seconds": 0.01}
     return Request(**{**small, "against": ("tutorial",), **changes})
 
 
 class Made(nn.Module):
-    """A module that does what a function says."""
+    """Module whose forward pass calls a given function."""
 
     def __init__(self, function):
         super().__init__()
@@ -394,7 +394,7 @@ def test_models_with_a_control_and_a_training_step_that_learns(tmp_path):
 
 @contextlib.contextmanager
 def recorded_steps():
-    """Note for every step of an optimizer whether all that it trains had gradients, the frozen left out."""
+    """Record for every optimizer step whether all trainable parameters had gradients."""
     steps = []
 
     def note(optimizer, *_):

@@ -22,7 +22,7 @@ pytestmark = [
 
 @pytest.fixture
 def nothing_compiled():
-    """Each test compiles anew: torch stops recompiling a function after a few times. Its log of it all is not kept."""
+    """Reset the compiler for each test, because torch stops recompiling a function after a few times; mute its log."""
     logging.getLogger("torch.__trace").propagate = False
     torch._dynamo.reset()
     yield
@@ -85,14 +85,14 @@ def test_a_large_map_is_no_reason_to_leave_the_graph_for_a_warning():
 
 # --- whole models, as the trainer compiles them -----------------------------------------------------------------------
 def detector(*rows):
-    """A detector as small as can be, with the given rows in it, in training mode."""
+    """Return a minimal detector with the given rows, in training mode."""
     backbone = [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Conv", [16, 3, 2]], *rows]
     model = {"nc": 3, "backbone": backbone, "head": [[[-1], 1, "Detect", ["nc"]]]}
     return tasks.DetectionModel(model, verbose=False).train()
 
 
 def graph_breaks(model):
-    """Return the reasons for which compiling leaves the graph, with the innermost line of code of each.
+    """Return the reasons of graph breaks, each with its innermost line of code.
 
     The trainer compiles the model itself and calls it, under autocast, with the images alone: the loss stays outside.
     """

@@ -37,7 +37,7 @@ def gradients(model, x, gy):
 
 
 def gaps(rank, name, kwargs, settings):
-    """The largest distance of any gradient to the mean over ranks: once synchronised, and of this rank alone."""
+    """Return the largest distance of any gradient to the mean over ranks: synchronised, and of this rank alone."""
     alone, block = (make(name, kwargs).double() for _ in range(2))
     wrapped = DistributedDataParallel(block, broadcast_buffers=False, **settings)
     synchronised, own = [], []

@@ -25,7 +25,7 @@ every_fusing = pytest.mark.parametrize(("name", "kwargs"), FUSING, ids=[name for
 
 
 class Normalises(nn.Module):
-    """A user's block that knows how to fold its norm, and counts how often it was asked to."""
+    """User-defined block that folds its norm and counts the calls of ``fuse()``."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -40,7 +40,7 @@ class Normalises(nn.Module):
 
 
 class FusesTwo(nn.Module):
-    """A user's block whose ``fuse`` is a step of its own computation."""
+    """User-defined block whose ``fuse`` is part of its forward pass."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -53,7 +53,7 @@ class FusesTwo(nn.Module):
 
 
 class HasAFuse(nn.Module):
-    """A user's block with a submodule of that name."""
+    """User-defined block with a submodule named ``fuse``."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -64,7 +64,7 @@ class HasAFuse(nn.Module):
 
 
 def shake(module, seed=0):
-    """Give every parameter and every running statistic a value that is not special."""
+    """Set every parameter and running statistic to a random value."""
     generator = torch.Generator().manual_seed(seed)
     for norm in [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]:
         norm.weight.data.uniform_(0.5, 1.5, generator=generator)

@@ -25,7 +25,7 @@ DOCUMENTED = ("ELA: ", "NL: ")
 
 @pytest.fixture(autouse=True)
 def no_other_warnings():
-    """Let nothing warn but what is documented: a norm group that does not divide, and the matrix of a large map."""
+    """Fail on any warning but the documented ones: adapted norm groups, and the matrix of a large map."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for start in DOCUMENTED:
@@ -42,7 +42,7 @@ def finite(*tensors):
 
 
 def step(block, x):
-    """Run a block forward and backward; return what came out and all gradients."""
+    """Run a block forward and backward; return the output and all gradients."""
     x = x.clone().requires_grad_()
     y = block(x)
     (y.float() if y.dtype in (torch.float16, torch.bfloat16) else y).mul(1e-3).sum().backward()

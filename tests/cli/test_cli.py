@@ -17,7 +17,7 @@ INSERT = "insert yolo11n.yaml --block ELA"
 
 
 def run(*words):
-    """Run the command in a process of its own."""
+    """Run the command in a separate process."""
     return subprocess.run([sys.executable, "-m", "yolo_attn.cli", *map(str, words)], capture_output=True, text=True)
 
 

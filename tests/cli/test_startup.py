@@ -47,7 +47,7 @@ print(code, *[m for m in ("torch", "ultralytics", "cv2", "matplotlib") if m in s
 
 
 def probe(words):
-    """Run a command; return the exit code and the heavy modules it imported, and what it said before on stderr."""
+    """Run a command; return the exit code, the heavy modules it imported, and its stderr."""
     done = subprocess.run([sys.executable, "-c", PROBE, *words.split()], capture_output=True, text=True)
     *said, last = done.stderr.splitlines()
     return last, said
@@ -68,7 +68,7 @@ def test_a_mistake_is_answered_without_torch(words, tmp_path, monkeypatch):
 
 
 def computing(*words):
-    """Seconds of computing that a process takes, whatever else the machine does."""
+    """Return the CPU seconds of a process, independent of other load."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, *words], capture_output=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

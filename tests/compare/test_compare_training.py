@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def finished(scenes, tiny_models, tmp_path_factory):
-    """A comparison that was really run, with a control, each run in a process of its own, two at a time."""
+    """A completed comparison with a control, whose runs were trained two at a time."""
     out = tmp_path_factory.mktemp("a comparison")
     plan = plan_for(scenes, arms=tiny_models, controls=("identity",), threads=1)
     try:
@@ -45,7 +45,7 @@ def weights_of(out):
 
 
 def differing(a, b):
-    """Names of runs that are not equal to the last bit: weights, records and metrics."""
+    """Return the names of runs that are not bit-identical: weights, records and metrics."""
     weights_a, weights_b = weights_of(a), weights_of(b)
     assert list(weights_a) == list(weights_b)
     found = {n for n, w in weights_a.items() if any(not torch.equal(v, weights_b[n][k]) for k, v in w.items())}

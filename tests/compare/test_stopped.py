@@ -27,7 +27,7 @@ every_end = pytest.mark.parametrize("how", [FULL, KILLED])
 
 
 def check(work, out, how, few, record_property, left=lambda: None):
-    """Stop the work at its moments; each time see what is left, start again, and compare with undisturbed work."""
+    """Stop the work at each write operation, check the files, restart, and compare with uninterrupted work."""
     work()
     whole = tree(out)
     tried = 0

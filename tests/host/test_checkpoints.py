@@ -58,7 +58,7 @@ def path_of(cls):
 
 @pytest.fixture(scope="module")
 def packed_off(tmp_path_factory):
-    """A checkpoint with every block, what it gives, and nothing of the folder that it was made in."""
+    """A checkpoint with every block and its outputs, in a folder other than that of its training."""
     made = tiny_model.checkpoint(tmp_path_factory.mktemp("made here"))
     away = tmp_path_factory.mktemp("elsewhere") / "2nd-try moved"
     away.mkdir()

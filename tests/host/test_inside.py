@@ -59,7 +59,7 @@ X = torch.rand(2, 64, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 class Nothing(nn.Module):
-    """A gate that is shut: what passes through it is 0."""
+    """Gate that is 0 everywhere, so that its output is 0."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -84,7 +84,7 @@ def row(module, repeats, args):
 
 
 def with_weights_of(plain, gated):
-    """Give a gated row the tensors of its plain twin; all of them have the same names."""
+    """Copy the tensors of the plain row to the gated row, under the same names."""
     with torch.no_grad():
         for norm in [m for m in plain.modules() if isinstance(m, nn.BatchNorm2d)]:
             norm.running_mean.normal_(0, 0.1)

@@ -53,7 +53,7 @@ ATTRIBUTES = {name for cls in CLASSES for name in own_attributes(cls)} - TORCH_N
 
 # --- what a file does with it -----------------------------------------------------------------------------------------
 def touches(source: str) -> list[str]:
-    """Return each touch of the host's insides as ``line: what``."""
+    """Return each use of internals of Ultralytics as ``line: name``."""
     tree = ast.parse(source)
     theirs = names_from_the_host(tree)
     own = {name for n in ast.walk(tree) if isinstance(n, ast.ClassDef) for name in own_attributes(n)}
@@ -172,7 +172,7 @@ def test_the_names_are_those_of_the_installed_release():
 
 
 def test_host_files_do_touch_it():
-    """Else the rule would be about nothing."""
+    """Host files do use internals, so the rule is not vacuous."""
     touching = {
         file.relative_to(PACKAGE).as_posix()
         for file in PACKAGE.rglob("*.py")

@@ -15,7 +15,7 @@ WITHOUT_HELP = {"make_block_table.py", "update_generated.py"}  # they take no ar
 
 
 def run(script, *words, cwd):
-    """Run a script as from a fresh shell: only its own folder and the installed packages are importable."""
+    """Run a script as from a shell: only its folder and installed packages are importable."""
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}  # the package is that of this checkout
     command = [sys.executable, TOOLS / script, *map(str, words)]
     return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True)

@@ -30,12 +30,12 @@ def build(model, scale):
 
 @functools.cache
 def stock_build(name, scale):
-    """A stock model, built once for all that are compared with it."""
+    """Build a stock model once for all comparisons with it."""
     return build(load_model_dict(name), scale)
 
 
 def provenance(layers, saved):
-    """Run a built model on names instead of tensors: what every stock row reads, attention rows being transparent."""
+    """Trace a built model with names instead of tensors: the sources of every stock row, through attention rows."""
     kept, reads, stock, x = {}, [], 0, "image"
     for layer in layers:
         if layer.f != -1:

@@ -50,7 +50,7 @@ def keywords(call):
 
 
 def wrongs(source, file):
-    """Everything in a source that could run, unpickle or extract what a user, or a stranger, has written."""
+    """Return all calls in a source that could execute, unpickle or extract untrusted input."""
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call):
             continue

@@ -205,7 +205,7 @@ def test_the_protocol_is_complete():
 # --- nothing becomes markup -------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def nasty():
-    """A summary whose every text is hostile."""
+    """Results in which every text contains markup."""
     summary = example(arms=1 + len(NASTY), classes=[*NASTY, "person"])
     names = dict(zip((a["name"] for a in summary["arms"]), ["<i>base</i>", *NASTY], strict=True))
     for arm in summary["arms"]:

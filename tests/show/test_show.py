@@ -61,7 +61,7 @@ def test_every_picture_is_one_and_not_blank(shown):
 
 
 class Links(HTMLParser):
-    """Everything a page refers to."""
+    """Collect all links of a page."""
 
     def __init__(self):
         super().__init__()

@@ -18,7 +18,7 @@ from yolo_attn.subset.sampling import _count, choose
 
 
 def made_up(images: int = 3000, classes: int = 30, seed: int = 5, rarest: int = 1) -> LabelledImages:
-    """Skewed classes that keep company, some images empty; class 0 is on `rarest` images only."""
+    """Random set with skewed, correlated classes and some empty images; class 0 is on `rarest` images only."""
     rng = np.random.default_rng(seed)
     shares = 1 / np.arange(1, classes) ** 1.2
     counts = rng.geometric(1 / 7, images) - 1
@@ -129,7 +129,7 @@ def test_more_rare_classes_than_images_is_no_reason_to_fail(whole):
 
 
 def counted_out() -> LabelledImages:
-    """A set without a random number in it."""
+    """Deterministic set."""
     image = np.repeat(np.arange(400), np.arange(400) ** 2 % 11)
     number = np.arange(len(image))
     area = (number * 37 % 12_000).astype(float)

@@ -68,7 +68,7 @@ def folder(tmp_path) -> Path:
 
 @pytest.fixture(autouse=True)
 def unplotted(monkeypatch):
-    """Drawing takes longer than all the rest; one test asks for it itself."""
+    """Disable plotting, which is slow; one test enables it."""
     monkeypatch.setattr(convert, "plot_summary", lambda summary, path: path)
 
 

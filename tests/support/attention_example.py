@@ -28,7 +28,7 @@ class Known(nn.Module):
 
 
 class Silent(nn.Module):
-    """A block without an attention to draw."""
+    """A block without ``attention``."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -38,7 +38,7 @@ class Silent(nn.Module):
 
 
 class Broken(Silent):
-    """A block whose attention cannot be had."""
+    """A block whose ``attention`` raises an error."""
 
     def attention(self, x):
         raise RuntimeError("not today")

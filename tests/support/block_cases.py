@@ -20,7 +20,7 @@ IDS = ["-".join([name, *(f"{k}={v}" for k, v in kwargs.items())]) for name, kwar
 
 
 def _computes_in_float16():
-    """Whether this torch does so on the CPU, as old ones do not."""
+    """Return whether this torch computes in float16 on the CPU, unlike old ones."""
     try:
         torch.conv2d(*(torch.ones(1, 1, 1, 1, dtype=torch.float16) for _ in range(2)))
     except RuntimeError:
@@ -40,12 +40,12 @@ every_module = pytest.mark.parametrize("module", MODULES)
 
 
 def close(found, expected, where, **tolerances):
-    """Compare, and say where among the cases of a loop it is that two values differ."""
+    """Assert that two values are close; the message names the case of the loop."""
     torch.testing.assert_close(found, expected, msg=lambda said: f"{where}: {said}", **tolerances)
 
 
 def make(name, kwargs, channels=16, init="paper", seed=0, random=True):
-    """Build a block; ``random`` gives each parameter a value that is not special: nothing is hidden by zeros."""
+    """Build a block; ``random`` gives each parameter a random value, because zeros would hide errors."""
     torch.manual_seed(seed)
     block = ATTENTION_BLOCKS[name](channels, **kwargs, init=init)
     if random:

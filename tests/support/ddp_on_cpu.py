@@ -81,7 +81,7 @@ def _backend_on_cpu(device, **given):
 
 # --- what each rank tells ---------------------------------------------------------------------------------------------
 def record(event, folder, trainer):
-    """Write down what a rank holds at an event; used as callback, ``functools.partial(record, event, folder)``."""
+    """Store the state of a rank at an event; a callback, ``functools.partial(record, event, folder)``."""
     ddp = trainer.model
     told = {
         "trainer": f"{type(trainer).__module__}.{type(trainer).__name__}",
@@ -98,7 +98,7 @@ def record(event, folder, trainer):
 
 
 def die_in_second_epoch(trainer):
-    """Kill a worker as a machine does; used as callback."""
+    """Kill a worker by a signal; a callback."""
     if RANK == 1 and trainer.epoch == 1:
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -235,7 +235,7 @@ def case_id(value):
 
 
 def randomized(block):
-    """Give every parameter and every running statistic a value that is not special."""
+    """Set every parameter and running statistic to a random value."""
     generator = torch.Generator().manual_seed(1)
     for name, tensor in [*block.named_parameters(), *block.named_buffers()]:
         if tensor.is_floating_point():

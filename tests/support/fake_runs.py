@@ -37,7 +37,7 @@ def records(arm: str, seed: int) -> tuple[Matches, Boxes]:
 
 
 def complete(folder, **changes):
-    """Leave in a run's folder what a complete run leaves."""
+    """Write the files of a complete run into its folder."""
     spec = run_folder.read_spec(folder)
     matches, boxes = records(spec.arm, spec.seed)
     matches.save(folder / run_folder.MATCHES)

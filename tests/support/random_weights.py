@@ -11,7 +11,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def randomize(module: Module, std: float = 0.05, keep: bool = True) -> Module:
-    """Add normal noise to every parameter, in place; zeros of an identity start would hide what a block does.
+    """Add normal noise to every parameter, in place, because zeros of an identity start hide errors.
 
     Args:
         module: The module, whose parameters are changed.
@@ -25,7 +25,7 @@ def randomize(module: Module, std: float = 0.05, keep: bool = True) -> Module:
 
 
 def calibrate_norms(model: Module, images: Tensor) -> Module:
-    """Give every batch normalisation the statistics of a batch of images, in place; leaves the model in ``eval``."""
+    """Set the running statistics of every batch norm from a batch of images, in place; end in evaluation mode."""
     for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
         norm.momentum = None  # the average of all batches
     with torch.no_grad():

@@ -41,13 +41,13 @@ def blocks() -> dict[str, nn.Module]:
 
 
 def feature_map() -> Tensor:
-    """Return a map to try blocks on, the same on every machine."""
+    """Return a deterministic feature map."""
     values = torch.arange(CHANNELS * 4 * 3, dtype=torch.float64).mul(0.7).sin()
     return values.float().reshape(1, CHANNELS, 4, 3)
 
 
 def image(side: int = 64) -> Tensor:
-    """Return an image, the same on every machine."""
+    """Return a deterministic image."""
     values = torch.arange(3 * side * side, dtype=torch.float64).mul(0.013).sin()
     return (values.float().reshape(1, 3, side, side) + 1) / 2
 
@@ -66,7 +66,7 @@ def model_yaml() -> dict[str, object]:
 
 
 def model(folder: Path, content: dict[str, object] | None = None) -> nn.Module:
-    """Return it built, with random values and normalisations that have seen an image, ready for inference."""
+    """Build the model with random weights and calibrated batch statistics, in evaluation mode."""
     file = folder / "tiny.yaml"
     file.write_text(yaml.safe_dump(content or model_yaml()), encoding="utf-8")
     torch.manual_seed(2)
@@ -80,14 +80,14 @@ def model(folder: Path, content: dict[str, object] | None = None) -> nn.Module:
 
 
 def checkpoint(folder: Path, name: str = "best.pt", content: dict[str, object] | None = None) -> Path:
-    """Write it as a training does, in half precision."""
+    """Write a checkpoint of the model in half precision, as a training does."""
     file = folder / name
     torch.save({"model": model(folder, content).half(), "train_args": {"imgsz": 64, "task": "detect"}}, file)
     return file
 
 
 def write_fixtures(folder: Path) -> None:
-    """Write checkpoints and what they give."""
+    """Write checkpoints and their outputs."""
     folder.mkdir(parents=True)
     made = blocks()
     with torch.no_grad():

@@ -52,7 +52,7 @@ def weights_of(trainer):
 
 
 def results_of(folder):
-    """Return what ``results.csv`` holds, without the times."""
+    """Return the rows of ``results.csv`` without times."""
     with (folder / "run" / "results.csv").open() as lines:
         return [{k: v for k, v in row.items() if k != "time"} for row in csv.DictReader(lines)]
 

@@ -10,7 +10,7 @@ import yolo_attn as ya
 
 @contextmanager
 def known(*classes: type[nn.Module]) -> Iterator[None]:
-    """Register blocks, and forget them at the end."""
+    """Register blocks, and unregister them at the end."""
     for cls in classes:
         ya.register(cls)
     try:

@@ -103,7 +103,7 @@ def test_a_killed_worker_of_the_loader_is_named(scenes, tmp_path):
 
 
 class Zeros(torch.utils.data.Dataset):
-    """Tensors that a worker hands over by file descriptor, which needs the worker alive."""
+    """Tensors passed by file descriptor, which requires that the worker lives."""
 
     def __len__(self):
         return 2000
@@ -114,7 +114,7 @@ class Zeros(torch.utils.data.Dataset):
 
 @pytest.fixture
 def no_signals():
-    """Have a worker's end show in its pipes alone; torch's handler of the signal would raise an error anywhere."""
+    """Disable torch's signal handler, so that the end of a worker is detected by its pipes alone."""
     batches = iter(torch.utils.data.DataLoader(Zeros(), batch_size=2, num_workers=2))
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     yield batches
@@ -135,7 +135,7 @@ def test_however_a_killed_worker_shows_it_is_named(after, no_signals, tmp_path):
 
 
 class Killed:
-    """A trainer of which a worker was killed; its signal comes while the first error is dealt with."""
+    """Trainer with a killed worker, whose signal arrives while the first error is handled."""
 
     def __init__(self, folder, first, late):
         self.save_dir, self.last, self.first, self.late, self.closed = folder, folder / "last.pt", first, [late], 0
@@ -214,7 +214,7 @@ def test_an_error_that_a_worker_passed_on_is_no_killed_worker(tmp_path):
 # --- losses that are not finite ---------------------------------------------------------------------------------------
 @pytest.fixture
 def spoiled(monkeypatch):
-    """Make the loss NaN while a function of the trainer says so; returns a setter of that function, a callback."""
+    """Make the loss NaN while a condition on the trainer holds; return a callback that sets the condition."""
     now = []
     original = DetectionModel.loss
 

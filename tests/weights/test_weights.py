@@ -65,7 +65,7 @@ def test_shipped_models_start_as_their_base(name, bases):
 
 
 def test_stock_loading_by_name_is_what_goes_wrong(bases):
-    """The reason for all this: the host's own load leaves a model that is not the base, and says nothing."""
+    """Ultralytics' own loading by name gives other outputs than the base model, without an error."""
     model = YOLO("yolo11n-ela.yaml").model
     model.load(bases["yolo11"], verbose=False)
     assert not torch.allclose(outputs(model), outputs(bases["yolo11"]), atol=1e-3)

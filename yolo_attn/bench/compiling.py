@@ -102,6 +102,6 @@ def _compile(job: Job, device: str) -> Outcome:
             return Outcome(None, f"there is no {job.implementation} of {job.case.block}")
         why_not = why_too_large(job.case, module, device)
         add_compiled(arms, "it", module, make_inputs(job.case, device, buffers=1), job.case, why_not)
-    except Exception as error:  # reported; the next job goes ahead
+    except Exception as error:  # reported; continue with the next job
         return Outcome(None, f"{type(error).__name__}: {error}")
     return Outcome(arms.first_call_s.get("it compiled"), arms.left_out.get("it compiled"))

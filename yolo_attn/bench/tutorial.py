@@ -6,7 +6,7 @@ differ in time alone. ``view`` on a feature map, which channels last does not al
 reads its sizes off the block it stands beside and declares its parameters in the block's order; :func:`from_block`
 copies them.
 """
-# ruff: noqa: D102 - a forward computes what the block's does
+# ruff: noqa: D102 - forward methods are equivalent to those of the blocks
 
 from __future__ import annotations
 

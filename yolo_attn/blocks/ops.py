@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 _is_compiling = getattr(torch.compiler, "is_compiling", lambda: False)  # missing from the first torch 2 releases
 _is_tracing: Callable[[], bool] = torch.jit.is_tracing
-_is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # likewise
+_is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # also missing from early torch 2
 
 
 def is_traced() -> bool:

@@ -197,7 +197,7 @@ def _compare(exported: Exported, run: Callable[[Tensor], Any], shape: tuple[int,
         wanted = exported.reference(images)
     try:
         given = run(images)
-    except Exception as error:  # whatever a runtime raises, the file cannot be run
+    except Exception as error:  # runtimes raise errors of many types
         lines = str(error).strip().splitlines()
         said = lines[-1].strip() if lines else type(error).__name__
         return Comparison(shape, exported.precision, math.inf, math.inf, said)

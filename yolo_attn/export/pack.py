@@ -74,7 +74,7 @@ def _make(source: Any, name: str, scratch: Path, imgsz: int | None) -> list[Path
 
 def _make_script(checkpoint: str, scratch: Path, imgsz: int | None) -> tuple[Path, list[dict[str, object]]]:
     """Export to TorchScript with free sizes, and return the file and how it compares with the model."""
-    copy = shutil.copy(checkpoint, scratch / "model.pt")  # Ultralytics writes beside what it exports
+    copy = shutil.copy(checkpoint, scratch / "model.pt")  # Ultralytics writes exports next to the checkpoint
     size = {} if imgsz is None else {"imgsz": imgsz}
     with dynamic_torchscript():
         made = export_checked(YOLO(str(copy)), format="torchscript", dynamic=True, device="cpu", **size)

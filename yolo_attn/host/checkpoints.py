@@ -57,7 +57,7 @@ def _refused_class(error: pickle.UnpicklingError) -> str | None:
 
 @functools.cache
 def _warn_of_full_load(source: str, reason: str | None) -> None:
-    if reason:  # else the file is broken, and opening it says so
+    if reason:  # a broken file raises when it is opened
         print(
             f"yolo-attn: {source} is unpickled in full, which runs any code it names, because {reason}: open only "
             f"files you trust",
@@ -97,7 +97,7 @@ def _read_state_dict(path: Any) -> Mapping[str, torch.Tensor] | None:
         return None
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # whatever else the file may be, it is not a state dict
+    except Exception:  # not a state dict
         return None
     held = held if _is_state_dict(held) or not isinstance(held, Mapping) else _stored_model(held)
     return held if _is_state_dict(held) else None

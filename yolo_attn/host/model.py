@@ -80,7 +80,7 @@ def row_strides(model: Mapping[str, Any], size: int = 256) -> list[float]:
 
 
 def _result_of(layer: nn.Module, x: Any, text: Any, host: ModuleType) -> Any:
-    if isinstance(layer, host.ImagePoolingAttn):  # changes the text that goes along, not the map
+    if isinstance(layer, host.ImagePoolingAttn):  # changes the text embedding, not the map
         return None
     if registry.is_attention(layer):  # a block keeps its input's shape
         return x

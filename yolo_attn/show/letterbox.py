@@ -53,7 +53,7 @@ def place(image: Size, input_size: Size, wanted: Size, cropped: bool = False, st
         )
     ratio = min(wanted[0] / height, wanted[1] / width)
     new_width, new_height = max(round(width * ratio), 1), max(round(height * ratio), 1)
-    left = round((input_size[1] - new_width) / 2 - 0.1)  # of an odd padding the smaller half comes first
+    left = round((input_size[1] - new_width) / 2 - 0.1)  # odd padding: the smaller half first
     top = round((input_size[0] - new_height) / 2 - 0.1)
     return Placement(left, top, new_width, new_height, input_size)
 

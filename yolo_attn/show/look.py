@@ -136,7 +136,7 @@ class GateWatcher:
 def _open(source: str, seed: int) -> YOLO:
     if source.lower().endswith((".yaml", ".yml")):
         return _seeded(seed, lambda: YOLO(source))
-    open_source(source)  # says what is wrong with a checkpoint
+    open_source(source)  # raises YoloAttnError for an invalid checkpoint
     return YOLO(source)
 
 
@@ -147,7 +147,7 @@ def _rebuilt_modules(model: nn.Module, seed: int) -> dict[str, nn.Module]:
         return {}
     try:
         built: nn.Module = _seeded(seed, lambda: make(deepcopy(given), verbose=False))
-    except Exception:  # e.g. a model whose own code has changed since
+    except Exception:  # e.g. a model whose code has changed since training
         return {}
     return dict(built.eval().named_modules())
 

@@ -175,7 +175,7 @@ def unpack(path: Path, archive: Archive, folder: Path, log: Callable[[str], None
 def _move(partial: Path, folder: Path, archive: Archive) -> None:
     made = partial / archive.makes
     beside = [p for p in made.parent.iterdir() if p.is_file() and p != made] if made.is_file() else []
-    for each in (*beside, made):  # `archive.makes` comes last
+    for each in (*beside, made):  # `archive.makes` is moved last
         target = folder / each.relative_to(partial)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(each, target)

@@ -35,7 +35,7 @@ def write_split(folder: Path, split: str, images: LabelledImages, paths: list[st
     image_folder, label_folder = (str(folder / kind / split) for kind in ("images", "labels"))
     os.makedirs(image_folder)
     os.makedirs(label_folder)
-    with ThreadPoolExecutor(1) as beside:  # most of the time goes to the file system
+    with ThreadPoolExecutor(1) as beside:  # linking is bound by the file system
         putting = beside.submit(_put_images, paths, [f"{image_folder}/{name}" for name in names], copy)
         digest = _write_labels([f"{label_folder}/{stem}.txt" for stem in stems], _label_texts(images))
         putting.result()

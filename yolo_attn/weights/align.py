@@ -78,7 +78,7 @@ class Layers:
         try:
             graph = Graph(given)
             return [(graph.section(i), graph.level(i)) for i in range(len(self.rows))]
-        except YoloAttnError:  # a module class of its own that this Ultralytics does not have
+        except YoloAttnError:  # a module class that this Ultralytics lacks
             return None
 
     def base(self) -> list[int]:

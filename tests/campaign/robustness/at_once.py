@@ -17,7 +17,7 @@ CAMPAIGN = Path(__file__).resolve().parents[1]
 
 
 def run_at_once(commands: Sequence[Sequence[str]], folder: Path, **more: str) -> list[subprocess.CompletedProcess]:
-    """Run command lines at the same moment, each in a process of its own, and return the completed processes."""
+    """Run command lines simultaneously in separate processes, and return the completed processes."""
     folder.mkdir()
     paths = [str(CAMPAIGN), *map(str, (TESTS, ROOT)), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p), **more}

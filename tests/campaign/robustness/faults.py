@@ -23,7 +23,7 @@ EVERY = int(os.environ.get("YOLO_ATTN_EVERY_MOMENT", "0"))
 
 
 def moments(work: Callable[[], object], root: Path, few: int) -> Iterator[int]:
-    """Run the work to its end in a process of its own, and yield the numbers of the moments to stop it at."""
+    """Run the work once in a separate process, and yield the numbers of the write operations to stop it at."""
     code, said = stopped(work, root, at=-1, how=KILLED)
     assert code == 0, said
     count = int(said)
@@ -33,7 +33,7 @@ def moments(work: Callable[[], object], root: Path, few: int) -> Iterator[int]:
 
 
 def stopped(work: Callable[[], object], root: Path, at: int, how: str) -> tuple[int, str]:
-    """Run the work in a forked process that is stopped at a moment; -1 for never.
+    """Run the work in a forked process that is stopped at a write operation; -1 for never.
 
     Returns:
         The exit code (0: done, 1: an error came out, negative: killed), and the number of moments, or the error.

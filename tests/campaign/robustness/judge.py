@@ -33,11 +33,11 @@ IMAGE = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
 class FailedError(AssertionError):
-    """A case failed; hypothesis looks for a smaller one that fails alike."""
+    """A case failed; hypothesis shrinks it to a smaller one with the same failure."""
 
 
 class HostError(Exception):
-    """A model cannot run on this image, and could not without attention either."""
+    """A model cannot run on this image, with or without attention."""
 
 
 def try_model(case: tuple[str, dict[str, Any]]) -> tuple[str, str]:
@@ -85,7 +85,7 @@ def _run(model: torch.nn.Module) -> None:
 
 
 def _fails_without_attention(model: torch.nn.Module) -> bool:
-    """Whether the image is too small for the rows of the host alone: a kernel larger than its map."""
+    """Return whether the image is too small for the model without attention: a kernel larger than its map."""
     rows = model.model
     for i, row in enumerate(rows):
         if is_attention(row):
@@ -116,7 +116,7 @@ def _outcome(do: Callable[[], None]) -> tuple[str, str]:
 
 
 def kind_of(message: str) -> str:
-    """Return a message without its values, so that like refusals are counted together."""
+    """Return a message without its values, so that similar refusals are counted together."""
     message = re.sub(r"^row \d+ (\[.*?\]|[^:]*): (?=[^\]]*$)", "row: ", message)
     return re.sub(r"'[^']*'|\"[^\"]*\"|\[.*\]|\{.*\}|-?\d[\d.e+]*", "_", message)[:80]
 
@@ -132,7 +132,7 @@ def refusal_of(do: Callable[[], object]) -> str | None:
 
 # --- the command line -------------------------------------------------------------------------------------------------
 def try_command(words: list[str]) -> tuple[str, str]:
-    """Run a command line in this process and folder, without the work itself: training and timing."""
+    """Run a command line in this process and folder, with training and timing disabled."""
     said, wrote = io.StringIO(), io.StringIO()
     with warnings.catch_warnings(), contextlib.redirect_stderr(said), contextlib.redirect_stdout(wrote):
         warnings.simplefilter("ignore")

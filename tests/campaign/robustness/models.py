@@ -90,7 +90,7 @@ def settings(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def spoiled_stock_models(draw: st.DrawFn) -> dict[str, Any]:
-    """Draw a stock model with an attention row put in where nothing was shifted for it, or inside one of its rows."""
+    """Draw a stock model with an attention row inserted without renumbering, or inside one of its rows."""
     stock = load_model_dict(draw(st.sampled_from(STOCK)))
     model = {key: value for key, value in stock.items() if key not in ("scale", "yaml_file")}
     section = draw(st.sampled_from(["backbone", "head"]))

@@ -23,12 +23,12 @@ junk = st.one_of(
 
 
 def mostly(right: st.SearchStrategy, wrong: st.SearchStrategy, of: int = 10) -> st.SearchStrategy:
-    """Draw a right value, and one time in ``of`` a wrong one."""
+    """Draw a valid value, and one time in ``of`` an invalid one."""
     return st.integers(0, of - 1).flatmap(lambda k: wrong if k == of - 1 else right)
 
 
 def misspelled(names: list[str]) -> st.SearchStrategy:
-    """Draw a name with a letter taken away, put in or changed."""
+    """Draw a name with one letter removed, added or changed."""
 
     def spoil(name: str, at: int, how: int, letter: str) -> str:
         at %= len(name)
@@ -42,7 +42,7 @@ block_names = mostly(st.sampled_from(BLOCKS), st.one_of(misspelled(BLOCKS), word
 
 
 def hyper_values(name: str) -> st.SearchStrategy:
-    """Draw hyper-parameters by name: those of a block, now and then with a wrong value or name among them."""
+    """Draw hyper-parameters of a block by name, now and then with an invalid value or name."""
     try:
         cls = resolve(name)[1]
     except ValueError:
@@ -66,7 +66,7 @@ def _of_type(hint: Any) -> st.SearchStrategy:
 
 @st.composite
 def row_arguments(draw: st.DrawFn, name: str) -> Any:
-    """Draw a row's arguments: hyper-parameters by name, by position, or something else altogether."""
+    """Draw a row's arguments: hyper-parameters by name, by position, or invalid ones."""
     by_name = draw(hyper_values(name))
     form = draw(st.integers(0, 20))
     if form < 12 or not isinstance(by_name, dict):
