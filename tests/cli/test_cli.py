@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from support.paths import ROOT
+from support.tiers import sampled
 
 import yolo_attn as ya
 from yolo_attn import cli
@@ -33,7 +34,7 @@ def here(tmp_path, monkeypatch):
 def test_help_names_every_verb_and_version_the_version():
     done = run("--help")
     assert done.returncode == 0, done.stderr
-    for verb in (*cli.HOST_VERBS, "blocks", "insert", "subset", "compare", "bench", "show", "demo", "report"):
+    for verb in (*cli.HOST_VERBS, "blocks", "insert", "subset", "compare", "bench", "show", "demo", "pack", "report"):
         assert verb in done.stdout
     done = run("--version")
     assert (done.returncode, done.stdout.strip()) == (0, f"yolo-attn {ya.__version__}")
@@ -191,6 +192,38 @@ def test_in_a_process_of_its_own_a_mistake_is_exit_2_without_a_traceback(here):
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
+
+
+MISTAKES = {
+    "blocks": "--foo",
+    "insert": "yolo11n.yaml --block ELAA",
+    "subset": "--coco none -o out",
+    "compare": "yolo11n.yaml --sedes 0",
+    "bench": "--blcks SE",
+    "show": "yolo11n.yaml",
+    "demo": "--fst",
+    "pack": "none.pt",
+    "report": ".",
+    **dict.fromkeys(cli.HOST_VERBS, "model=none.pt"),
+}
+VERBS = sampled(MISTAKES, lambda verb: verb not in cli.HOST_VERBS, "slow")  # the others import torch
+
+
+def test_every_verb_has_a_mistake_to_try():
+    assert set(MISTAKES) == {*cli.HOST_VERBS, *cli._VERBS}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_in_a_process_of_its_own(verb, here):
+    done = run(verb, "--help")
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout + done.stderr).count("\n") > 3
+    assert "Traceback" not in done.stderr
+    done = run(verb, *MISTAKES[verb].split())
+    assert done.returncode == 2, done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("yolo-attn: ")]) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(here.iterdir())
 
 
 def test_a_defect_keeps_its_traceback(monkeypatch):

@@ -163,7 +163,7 @@ def test_ray_gives_the_same_also_when_a_worker_dies(finished, begin, tmp_path):
     assert results(tmp_path / "out")["arms"][1]["metrics"] == results(finished[1])["arms"][1]["metrics"]
 
 
-def wait_for(condition, seconds=90):
+def wait_for(condition, seconds=300):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited too long"

@@ -154,7 +154,7 @@ def test_a_run_ends_with_the_process_that_started_it(tmp_path):
     os.kill(pid, 0)
     parent.kill()
     parent.wait()
-    for _ in range(100):
+    for _ in range(600):
         time.sleep(0.05)
         state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
         if not state or state.startswith("Z"):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from support.paths import ROOT, TESTS
 
-SECONDS = 120
+SECONDS = 300
 CAMPAIGN = Path(__file__).resolve().parents[1]
 
 

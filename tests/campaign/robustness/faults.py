@@ -17,7 +17,7 @@ from pathlib import Path
 GROWS = {"open", "os.mkdir", "os.symlink", "os.link"}
 CHANGES = GROWS | {"os.rename", "os.remove", "os.rmdir", "shutil.copyfile"}
 FULL, KILLED = "disk full", "killed"
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 EVERY = int(os.environ.get("YOLO_ATTN_EVERY_MOMENT", "0"))
 """1: try every moment; by default a few, spread evenly."""
 
