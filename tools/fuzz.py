@@ -1,7 +1,7 @@
 """Try random models, insertions and command lines, and print the smallest case that fails.
 
 ``python tools/fuzz.py --cases 5000 --seed 0 [-o runs/robustness/fuzz.jsonl]``; needs the extra ``dev``. About a second
-for ten cases. Exit 1 where something failed; docs/robustness.md says what counts as a failure.
+for ten cases. Exit 1 if something failed; docs/robustness.md defines what counts as a failure.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Write the model YAMLs of cfg/models anew: ``python tools/make_models.py [FOLDER]``."""
+"""Regenerate the model YAMLs of cfg/models: ``python tools/make_models.py [FOLDER]``."""
 
 from instruments.ready_models import main
 

@@ -1,4 +1,4 @@
-"""Write everything that is generated from the blocks anew: ``python tools/update_generated.py``.
+"""Regenerate all files that are derived from the blocks: ``python tools/update_generated.py``.
 
 Those are the facts that `yolo-attn blocks` shows, the model YAMLs, and the tables in README.md and docs/blocks.md.
 """

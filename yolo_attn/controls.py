@@ -1,8 +1,8 @@
 """Experimental controls for comparisons: rows that do nothing, and as many parameters without attention.
 
-A model of which the attention rows are replaced by :class:`IdentityControl` computes what the model without them does:
-a difference to the baseline then comes from the tools, not from attention. :class:`PlainControl` spends about as many
-parameters as the block it stands for on two plain convolutions.
+A model whose attention rows are replaced by :class:`IdentityControl` has the outputs of the model without these rows:
+any difference to the baseline then comes from the tools, not from attention. :class:`PlainControl` replaces a block by
+two plain convolutions with about as many parameters.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 class YoloAttnError(ValueError):
     """Error caused by user input; the message states the given value, the allowed values and the nearest match.
 
-    It is one line, whatever it quotes. The command line prints it and exits with 2; everything else that is raised is a
-    defect and keeps its traceback.
+    The message is always one line. The command line prints it and exits with 2; any other exception is a defect and
+    keeps its traceback.
     """
 
     def __init__(self, message: object = ""):

@@ -101,7 +101,7 @@ def test_a_comparison_file(scenes, faked, tmp_path, capsys):
         ("arms: [yolo11n.yaml]\nseeds: [one]", r"seeds=\['one'\]"),
         ("arms: [yolo11n.yaml]\noverrides: [epochs]", "overrides"),
         ("arms: [yolo11n.yaml]\ncontrols: plain", "controls"),
-        ("arms: [yolo11n.yaml]\noverrides: {device: cpu}", "device stands beside overrides"),
+        ("arms: [yolo11n.yaml]\noverrides: {device: cpu}", "device is a key next to overrides, not in them"),
         ("arms: []", "no list 'arms'"),
         ("arms: [yolo11n.yaml", "is not YAML"),
         ("- 1", "is not a comparison"),

@@ -144,7 +144,7 @@ def test_the_window_begins_where_the_dependencies_do():
     [
         ("ultralytics", "8.2.103", "ultralytics 8.2.103 is older than"),
         ("ultralytics", "8.99.0", "ultralytics 8.99.0 is newer than"),
-        ("ultralytics", "mine", "says it is release 'mine', none of the releases"),
+        ("ultralytics", "mine", "reports release 'mine', none of the releases"),
         ("torch", "1.13.1+cu117", "torch 1.13.1+cu117 is older than"),
         ("torch", "2.99.0", "torch 2.99.0 is newer than"),
     ],

@@ -410,7 +410,7 @@ def test_saving_and_reading_gives_the_same_rows(tmp_path):
         ("nek:P3", "Did you mean 'neck'"),
         ("neck", "cannot insert at 'neck': 'neck' needs levels or rows .as in neck:P3,P4,P5"),
         ("after:", "'after' needs levels or rows"),
-        ("pre-detect:P3", "cannot insert at 'pre-detect:P3': 'pre-detect' stands alone"),
+        ("pre-detect:P3", "cannot insert at 'pre-detect:P3': 'pre-detect' takes no levels or rows"),
         ("sppf; before:24", "cannot insert before row 24: rows 0 to 23"),
         ("after:99", "cannot insert after row 99: rows 0 to 22"),
         ("after:23", "rows 0 to 22"),

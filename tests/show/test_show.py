@@ -313,7 +313,7 @@ def test_a_detection_is_found_by_class_and_confidence():
             "yolo11n-se.yaml BUS --rows 3",
             "row 3 of yolo11n-se.yaml holds no attention; attention is in rows 17, 21, 25",
         ),
-        ("yolo11n.yaml BUS --rows 3", "there is no attention at all"),
+        ("yolo11n.yaml BUS --rows 3", "the model has no attention"),
         ("yolo11n-se.yaml BUS --rows P3", "--rows P3: give whole numbers"),
         ("yolo11n-se.yaml BUS --channels 999", "no block has a channel 999"),
         ("yolo11n-se.yaml BUS --conf 2", "--conf 2.0: give a number from 0 to 1"),

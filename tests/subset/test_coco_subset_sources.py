@@ -199,7 +199,7 @@ def test_polygons_count_as_their_boxes_and_sizes_are_pixels(tmp_path):
         ("", {"names": None}, "needs 'names:'"),
         ("", {"train": None}, "names no training images"),
         ("", {"train": "images/trian"}, "images/trian, which is neither a folder nor a .txt list"),
-        ("", {"path": "nowhere"}, "says 'path: nowhere', and there is no such folder"),
+        ("", {"path": "nowhere"}, "has 'path: nowhere', but there is no such folder"),
     ],
 )
 def test_a_wrong_yolo_set_is_one_clear_sentence(tmp_path, label, data, said):

@@ -92,13 +92,14 @@ def _allowed(line: Line, base: Line | None) -> float:
 
 def _reasons(lines: Iterable[Line]) -> list[str]:
     """Return a list of the cells that failed or were not measured, by reason."""
-    said: dict[str, list[str]] = {}
+    cells_by_reason: dict[str, list[str]] = {}
     for line in lines:
         reasons = [line[key] for key in ("error", "not_measured") if key in line]
         reasons += [c["error"] for c in line.get("comparisons", ()) if c["error"]]
         for reason in reasons[:1]:
-            said.setdefault(reason, []).append(f"{_name(line['block'])} {line['format']} {_title(line)}")
-    return ["\n".join(f"- {', '.join(cells)}: {reason}" for reason, cells in said.items())] if said else []
+            cells_by_reason.setdefault(reason, []).append(f"{_name(line['block'])} {line['format']} {_title(line)}")
+    items = [f"- {', '.join(cells)}: {reason}" for reason, cells in cells_by_reason.items()]
+    return ["\n".join(items)] if items else []
 
 
 def _times(lines: Sequence[Line]) -> str:

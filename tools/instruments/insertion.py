@@ -39,7 +39,7 @@ class Case:
         block: YAML name of the block.
         result: ``ok``, ``no such site``, ``host cannot build``, or what went wrong.
         blocks: How many blocks were inserted.
-        transferred: Share of the base's parameters that came over.
+        transferred: Share of the base's parameters that were transferred.
         difference: Largest absolute difference of any output to the base's in evaluation mode.
         difference_train: The same in training mode, with batch statistics.
     """
@@ -221,8 +221,8 @@ def write_csv(cases: Sequence[Case], path: str | Path) -> None:
 def to_markdown(cases: Sequence[Case]) -> str:
     """Return a table of a row per model and a column per site, and the counts.
 
-    A cell says how many blocks were tried and the largest difference in either mode; all parameters came over unless it
-    says otherwise.
+    A cell holds the numbers of successful and of all cases, the smallest share of transferred parameters, and the
+    largest difference in either mode.
     """
     tried = [c for c in cases if c.result not in ("no such site", "host cannot build")]
     failed = [c for c in tried if c.result != "ok"]

@@ -67,7 +67,7 @@ def build(
     Args:
         case: Block, shape, precision, layout and pass.
         device: Torch device.
-        against: Implementations beside ours: ``"floor"``, ``"tutorial"``, ``"timm"``. On CUDA the floor is computed.
+        against: Other implementations to build: ``"floor"``, ``"tutorial"``, ``"timm"``. On CUDA the floor is computed.
         not_compiled: By implementation, the reason for not compiling it.
         cuda_graphs: Whether to capture forward passes too.
     """

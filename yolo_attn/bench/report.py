@@ -13,7 +13,7 @@ JSON, MARKDOWN, PLOT = "bench.json", "bench.md", "bench.png"
 
 
 def write_report(folder: Path) -> tuple[Summary, str]:
-    """Write summary, tables and plot of a bench beside its raw lines; return summary and tables.
+    """Write summary, tables and plot of a bench next to its raw lines; return summary and tables.
 
     Args:
         folder: Folder of the raw lines.

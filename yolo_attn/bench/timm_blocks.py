@@ -21,7 +21,7 @@ NOTES = {
     "NL": "alike: a BatchNorm follows the last convolution",
     "ELA": "alike: a convolution and a one-group norm for each direction, and SiLU",
 }
-"""Which of timm's blocks stand beside ours; the others have no counterpart there."""
+"""How timm's counterpart of a block differs, by block; blocks without an entry have no counterpart."""
 
 
 def timm_version() -> str | None:
@@ -40,7 +40,7 @@ def is_same(name: str) -> bool:
 def from_block(name: str, block: nn.Module) -> nn.Module | None:
     """Return timm's counterpart of a shipped block with default hyper-parameters, or ``None`` if timm has none.
 
-    Where it is the same function it has copies of the block's weights; where it is only alike, weights of its own.
+    An equivalent counterpart gets copies of the block's weights; any other keeps its own.
 
     Args:
         name: YAML name of the block.

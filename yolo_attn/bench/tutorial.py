@@ -1,10 +1,9 @@
 """Tutorial implementations of the shipped blocks, as references for timing and tests.
 
-The manner is the tutorials': adaptive pooling, ``view`` and ``expand_as``, permutations, convolutions to one channel,
-whole ``HW x HW`` matrices. The function is our block's, with its biases, floors and extra layers, so that the two
-differ in time alone. ``view`` on a feature map, which channels last does not allow, is ``reshape`` here. Each class
-reads its sizes off the block it stands beside and declares its parameters in the block's order; :func:`from_block`
-copies them.
+The style is that of tutorials: adaptive pooling, ``view`` and ``expand_as``, permutations, convolutions to one channel,
+full ``HW x HW`` matrices. Each class is equivalent to its block, including biases, floors and extra layers, so that the
+two differ in time only. ``view`` on a feature map, which channels last does not allow, is ``reshape`` here. Each class
+takes its sizes from its block and declares its parameters in the block's order; :func:`from_block` copies them.
 """
 # ruff: noqa: D102 - forward methods are equivalent to those of the blocks
 

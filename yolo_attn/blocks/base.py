@@ -120,8 +120,8 @@ class AttentionBlock(nn.Module):
             self.fallbacks = [*self.fallbacks, f"{what} {wanted}->{fitting}"]
             self.warn_once(
                 what,
-                f"{what} {wanted} does not divide {self.channels} channels; {fitting} is used, and likewise the "
-                "largest divisor at other such widths",
+                f"{what} {wanted} does not divide {self.channels} channels; {fitting} is used; other "
+                "widths also get the largest divisor",
             )
         return fitting
 
@@ -129,7 +129,7 @@ class AttentionBlock(nn.Module):
         """Warn once per process for each kind of block and reason."""
         if (type(self).__name__, reason) not in _WARNED:
             _WARNED.add((type(self).__name__, reason))
-            warnings.warn(f"{type(self).__name__}: {message} (said once)", UserWarning, stacklevel=4)
+            warnings.warn(f"{type(self).__name__}: {message} (shown once)", UserWarning, stacklevel=4)
 
     def extra_repr(self) -> str:
         """Return the arguments kept as attributes, and those adapted to the number of channels."""

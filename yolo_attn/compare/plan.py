@@ -99,7 +99,7 @@ def read_plan(path: str | Path) -> dict[str, Any]:
     if not isinstance(plan.get("overrides", {}), dict):
         raise YoloAttnError(f"'{path}': overrides are not settings by name, e.g. epochs: 30")
     if "device" in plan.get("overrides", {}):
-        raise YoloAttnError(f"'{path}': device stands beside overrides, not in them")
+        raise YoloAttnError(f"'{path}': device is a key next to overrides, not in them")
     if not isinstance(plan.get("controls", []), list):
         raise YoloAttnError(f"'{path}': controls={plan['controls']!r} is not a list, e.g. [identity, plain]")
     if "base" in plan:

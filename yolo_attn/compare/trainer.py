@@ -21,7 +21,7 @@ HASHED_BATCHES, PROGRESS_BATCHES = 2, 5
 
 
 class ComparisonMixin(ResumeMixin):
-    """Trainer mixin for a run of a comparison; stands before :class:`yolo_attn.train.trainer.TrainerMixin`.
+    """Trainer mixin for a run of a comparison; comes before :class:`yolo_attn.train.trainer.TrainerMixin`.
 
     It resumes from its state wherever there is one, and keeps the state of its last epoch. ``progress.json`` in the run
     folder (``save_dir``) holds epochs, seconds and memory.
@@ -85,13 +85,13 @@ class ComparisonMixin(ResumeMixin):
 
     def _write_progress(self, complete: int) -> None:
         """Write the number of complete epochs, their seconds, and the peak memory in MB."""
-        said = {
+        progress = {
             "epoch": complete,
             "epochs": self.epochs,
             "epoch_seconds": self.history["epoch_seconds"],
             "peak_reserved_mb": round(_peak_reserved_mb(self.device), 1),
         }
-        write_json(Path(self.save_dir) / PROGRESS, said)
+        write_json(Path(self.save_dir) / PROGRESS, progress)
 
     def final_eval(self) -> None:
         """Skip the validation of ``best.pt``: the last epoch is the one that counts."""

@@ -72,7 +72,7 @@ def run_demo(out: Path, fast: bool = False, log: Callable[[str], None] = lambda 
         "data, COCO format": out / "coco",
         "data, YOLO format": data,
         "report": out / "compare" / "report.html",
-        "predictions beside the truth": draw_predictions(out / "compare", data, recipe["imgsz"], out / "predictions"),
+        "predictions and ground truth": draw_predictions(out / "compare", data, recipe["imgsz"], out / "predictions"),
     }
     found = read_results(out / "compare")
     note = "A smoke test: too short to learn." if fast else "Drawn scenes: these figures say nothing about photographs."

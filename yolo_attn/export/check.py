@@ -60,7 +60,7 @@ class Comparison:
         worst: Largest difference of any value: of a score, or of a box as a share of the image; ``inf`` where the file
             could not be run, or gave another number of values or none.
         typical: Root mean square of the differences in the channel where it is largest.
-        error: What the runtime said, where the file could not be run.
+        error: Error of the runtime, if the file could not be run.
     """
 
     shape: tuple[int, ...]
@@ -121,10 +121,10 @@ class CheckedExport:
     def __str__(self) -> str:
         if self.not_checked:
             return f"{self.file}\n{self.format} {self.precision}: not checked here: {self.not_checked}"
-        said = [
+        lines = [
             f"{self.format} {self.precision}, {c}: {'as PyTorch' if c.passed else 'WRONG'}" for c in self.comparisons
         ]
-        return "\n".join([str(self.file), *said])
+        return "\n".join([str(self.file), *lines])
 
 
 def export_checked(model: str | Path | YOLO, /, **settings: Any) -> CheckedExport:
@@ -199,8 +199,8 @@ def _compare(exported: Exported, run: Callable[[Tensor], Any], shape: tuple[int,
         given = run(images)
     except Exception as error:  # runtimes raise errors of many types
         lines = str(error).strip().splitlines()
-        said = lines[-1].strip() if lines else type(error).__name__
-        return Comparison(shape, exported.precision, math.inf, math.inf, said)
+        message = lines[-1].strip() if lines else type(error).__name__
+        return Comparison(shape, exported.precision, math.inf, math.inf, message)
     return Comparison(shape, exported.precision, *differences(_tensors(given), _tensors(wanted), exported.ranked))
 
 

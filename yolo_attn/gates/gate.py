@@ -64,7 +64,7 @@ class Gate:
 
     @property
     def neutral(self) -> float | None:
-        """The value 1, which keeps the features, if it lies inside the range; else ``None``."""
+        """The value 1, which keeps the features, if it is inside the range; else ``None``."""
         return 1.0 if self.top is not None and self.top > 1 else None
 
     @cached_property

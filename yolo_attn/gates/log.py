@@ -1,4 +1,4 @@
-"""Log of all gates of a model during a training: ``gates.csv`` beside ``results.csv``.
+"""Log of all gates of a model during a training: ``gates.csv``, next to ``results.csv``.
 
 The same few validation images go through the averaged weights before training and after every epoch, so that the rows
 of two epochs can be compared, and a gate that never moves is found.

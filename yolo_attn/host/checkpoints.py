@@ -1,6 +1,6 @@
 """Open checkpoints, models and state dicts as sources of weights.
 
-A checkpoint is a pickle: unpickled in full, it runs whatever code it names. It is first loaded with known classes only,
+A checkpoint is a pickle: unpickled in full, it runs any code it names. It is first loaded with known classes only,
 Ultralytics' and the registered blocks; a file that needs more is unpickled in full, with a warning on stderr.
 """
 
@@ -104,7 +104,7 @@ def _read_state_dict(path: Any) -> Mapping[str, torch.Tensor] | None:
 
 
 def open_source(source: str | Path | Mapping[str, Any] | nn.Module) -> nn.Module:
-    """Return the model that a checkpoint path, a loaded checkpoint or a model stands for.
+    """Return the model of a checkpoint path, a loaded checkpoint, or a model itself.
 
     Raises:
         YoloAttnError: If the file is missing or unreadable, or holds no YOLO model.

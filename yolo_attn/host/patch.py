@@ -62,7 +62,7 @@ def register(
         The class, so that it works as a decorator, with or without arguments.
 
     Raises:
-        YoloAttnError: If the class cannot be a block, or the name is taken (the message says by whom).
+        YoloAttnError: If the class cannot be a block, or the name is taken; the message names the owner.
 
     Examples:
         >>> import torch, yolo_attn
@@ -167,7 +167,7 @@ def _patch(tasks: ModuleType) -> None:
     for name, cls in registry.row_blocks().items():
         if (held := getattr(tasks, name, None)) is not None:
             owner = f"{held.__module__}.{held.__qualname__}"
-            raise YoloAttnError(f"this version of Ultralytics has a module named '{name}' of its own ({owner})")
+            raise YoloAttnError(f"this version of Ultralytics already has a module named '{name}' ({owner})")
         _publish(tasks, name, cls)
     setattr(tasks, INSIDE_KEY, inside_class())
     allow(*gated_classes())

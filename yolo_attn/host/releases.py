@@ -53,8 +53,8 @@ def warn_if_untested(installed: Mapping[str, str]) -> None:
         installed: Releases by package, e.g. ``{"ultralytics": "8.4.190"}``.
     """
     for package, release in installed.items():
-        if said := untested_warning(package, release):
-            warnings.warn(said, UntestedVersionWarning, stacklevel=2)
+        if warning := untested_warning(package, release):
+            warnings.warn(warning, UntestedVersionWarning, stacklevel=2)
 
 
 def untested_warning(package: str, release: str) -> str:
@@ -76,7 +76,7 @@ def untested_warning(package: str, release: str) -> str:
     try:
         numbers = Version(release).release
     except InvalidVersion:
-        return f"{package} says it is release {release!r}, none of {_tested(package)}. {install_command(package)}"
+        return f"{package} reports release {release!r}, none of {_tested(package)}. {install_command(package)}"
     if numbers[: len(Version(first).release)] < Version(first).release:
         return f"{package} {release} is older than {_tested(package)}. {install_command(package)}"
     if numbers[: len(Version(last).release)] > Version(last).release:

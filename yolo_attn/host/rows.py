@@ -236,7 +236,7 @@ def _check_settings(model: Mapping[str, Any]) -> None:
         raise YoloAttnError(f"{one_of('scale', scale, scales)} (the file's name states it, or `scales` lacks it)")
     if (activation := model.get("activation")) and not _is_activation(activation):
         raise YoloAttnError(
-            f"activation: {shorten(activation)} is not let through, because Ultralytics evaluates it as Python; give a "
+            f"activation: {shorten(activation)} is not allowed, because Ultralytics evaluates it as Python; give a "
             f"class of torch.nn with plain arguments, e.g. nn.ReLU() or torch.nn.LeakyReLU(0.1)"
         )
 

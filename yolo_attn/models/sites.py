@@ -99,7 +99,7 @@ def _sites_of(graph: Graph, part: str) -> list[Site]:
     if place not in SITES:
         raise YoloAttnError(f"cannot insert at '{part}': {one_of('place', place, SITES)} ({_EXAMPLES})")
     if not names or place in ("sppf", "pre-detect"):
-        wrong = "stands alone" if wanted else "needs levels or rows"
+        wrong = "takes no levels or rows" if wanted else "needs levels or rows"
         raise YoloAttnError(f"cannot insert at '{part}': '{place}' {wrong} ({_EXAMPLES})")
     if place == "after":
         return [Site(i) for i in _row_numbers(names, graph.last - 1, "after", "be followed by a block")]

@@ -28,10 +28,10 @@ def headline(results: Results) -> str:
     if len(named[_NO_DIFFERENCE]) == len(judged):
         who = f"None of the {len(judged)} models is" if len(judged) > 1 else f"{judged[0].name} is not"
         return f"{who} significantly better or worse than {name} in {metric}."
-    said = [f"{listing(named[w])} {_is(named[w])} significantly {w}" for w in ("better", "worse") if named[w]]
+    clauses = [f"{listing(named[w])} {_is(named[w])} significantly {w}" for w in ("better", "worse") if named[w]]
     rest = named[_NO_DIFFERENCE]
     unknown = f" No significant difference was found for {_other_models(rest)}." if rest else ""
-    return f"{' and '.join(said)} than {name} in {metric}.{unknown}"
+    return f"{' and '.join(clauses)} than {name} in {metric}.{unknown}"
 
 
 def answers(results: Results) -> list[Line]:

@@ -52,15 +52,15 @@ def _data(results: Results) -> str | None:
     data = results.data
     if data is None:
         return None
-    said = [plural(data.images, "image"), plural(data.targets, "target"), f"{data.classes:,} classes"]
+    facts = [plural(data.images, "image"), plural(data.targets, "target"), f"{data.classes:,} classes"]
     if data.classes_without_targets:
-        said.append(f"{len(data.classes_without_targets)} of them without a target")
-    return ", ".join(said)
+        facts.append(f"{len(data.classes_without_targets)} of them without a target")
+    return ", ".join(facts)
 
 
 def _hardware(results: Results) -> str:
     env = results.environment
-    said = [
+    facts = [
         f"device {env['device']}" if env.get("device") is not None else None,
         env.get("gpu"),
         f"CUDA {env['cuda']}" if env.get("cuda") else None,
@@ -69,7 +69,7 @@ def _hardware(results: Results) -> str:
         plural(env["cores"], "core") if env.get("cores") else None,
         plural(env["threads"], "thread") if env.get("threads") else None,
     ]
-    return ", ".join(filter(None, said))
+    return ", ".join(filter(None, facts))
 
 
 def _versions(results: Results) -> str:

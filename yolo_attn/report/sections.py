@@ -56,14 +56,14 @@ def build(results: Results) -> Report:
 
 
 def _subtitle(results: Results) -> str:
-    said = [
+    facts = [
         plural(len(results.arms), "model"),
         plural(len(results.protocol.seeds), "seed") + " each" if results.protocol else None,
         f"{results.runs.complete} of {results.runs.planned} runs complete",
         f"baseline {results.baseline}",
         f"evaluated on {plural(results.data.images, 'image')}" if results.data else None,
     ]
-    return " · ".join(filter(None, said))
+    return " · ".join(filter(None, facts))
 
 
 def _answer(results: Results) -> Section:

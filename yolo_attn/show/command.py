@@ -19,7 +19,7 @@ def add_flags(show: argparse.ArgumentParser) -> None:
     """Add the flags of ``yolo-attn show`` to its parser."""
     show.add_argument("model", help="checkpoint, e.g. best.pt (or a model YAML: random weights)")
     show.add_argument("images", nargs="+", type=Path, metavar="image", help="image files, or folders of them")
-    show.add_argument("--beside", metavar="MODEL", help="another model, drawn beside it on the same images")
+    show.add_argument("--beside", metavar="MODEL", help="second model, drawn next to the first on the same images")
     show.add_argument("-o", "--output", default=OUTPUT, type=Path, help="folder for the page (default: %(default)s)")
     show.add_argument("--rows", help="draw only the blocks of these rows, e.g. 17,21")
     show.add_argument("--channels", help="draw these channels one by one, e.g. 0,5 (default: those that vary most)")

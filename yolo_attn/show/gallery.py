@@ -105,7 +105,7 @@ def _explain(model: GateWatcher, predicted: Prediction) -> tuple[Any, str]:
 def _check_rows(models: Sequence[GateWatcher], names: Sequence[str], rows: Sequence[int]) -> None:
     held = sorted({at.row for model in models for at in model.locations.values()})
     if missing := [row for row in rows if row not in held]:
-        there = f"attention is in rows {', '.join(map(str, held))}" if held else "there is no attention at all"
+        there = f"attention is in rows {', '.join(map(str, held))}" if held else "the model has no attention"
         raise YoloAttnError(f"--rows: row {missing[0]} of {listing(list(names))} holds no attention; {there}")
 
 

@@ -248,7 +248,7 @@ def _seen_from_detections(block: _Block, gate: Gate) -> list[Tile]:
 # --- words ------------------------------------------------------------------------------------------------------------
 _SENTENCES = {
     "channel": "One factor for each channel.",
-    "product": "Row gate times column gate; beside the image each on its own, mean and middle 80 % of the channels.",
+    "product": "Row gate times column gate; at the sides each gate, as mean and middle 80 % of the channels.",
     "spatial": "One factor for each position.",
     "groups": "One factor for each position and group of channels.",
     "weights": "How much each position contributes to the context that all positions get.",

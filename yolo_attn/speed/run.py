@@ -1,6 +1,6 @@
 """Time models in a process of their own: ``python -m yolo_attn.speed.run FOLDER``.
 
-FOLDER holds ``speed_spec.json``; the raw times are written to ``speed.jsonl`` beside it, see
+FOLDER holds ``speed_spec.json``; the raw times are written to ``speed.jsonl`` next to it, see
 :mod:`yolo_attn.speed.raw`.
 """
 

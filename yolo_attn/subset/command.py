@@ -21,7 +21,7 @@ def add_flags(subset: argparse.ArgumentParser) -> None:
         help="COCO folder (annotations/ and images, as downloaded), COCO-format .json, or data .yaml of a YOLO set",
     )  # fmt: skip
     subset.add_argument("-o", "--output", required=True, type=Path, help="folder to write")
-    subset.add_argument("--images-dir", type=Path, help="folder with the images of a .json (default: beside it)")
+    subset.add_argument("--images-dir", type=Path, help="folder with the images of a .json (default: next to it)")
     subset.add_argument(
         "--download",
         action="store_true",
@@ -47,8 +47,8 @@ def add_flags(subset: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--train-ids", type=Path, metavar="FILE", help="exactly these training images, an id per line")
     what.add_argument("--val-ids", type=Path, metavar="FILE", help="exactly these validation images")
-    labels = subset.add_argument_group("which boxes (of train and val alike)")
-    labels.add_argument("--classes", help="keep these classes only, e.g. person,car; numbered anew from 0")
+    labels = subset.add_argument_group("which boxes (in train and val)")
+    labels.add_argument("--classes", help="keep these classes only, e.g. person,car; renumbered from 0")
     labels.add_argument(
         "--keep-class-ids", action="store_true", default=None, help="let classes keep the numbers of the whole set"
     )

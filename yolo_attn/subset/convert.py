@@ -1,6 +1,6 @@
 """Convert a detection set, or a subset of it, to a YOLO set: linked images, labels, a data YAML and a summary.
 
-Everything is written to a temporary folder beside the target and renamed at the end, so a folder that exists is
+Everything is written to a temporary folder next to the target and renamed at the end, so a folder that exists is
 complete. Its parameters are stored in ``subset.json``; the same parameters reuse the folder.
 """
 
@@ -51,7 +51,7 @@ def convert_coco(
         source: COCO folder, COCO-format JSON or data YAML; see `find_source`.
         out: Folder to write; reused as it is if it was made with the same parameters from the same annotations.
         choice: Images and boxes to take; all by default.
-        images_dir: Folder with the images of a COCO-format JSON, if not beside it.
+        images_dir: Folder with the images of a COCO-format JSON, if not its own folder.
         id_lists: Images to take, by split, instead of a number; their classes and sizes apply unless the choice names
             others.
         copy: Copy the images instead of linking them.
@@ -158,7 +158,7 @@ def _split_off(
     wanted = choice.val_images
     if wanted is None and "val" not in lists:
         wanted = VAL_SHARE
-        notes.append(f"val was split off {images.origin}: a tenth of its images (--val-images says otherwise)")
+        notes.append(f"val was split off {images.origin}: a tenth of its images (change it with --val-images)")
     if isinstance(wanted, float):
         wanted = min(amount(wanted, len(whole), images.origin), max(len(free) - 1, 1))
     val = _choose_one(images if "val" in lists else free, wanted, choice, lists, "val").part

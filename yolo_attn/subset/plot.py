@@ -1,4 +1,4 @@
-"""Plot the classes and sizes of a subset beside those of the whole set. Imports matplotlib when a plot is drawn."""
+"""Plot the classes and sizes of a subset and of the whole set. Imports matplotlib when a plot is drawn."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def find_source(path: Path, images_dir: Path | None = None) -> Mapping[str, Coco
     Args:
         path: A COCO folder (``annotations/instances_*.json`` and images), a COCO-format JSON, a data YAML, or a folder
             with a ``data.yaml``.
-        images_dir: Where the images of a COCO-format JSON lie, if not beside it.
+        images_dir: Folder with the images of a COCO-format JSON, if not its own folder.
 
     Raises:
         YoloAttnError: It is none of these, or ambiguous.

@@ -21,7 +21,7 @@ def write_split(folder: Path, split: str, images: LabelledImages, paths: list[st
         folder: Where to.
         split: ``train`` or ``val``.
         images: The images and their labels; an image without kept boxes gets an empty label file.
-        paths: Where each image file lies, absolute.
+        paths: Absolute path of each image file.
         copy: Copy the images; they are linked otherwise, or copied where links are impossible.
 
     Returns:

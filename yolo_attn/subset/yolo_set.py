@@ -172,7 +172,7 @@ def _first_folder(path: Path, places: list[Path]) -> Path:
     for place in places:
         if place.is_dir():
             return place.absolute()
-    raise YoloAttnError(f"{path} says 'path: {places[-1]}', and there is no such folder, not beside the YAML either.")
+    raise YoloAttnError(f"{path} has 'path: {places[-1]}', but there is no such folder, nor one relative to the YAML.")
 
 
 def _images(path: Path, root: Path, entries: str | list[str]) -> list[str]:

@@ -36,8 +36,8 @@ def explain(error: BaseException, folder: Path) -> str | None:
     full = number in (errno.ENOSPC, errno.EDQUOT)
     no_memory = isinstance(error, MemoryError) or number == errno.ENOMEM
     if _is_of_a_killed_worker(error):
-        said = text or type(error).__name__
-        return f"a worker of the data loader was killed, usually for lack of memory; use fewer workers= ({said})"
+        message = text or type(error).__name__
+        return f"a worker of the data loader was killed, usually for lack of memory; use fewer workers= ({message})"
     if not (full or no_memory or isinstance(error, RuntimeError)):
         return None
     if full or any(word in text for word in _DISK_FULL):
@@ -99,8 +99,8 @@ class OutcomeMixin(TrainerHooks):
         if _is_of_a_killed_worker(error):
             self.close_loaders()
         reason = explain(error, self.save_dir)
-        said = str(error) if isinstance(error, YoloAttnError) else repr(error)
-        self._note("stopped" if isinstance(error, KeyboardInterrupt) else "failed", reason or said)
+        message = str(error) if isinstance(error, YoloAttnError) else repr(error)
+        self._note("stopped" if isinstance(error, KeyboardInterrupt) else "failed", reason or message)
         if isinstance(error, KeyboardInterrupt):
             _LOG.info(f"stopped{self._how_to_resume()}")
         if reason is None:

@@ -47,9 +47,9 @@ class RowTransferMixin(TrainerHooks):
         return model
 
     def setup_training(self, *args: Any, **kwargs: Any) -> Any:
-        """Set up training; freeze parameters and normalisations that ``freeze`` names on their own too.
+        """Set up training; also freeze single parameters and normalisations that ``freeze`` names.
 
-        Ultralytics' ``freeze`` reaches what lies below a layer, not the layer itself.
+        Ultralytics' own ``freeze`` covers the submodules of a layer, but not its direct parameters.
         """
         done = super().setup_training(*args, **kwargs)
         frozen = self._frozen_by_name()
@@ -83,11 +83,11 @@ class TrainerMixin(OutcomeMixin, RowTransferMixin, GateLog, ResumeMixin):
     1. :class:`OutcomeMixin` is outermost: it catches what any other part raises, and its callbacks come last, so that a
        training counts as complete once everything else has ended.
     2. :class:`RowTransferMixin` freezes after the host has built the optimizer.
-    3. :class:`GateLog` stands before :class:`ResumeMixin`, because it adds its own values to the state, and measures
+    3. :class:`GateLog` comes before :class:`ResumeMixin`, because it adds its own values to the state, and measures
        after an epoch but before the state of that epoch is stored.
     4. :class:`ResumeMixin` is next to the host: it restores the state that all others then start from.
 
-    A comparison's :class:`yolo_attn.compare.trainer.ComparisonMixin` stands before all of these.
+    A comparison's :class:`yolo_attn.compare.trainer.ComparisonMixin` comes before all of these.
     """
 
     def log_scalars(self, scalars: Mapping[str, float], epoch: int) -> None:

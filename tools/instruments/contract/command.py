@@ -19,7 +19,7 @@ STORED = RESULTS / "versions.jsonl"
 
 
 def try_releases(words: Sequence[str], results: Path = STORED) -> int:
-    """Try releases one after the other, append a row for each, and write the table beside the rows.
+    """Try releases one after the other, append a row for each, and write the table next to the rows.
 
     Args:
         words: Releases, see :func:`instruments.contract.releases.requirements`.

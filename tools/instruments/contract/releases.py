@@ -92,8 +92,9 @@ def environment_with(wanted: Sequence[str], cache: Path = CACHE) -> Path:
 def _pip(python: str, *words: str) -> str:
     done = subprocess.run([sys.executable, "-m", "pip", "--python", python, *words], capture_output=True, text=True)
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()[-1:]
-        raise YoloAttnError(f"pip {' '.join(words)}: {said[-1] if said else 'failed'}")
+        lines = done.stderr.splitlines()
+        errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:]
+        raise YoloAttnError(f"pip {' '.join(words)}: {errors[-1] if errors else 'failed'}")
     return done.stdout
 
 
@@ -128,7 +129,7 @@ def _environment(python: Path) -> dict[str, Any]:
 
 
 def contract_tests() -> list[Path]:
-    """Return the files with tests of the contract; others might not be importable beside an older release."""
+    """Return the files with tests of the contract; others may not import with an older release."""
     return [file for file in sorted(TESTS.rglob("test_*.py")) if "mark.contract(" in file.read_text(encoding="utf-8")]
 
 
