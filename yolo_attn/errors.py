@@ -17,12 +17,12 @@ class YoloAttnError(ValueError):
         super().__init__(" ".join(str(message).split()))
 
 
-def one_of(what: str, given: object, allowed: Iterable[str], also: Iterable[str] = ()) -> str:
+def one_of(kind: str, value: object, allowed: Iterable[str], also: Iterable[str] = ()) -> str:
     """Return an error message for an unknown name: the nearest match and all allowed names.
 
     Args:
-        what: What was being named, e.g. ``"block"``.
-        given: The value that was not accepted.
+        kind: Noun for the value, e.g. ``"block"``.
+        value: The rejected value.
         allowed: The accepted values, all of them listed in the message.
         also: Further accepted values, too many to list; searched for the nearest match only.
 
@@ -32,9 +32,9 @@ def one_of(what: str, given: object, allowed: Iterable[str], also: Iterable[str]
     """
     names = [str(a) for a in allowed]
     folded = {n.casefold(): n for n in reversed([*names, *map(str, also)])}
-    near = difflib.get_close_matches(str(given).casefold(), list(folded), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(value).casefold(), list(folded), n=1, cutoff=0.5)
     hint = f" Did you mean '{folded[near[0]]}'?" if near else ""
-    return f"unknown {what} {str(given)!r}.{hint} Allowed: {', '.join(names)}"
+    return f"unknown {kind} {str(value)!r}.{hint} Allowed: {', '.join(names)}"
 
 
 def shorten(value: object) -> str:

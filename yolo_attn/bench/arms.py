@@ -205,11 +205,11 @@ def add_compiled(arms: Arms, name: str, module: nn.Module, inputs: Inputs, case:
     _try(arms, compiled, lambda: run)
 
 
-def _try(arms: Arms, name: str, make: Callable[[], Function], runs: int = 1) -> bool:
+def _try(arms: Arms, name: str, build: Callable[[], Function], runs: int = 1) -> bool:
     """Make a function, call it once and add it; on any error record the reason and return ``False``."""
     began = time.perf_counter()
     try:
-        run = make()
+        run = build()
         run()
         if arms.device.startswith("cuda"):
             torch.cuda.synchronize(arms.device)

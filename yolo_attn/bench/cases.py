@@ -168,7 +168,7 @@ def parse_shape(text: str) -> Shape:
     return images, channels, height, width
 
 
-def parse_choices(what: str, text: str, allowed: Iterable[str]) -> tuple[str, ...]:
+def parse_choices(kind: str, text: str, allowed: Iterable[str]) -> tuple[str, ...]:
     """Parse a comma-separated list of allowed words; ``all`` means all of them.
 
     Raises:
@@ -180,7 +180,7 @@ def parse_choices(what: str, text: str, allowed: Iterable[str]) -> tuple[str, ..
         return allowed
     for word in words or (text,):
         if word not in allowed:
-            raise YoloAttnError(one_of(what, word, allowed))
+            raise YoloAttnError(one_of(kind, word, allowed))
     return words
 
 

@@ -194,25 +194,25 @@ def photographs(shape: tuple[int, ...]) -> Tensor:
 def _compare(exported: Exported, run: Callable[[Tensor], Any], shape: tuple[int, ...]) -> Comparison:
     images = photographs(shape).to(exported.device)
     with torch.no_grad():
-        wanted = exported.reference(images)
+        expected = exported.reference(images)
     try:
-        given = run(images)
+        actual = run(images)
     except Exception as error:  # runtimes raise errors of many types
         lines = str(error).strip().splitlines()
         message = lines[-1].strip() if lines else type(error).__name__
         return Comparison(shape, exported.precision, math.inf, math.inf, message)
-    return Comparison(shape, exported.precision, *differences(_tensors(given), _tensors(wanted), exported.ranked))
+    return Comparison(shape, exported.precision, *differences(_tensors(actual), _tensors(expected), exported.ranked))
 
 
-def differences(given: list[Tensor], wanted: list[Tensor], ranked: bool = False) -> tuple[float, float]:
+def differences(actual: list[Tensor], expected: list[Tensor], ranked: bool = False) -> tuple[float, float]:
     """Return how far two models' outputs are apart, at worst and typically.
 
     Each channel of an output (a coordinate, the score of a class, a mask's coefficient) has its own scale, which is its
     largest value in PyTorch, but at least 1. So scores are compared as they are, and boxes as shares of the image.
 
     Args:
-        given: Outputs of the exported model.
-        wanted: Those of PyTorch.
+        actual: Outputs of the exported model.
+        expected: Those of PyTorch.
         ranked: Whether the first output is a list of detections, ``(N, detections, values)``. Two of almost the same
             score may then change places, and the last may be another one.
 
@@ -220,29 +220,29 @@ def differences(given: list[Tensor], wanted: list[Tensor], ranked: bool = False)
         The largest difference of any value, and the root mean square in the channel where it is largest; ``inf`` where
         shapes differ or a value is not a number.
     """
-    if not wanted or [t.shape for t in given] != [t.shape for t in wanted]:
+    if not expected or [t.shape for t in actual] != [t.shape for t in expected]:
         return math.inf, math.inf
     found = [
         _of_lists(g, w) if ranked and i == 0 and w.ndim == 3 else _of_places(g, w)
-        for i, (g, w) in enumerate(zip(given, wanted, strict=True))
+        for i, (g, w) in enumerate(zip(actual, expected, strict=True))
     ]
     worst = max(_finite(d.abs().max()) for d in found)
     return worst, max(_finite(d.square().flatten(1).mean(1).sqrt().max()) for d in found)
 
 
-def _of_places(given: Tensor, wanted: Tensor) -> Tensor:
+def _of_places(actual: Tensor, expected: Tensor) -> Tensor:
     """Return the differences by channel, ``(C, values)``."""
-    over = [dim for dim in range(wanted.ndim) if dim != 1]
-    scale = wanted.abs().amax(over, keepdim=True).clamp_min(1)
-    return ((given - wanted) / scale).transpose(0, 1).flatten(1)
+    over = [dim for dim in range(expected.ndim) if dim != 1]
+    scale = expected.abs().amax(over, keepdim=True).clamp_min(1)
+    return ((actual - expected) / scale).transpose(0, 1).flatten(1)
 
 
-def _of_lists(given: Tensor, wanted: Tensor) -> Tensor:
+def _of_lists(actual: Tensor, expected: Tensor) -> Tensor:
     """Return the differences of detections to the nearest of the other list, ``(1, values)``."""
-    scale = wanted.abs().amax((0, 1)).clamp_min(1)
+    scale = expected.abs().amax((0, 1)).clamp_min(1)
     scale[5] = 1  # the number of a class
-    apart = (given[:, :, None] / scale - wanted[:, None] / scale).abs().amax(3)  # (N, given, wanted)
-    scores = given[..., 4], wanted[..., 4]
+    apart = (actual[:, :, None] / scale - expected[:, None] / scale).abs().amax(3)  # (N, actual, expected)
+    scores = actual[..., 4], expected[..., 4]
     kept = [s > s.amin(1, keepdim=True) + TOLERANCES["fp16"] for s in scores]  # the others may have been cut off
     return torch.cat([apart.amin(2)[kept[0]], apart.amin(1)[kept[1]], (scores[0] - scores[1]).abs().flatten()])[None]
 

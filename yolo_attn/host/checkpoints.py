@@ -88,8 +88,8 @@ def _stored_model(checkpoint: Mapping[str, Any]) -> Any:
     return next((checkpoint[k] for k in ("ema", "model", "state_dict") if checkpoint.get(k) is not None), None)
 
 
-def _is_state_dict(given: Any) -> bool:
-    return isinstance(given, Mapping) and bool(given) and all(isinstance(v, torch.Tensor) for v in given.values())
+def _is_state_dict(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(isinstance(v, torch.Tensor) for v in value.values())
 
 
 def _read_state_dict(path: Any) -> Mapping[str, torch.Tensor] | None:
@@ -132,17 +132,17 @@ def _nearest_file(missing: Path) -> str:
     return f". Did you mean '{missing.parent / near[0]}'?" if near else ""
 
 
-def yolo_model(given: Any) -> nn.Module:
+def yolo_model(source: Any) -> nn.Module:
     """Return the model that holds the rows, from one of Ultralytics' wrappers or the model itself.
 
     Raises:
         YoloAttnError: If there is none.
     """
-    model = given
+    model = source
     while not isinstance(getattr(model, "model", None), nn.Sequential):  # YOLO(...) holds a model that holds the rows
         model = getattr(model, "model", None)
         if not isinstance(model, nn.Module):
-            raise YoloAttnError(f"{type(given).__name__} holds no YOLO model built of rows")
+            raise YoloAttnError(f"{type(source).__name__} holds no YOLO model built of rows")
     return model
 
 

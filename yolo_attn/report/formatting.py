@@ -44,9 +44,13 @@ def with_interval(
     return f"{number(value, digits, sign)} {interval(low, high, digits, sign)}".rstrip()
 
 
-def estimate(found: Difference | ClassDifference | None, digits: int = 4) -> str:
+def estimate(difference: Difference | ClassDifference | None, digits: int = 4) -> str:
     """Return a difference with its interval, or a dash where there is none."""
-    return with_interval(found.estimate, found.low, found.high, digits, sign=True) if found else MISSING
+    return (
+        with_interval(difference.estimate, difference.low, difference.high, digits, sign=True)
+        if difference
+        else MISSING
+    )
 
 
 def apart(text: str) -> list[Part]:

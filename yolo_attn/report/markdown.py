@@ -107,8 +107,8 @@ def _part(part: Part) -> str:
     return _escape(part.text)
 
 
-def _escaped_start(found: re.Match[str]) -> str:
-    start = found[1]
+def _escaped_start(match: re.Match[str]) -> str:
+    start = match[1]
     return f"{start}\\" if start.isdigit() else f"\\{start}"
 
 

@@ -207,12 +207,12 @@ def _metrics(results: Results) -> Section:
     return Section("metrics", "All metrics", blocks)
 
 
-def _verdict_cells(found: Difference | None) -> Line:
-    line = estimate(found)
-    if found is None or found.verdict not in ("better", "worse"):
+def _verdict_cells(difference: Difference | None) -> Line:
+    line = estimate(difference)
+    if difference is None or difference.verdict not in ("better", "worse"):
         return apart(line)
     value, space, rest = line.partition(" ")
-    return ["▲ " if found.verdict == "better" else "▼ ", Strong(value), Muted(space + rest)]
+    return ["▲ " if difference.verdict == "better" else "▼ ", Strong(value), Muted(space + rest)]
 
 
 def _statistics(results: Results, tested: Sequence[ArmResult]) -> Table:
@@ -227,16 +227,22 @@ def _statistics(results: Results, tested: Sequence[ArmResult]) -> Table:
     return Table("Tests by model and metric", head, rows, words=frozenset({0, 1, 12}), headed=True)
 
 
-def _statistics_cells(found: Difference) -> list[Line]:
-    p_values = (found.p, found.p_holm, found.p_permutation, found.p_permutation_holm, found.permutation_floor)
+def _statistics_cells(difference: Difference) -> list[Line]:
+    p_values = (
+        difference.p,
+        difference.p_holm,
+        difference.p_permutation,
+        difference.p_permutation_holm,
+        difference.permutation_floor,
+    )
     return [
-        number(found.estimate, 5, sign=True),
-        number(found.se, 5),
-        significant(found.df),
-        interval(found.low, found.high, 5, sign=True),
+        number(difference.estimate, 5, sign=True),
+        number(difference.se, 5),
+        significant(difference.df),
+        interval(difference.low, difference.high, 5, sign=True),
         *map(p_value, p_values),
-        number(found.detectable, 5),
-        found.verdict or "not tested",
+        number(difference.detectable, 5),
+        difference.verdict or "not tested",
     ]
 
 

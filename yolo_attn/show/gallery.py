@@ -27,7 +27,7 @@ def show(
     models: Sequence[str],
     images: Sequence[Path],
     out: Path,
-    wanted: DrawOptions | None = None,
+    options: DrawOptions | None = None,
     rows: Sequence[int] = (),
     cam: bool = True,
     log: Callable[[str], None] = lambda line: None,
@@ -39,7 +39,7 @@ def show(
         models: One or two checkpoints or model YAMLs.
         images: Image files.
         out: Folder to write ``show.html``, ``show.json`` and a folder of pictures for each image into.
-        wanted: Channels and colour range to draw.
+        options: Channels and colour range to draw.
         rows: The rows whose blocks are drawn; all by default.
         cam: Whether class activation maps are drawn.
         log: Called with each line of progress.
@@ -51,7 +51,7 @@ def show(
     Raises:
         YoloAttnError: If a model or an image cannot be used, or a row or channel does not exist.
     """
-    wanted = wanted or DrawOptions()
+    options = options or DrawOptions()
     pictures = [read_image(path) for path in images]
     watchers = [GateWatcher(model) for model in models]
     names = _names(models)
@@ -64,8 +64,8 @@ def show(
             view = _view(model, names[k], "ab"[k] + "-" if len(watchers) > 1 else "", picture, rows, cam, settings)
             records[k]["images"].append(_image_record(path, view))
             views.append(view)
-        _check_channels(views, wanted)
-        sections.append(section(path.name, key, views, wanted))
+        _check_channels(views, options)
+        sections.append(section(path.name, key, views, options))
         log(f"{path}: {plural(len(_images(sections[-1])), 'picture')}")
     found = {"models": records, "thresholds": {"dead": DEAD, "saturated": SATURATED}, "page": str(out / PAGE)}
     write_all(out, _files(found, sections), stale=_stale(out))
@@ -109,9 +109,9 @@ def _check_rows(models: Sequence[GateWatcher], names: Sequence[str], rows: Seque
         raise YoloAttnError(f"--rows: row {missing[0]} of {listing(list(names))} holds no attention; {there}")
 
 
-def _check_channels(views: Iterable[View], wanted: DrawOptions) -> None:
+def _check_channels(views: Iterable[View], options: DrawOptions) -> None:
     most = max((block.channels for view in views for block in view.blocks), default=0)
-    if most and (beyond := [c for c in wanted.channels if c >= most]):
+    if most and (beyond := [c for c in options.channels if c >= most]):
         raise YoloAttnError(f"--channels: no block has a channel {beyond[0]}; the widest has 0 to {most - 1}")
 
 

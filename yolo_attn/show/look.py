@@ -152,10 +152,10 @@ def _rebuilt_modules(model: nn.Module, seed: int) -> dict[str, nn.Module]:
     return dict(built.eval().named_modules())
 
 
-def _seeded(seed: int, make: Callable[[], Any]) -> Any:
+def _seeded(seed: int, build: Callable[[], Any]) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return make()
+        return build()
 
 
 def _trained_seed(model: nn.Module) -> int:

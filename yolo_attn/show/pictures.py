@@ -68,22 +68,22 @@ class View:
         return Scene(picture, self.predicted.placement, found)
 
 
-def section(title: str, key: str, views: Sequence[View], wanted: DrawOptions) -> Section:
+def section(title: str, key: str, views: Sequence[View], options: DrawOptions) -> Section:
     """Draw one image's section of the page: the prediction, the class activation map and the maps of every block.
 
     Args:
         title: The image's name.
         key: The folder of its files.
         views: Predictions of one or two models.
-        wanted: Channels and colour range to draw.
+        options: Channels and colour range to draw.
     """
     blocks: list[Block] = [Gallery([list(_model_images(view, key)) for view in views])]
     for matching in _matched(views):
         titles = dict.fromkeys(f"{block.location.label} ({block.where})" for _, block in matching)
-        scales = _scales([gate for _, block in matching for gate in block.gates], wanted.full)
+        scales = _scales([gate for _, block in matching for gate in block.gates], options.full)
         held = [_Block(view, block, views, key) for view, block in matching]
         drawn = [
-            [image for b in held if b.view is view for image in _block_images(b, scales, wanted)] for view in views
+            [image for b in held if b.view is view for image in _block_images(b, scales, options)] for view in views
         ]
         blocks.append(Heading(" | ".join(titles)))
         blocks += [Paragraph(f"{_model_prefix(view, views)}{block.note}") for view, block in matching if block.note]
@@ -180,7 +180,7 @@ def _shown_at_init(gate: Gate) -> np.ndarray | None:
     return None if before is None or np.ptp(before) <= _CONSTANT else before
 
 
-def _block_images(block: _Block, scales: Mapping[str, Scale], wanted: DrawOptions) -> Iterable[Image]:
+def _block_images(block: _Block, scales: Mapping[str, Scale], options: DrawOptions) -> Iterable[Image]:
     gates = {gate.kind: gate for gate in block.maps.gates}
     for kind, gate in gates.items():
         if kind == "channel":
@@ -189,7 +189,7 @@ def _block_images(block: _Block, scales: Mapping[str, Scale], wanted: DrawOption
         elif kind in scales:
             yield from _map_images(block, gate, scales[kind], gates)
             if kind in _TILES:
-                yield _tiles_image(block, gate, wanted)
+                yield _tiles_image(block, gate, options)
 
 
 def _map_images(block: _Block, gate: Gate, scale: Scale, gates: Mapping[str, Gate]) -> Iterable[Image]:
@@ -211,22 +211,22 @@ def _averaged(gate: Gate) -> str:
     return gate.name if count == 1 else f"{gate.name}, mean of {count}"
 
 
-def _tiles_image(block: _Block, gate: Gate, wanted: DrawOptions) -> Image:
-    tiles = _tiles(block, gate, wanted)
+def _tiles_image(block: _Block, gate: Gate, options: DrawOptions) -> Image:
+    tiles = _tiles(block, gate, options)
     colours = "magma" if gate.kind == "pairs" else "viridis"
     drawn = panels.sheet_panel(tiles, block.view.scene, colours, block.title(f"{gate.name}, one by one"))
     which = {
         "pairs": "How a position weighs all others; the cross marks it.",
         "groups": "The groups one by one.",
-    }.get(gate.kind, "Chosen channels." if wanted.channels else "The channels whose gate varies most over the image.")
+    }.get(gate.kind, "Chosen channels." if options.channels else "The channels whose gate varies most over the image.")
     return block.panel(f"{gate.kind}-each", drawn, which)
 
 
-def _tiles(block: _Block, gate: Gate, wanted: DrawOptions) -> list[Tile]:
+def _tiles(block: _Block, gate: Gate, options: DrawOptions) -> list[Tile]:
     if gate.kind == "pairs":
         return _seen_from_detections(block, gate)
     grids, word = gate.values, "group" if gate.kind == "groups" else "channel"
-    chosen = [c for c in wanted.channels if c < len(grids)] if word == "channel" else []
+    chosen = [c for c in options.channels if c < len(grids)] if word == "channel" else []
     if not chosen:
         spread = grids.reshape(len(grids), -1).std(1)
         chosen = sorted(np.argsort(-spread, kind="stable")[: _TILES[gate.kind]].tolist())

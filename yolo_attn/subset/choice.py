@@ -63,10 +63,10 @@ class Choice:
                 raise YoloAttnError(one_of("size", size, SIZES))
 
 
-def _names(what: str, value: str | tuple[str, ...]) -> tuple[str, ...]:
+def _names(kind: str, value: str | tuple[str, ...]) -> tuple[str, ...]:
     given = (value,) if isinstance(value, str) else tuple(value)
     if not given:
-        raise YoloAttnError(f"{what} is empty: name at least one, or leave it out to keep all.")
+        raise YoloAttnError(f"{kind} is empty: name at least one, or leave it out to keep all.")
     return tuple(dict.fromkeys(given))
 
 
@@ -114,13 +114,13 @@ def _finite(word: str) -> float:
     return value
 
 
-def amount(wanted: int | float | None, available: int, what: str) -> int:
+def amount(wanted: int | float | None, available: int, kind: str) -> int:
     """Return the number of images to take of those available.
 
     Args:
         wanted: A number, a fraction, or None for all.
         available: Number of images there are.
-        what: Name of the set, for the error.
+        kind: Name of the set, for the error.
 
     Raises:
         YoloAttnError: More are wanted than are available, or not a number of images.
@@ -130,5 +130,5 @@ def amount(wanted: int | float | None, available: int, what: str) -> int:
     if isinstance(wanted, float) and available:
         return max(1, math.floor(wanted * available + 0.5))
     if isinstance(wanted, (bool, float)) or not isinstance(wanted, int) or not 1 <= wanted <= available:
-        raise YoloAttnError(f"{what} has {available} images: ask for 1 to {available} of them, not {wanted!r}.")
+        raise YoloAttnError(f"{kind} has {available} images: ask for 1 to {available} of them, not {wanted!r}.")
     return wanted

@@ -74,11 +74,11 @@ def write_all(folder: Path, files: Mapping[str, bytes], stale: Iterable[str] = (
             (folder / name).unlink(missing_ok=True)
 
 
-def plain_name(what: str, name: object) -> str:
+def plain_name(kind: str, name: object) -> str:
     """Return a name if it can be that of a single folder or file on every system.
 
     Args:
-        what: What is named, for the message.
+        kind: Noun for the name in error messages.
         name: The name.
 
     Raises:
@@ -92,7 +92,7 @@ def plain_name(what: str, name: object) -> str:
     if isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and not _NOT_PLAIN.search(name):
         return name
     raise YoloAttnError(
-        f"{what} {shorten(name)} cannot name a folder: give up to {LONGEST_NAME} letters, digits or signs, none of "
+        f"{kind} {shorten(name)} cannot name a folder: give up to {LONGEST_NAME} letters, digits or signs, none of "
         f'them / \\ : * ? " < > | and no dot in front'
     )
 

@@ -174,9 +174,9 @@ def _weight(source: Layers, target: Layers, s: int, t: int) -> tuple[int, int]:
     return taken.count_shared(given), int(known and not taken.state)
 
 
-def _are_compatible(given: Layer, taken: Layer) -> bool:
-    related = given.kind is None or given.kind in taken.classes or taken.kind in given.classes
-    return related and taken.count_shared(given) > 0
+def _are_compatible(source: Layer, target: Layer) -> bool:
+    related = source.kind is None or source.kind in target.classes or target.kind in source.classes
+    return related and target.count_shared(source) > 0
 
 
 def _match_attention(source: Layers, target: Layers, match: Mapping[int, int]) -> dict[int, int]:

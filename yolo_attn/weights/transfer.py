@@ -173,12 +173,12 @@ def _is_fused(model: nn.Module | None) -> bool:
     return is_fused is not None and bool(is_fused())
 
 
-def _same_blocks(given: Layer, taken: Layer) -> dict[str, torch.Tensor]:
+def _same_blocks(source: Layer, target: Layer) -> dict[str, torch.Tensor]:
     """Return the tensors of blocks inside a layer that the other layer holds at the same paths."""
-    if given.kind is None:
-        return {k: t for k, t in given.inside.items() if k in taken.inside}
-    same = [f"{path}." for path, name in given.blocks.items() if taken.blocks.get(path) == name]
-    return {k: t for k, t in given.inside.items() if k.startswith(tuple(same))} if same else {}
+    if source.kind is None:
+        return {k: t for k, t in source.inside.items() if k in target.inside}
+    same = [f"{path}." for path, name in source.blocks.items() if target.blocks.get(path) == name]
+    return {k: t for k, t in source.inside.items() if k.startswith(tuple(same))} if same else {}
 
 
 def _row_report(
@@ -208,16 +208,16 @@ def _row_report(
     )
 
 
-def _is_transferred(given: torch.Tensor, taken: torch.Tensor, loaded: bool) -> bool:
-    return given.shape == taken.shape and (not loaded or torch.equal(given.to(taken), taken))
+def _is_transferred(source: torch.Tensor, target: torch.Tensor, loaded: bool) -> bool:
+    return source.shape == target.shape and (not loaded or torch.equal(source.to(target), target))
 
 
-def _difference(given: torch.Tensor | None, taken: torch.Tensor) -> str:
-    if given is None:
+def _difference(source: torch.Tensor | None, target: torch.Tensor) -> str:
+    if source is None:
         return "not in the source"
-    if given.shape == taken.shape:
+    if source.shape == target.shape:
         return "classes in another order, matched by name"
-    return f"{tuple(given.shape)} in the source, {tuple(taken.shape)} here"
+    return f"{tuple(source.shape)} in the source, {tuple(target.shape)} here"
 
 
 def _label(source: Source, given: Any) -> str:
