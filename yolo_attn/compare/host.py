@@ -224,11 +224,11 @@ def _recording(host: type) -> type:
             f"{host.__name__} of this Ultralytics has no per-image matches to record; a comparison needs a model that "
             f"detects boxes, and Ultralytics 8.3.168 or later"
         )
-    members = {"__module__": __name__, "in_original_pixels": staticmethod(_in_original_pixels)}
+    members = {"__module__": __name__, "in_original_pixels": staticmethod(_to_original_pixels)}
     return type(f"Recording{host.__name__}", (RecorderMixin, host), members)
 
 
-def _in_original_pixels(boxes: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor:
+def _to_original_pixels(boxes: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor:
     """Return boxes of the network's input in pixels of the image's file, two corners or, rotated, center and size."""
     to: dict[str, Any] = {"ratio_pad": batch["ratio_pad"], "xywh": boxes.shape[1] == 5}
     scaled = ops.scale_boxes(batch["imgsz"], boxes.clone(), batch["ori_shape"], **to)

@@ -47,7 +47,7 @@ def average_precision(matches: Matches, weights: np.ndarray | None = None, tail:
         present = np.flatnonzero(targets)
         if len(present):
             detections = _ranked_detections(matches, cls)
-            found[present, c] = _of_class(detections, weights[present], targets[present], tail)
+            found[present, c] = _class_ap(detections, weights[present], targets[present], tail)
     return found
 
 
@@ -92,7 +92,7 @@ def _ranked_detections(matches: Matches, cls: int) -> _Detections:
     return _Detections(matches.image[own], pivots, matches.correct[own[pivots]] & ~ignored, ignored)
 
 
-def _of_class(detections: _Detections, weights: np.ndarray, targets: np.ndarray, tail: Curve) -> np.ndarray:
+def _class_ap(detections: _Detections, weights: np.ndarray, targets: np.ndarray, tail: Curve) -> np.ndarray:
     """Return the AP of one class by replicate and threshold: ``(R, T)``."""
     ap = np.zeros((len(weights), detections.correct.shape[1]))
     if not len(detections.pivots):

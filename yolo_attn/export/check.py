@@ -223,21 +223,21 @@ def differences(actual: list[Tensor], expected: list[Tensor], ranked: bool = Fal
     if not expected or [t.shape for t in actual] != [t.shape for t in expected]:
         return math.inf, math.inf
     found = [
-        _of_lists(g, w) if ranked and i == 0 and w.ndim == 3 else _of_places(g, w)
+        _detection_differences(g, w) if ranked and i == 0 and w.ndim == 3 else _value_differences(g, w)
         for i, (g, w) in enumerate(zip(actual, expected, strict=True))
     ]
     worst = max(_finite(d.abs().max()) for d in found)
     return worst, max(_finite(d.square().flatten(1).mean(1).sqrt().max()) for d in found)
 
 
-def _of_places(actual: Tensor, expected: Tensor) -> Tensor:
+def _value_differences(actual: Tensor, expected: Tensor) -> Tensor:
     """Return the differences by channel, ``(C, values)``."""
     over = [dim for dim in range(expected.ndim) if dim != 1]
     scale = expected.abs().amax(over, keepdim=True).clamp_min(1)
     return ((actual - expected) / scale).transpose(0, 1).flatten(1)
 
 
-def _of_lists(actual: Tensor, expected: Tensor) -> Tensor:
+def _detection_differences(actual: Tensor, expected: Tensor) -> Tensor:
     """Return the differences of detections to the nearest of the other list, ``(1, values)``."""
     scale = expected.abs().amax((0, 1)).clamp_min(1)
     scale[5] = 1  # the number of a class

@@ -16,7 +16,7 @@ from torch.utils.data import default_collate
 
 from yolo_attn.gates import GATES
 from yolo_attn.gates.find import Location, attention_blocks
-from yolo_attn.gates.log import MOVED, measure_gates, never_moved, read_gates, write_gates
+from yolo_attn.gates.log import MIN_CHANGE, measure_gates, read_gates, unchanged_gates, write_gates
 from yolo_attn.gates.statistics import distance
 from yolo_attn.host.trainer import TrainerHooks
 
@@ -47,7 +47,7 @@ class GateLog(TrainerHooks):
             own = type(self)
             self.add_callback("on_train_start", own._begin_gate_log)
             self.add_callback("on_train_epoch_end", own._log_gates)
-            self.add_callback("on_train_end", own._warn_of_unmoved_gates)
+            self.add_callback("on_train_end", own._warn_of_unchanged_gates)
         return done
 
     def _state(self) -> dict[str, Any]:
@@ -110,13 +110,15 @@ class GateLog(TrainerHooks):
             _LOG.warning(f"{GATES} ends here: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
             self._gate_images = None
 
-    def _warn_of_unmoved_gates(self) -> None:
+    def _warn_of_unchanged_gates(self) -> None:
         rows = [row for row in read_gates(self.save_dir / GATES) if row.epoch]
-        if still := never_moved(rows):
-            named = ", ".join(still[:_NAMED]) + (f" and {len(still) - _NAMED} more" if len(still) > _NAMED else "")
+        if unchanged := unchanged_gates(rows):
+            named = ", ".join(unchanged[:_NAMED]) + (
+                f" and {len(unchanged) - _NAMED} more" if len(unchanged) > _NAMED else ""
+            )
             _LOG.warning(
-                f"{len(still)} of {len({row.path for row in rows})} gates never moved by as much as {MOVED:.1%} from "
-                f"where they began: {named}; see {self.save_dir / GATES}"
+                f"{len(unchanged)} of {len({row.path for row in rows})} gates changed by less than {MIN_CHANGE:.1%} "
+                f"during training: {named}; see {self.save_dir / GATES}"
             )
 
 

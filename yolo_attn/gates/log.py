@@ -27,8 +27,8 @@ from yolo_attn.util.files import write_whole
 COLUMNS = (
     "epoch", "row", "place", "block", "path", "map", "mean", "std", "min", "max", "dead", "saturated", "distance",
 )  # fmt: skip
-MOVED = 0.001
-"""Least distance from its map before training at which a gate counts as moved."""
+MIN_CHANGE = 0.001
+"""Smallest distance from its map before training at which a gate counts as changed."""
 
 
 @dataclass(frozen=True)
@@ -179,11 +179,11 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def never_moved(rows: Iterable[LogRow]) -> list[str]:
-    """Return the names of the blocks of which no map was ever ``MOVED`` or farther from where it began."""
+def unchanged_gates(rows: Iterable[LogRow]) -> list[str]:
+    """Return the names of the blocks whose maps all stayed within ``MIN_CHANGE`` of their first values."""
     farthest: dict[str, tuple[float, str]] = {}
     for row in rows:
         before = farthest.get(row.path, (0.0, ""))[0]
-        moved = math.nan if row.distance is None else row.distance
-        farthest[row.path] = (max(before, moved), row.name)
-    return [name for moved, name in farthest.values() if moved < MOVED]
+        change = math.nan if row.distance is None else row.distance
+        farthest[row.path] = (max(before, change), row.name)
+    return [name for change, name in farthest.values() if change < MIN_CHANGE]

@@ -91,7 +91,7 @@ def statistics_of(
         std=float(values.std()),
         dead=None if top is None else float((values < DEAD * top).mean()),
         saturated=None if top is None else float((values > SATURATED * top).mean()),
-        **_of_weights(values, kind),
+        **_weight_statistics(values, kind),
         from_init=change,
     )
 
@@ -141,7 +141,7 @@ def subsample(values: np.ndarray, most: int = 2**16) -> np.ndarray:
     return values.ravel()[::step].astype(np.float32)
 
 
-def _of_weights(values: np.ndarray, kind: str) -> dict[str, float | None]:
+def _weight_statistics(values: np.ndarray, kind: str) -> dict[str, float | None]:
     positions = values.shape[-1] if kind == "pairs" else math.prod(values.shape[-2:])
     lines = values.reshape(-1, positions)
     if kind not in ("weights", "pairs") or not are_weights(lines, "pairs"):

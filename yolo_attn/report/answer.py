@@ -28,7 +28,7 @@ def headline(results: Results) -> str:
     if len(named[_NO_DIFFERENCE]) == len(judged):
         who = f"None of the {len(judged)} models is" if len(judged) > 1 else f"{judged[0].name} is not"
         return f"{who} significantly better or worse than {name} in {metric}."
-    clauses = [f"{listing(named[w])} {_is(named[w])} significantly {w}" for w in ("better", "worse") if named[w]]
+    clauses = [f"{listing(named[w])} {_is_or_are(named[w])} significantly {w}" for w in ("better", "worse") if named[w]]
     rest = named[_NO_DIFFERENCE]
     unknown = f" No significant difference was found for {_other_models(rest)}." if rest else ""
     return f"{' and '.join(clauses)} than {name} in {metric}.{unknown}"
@@ -88,7 +88,7 @@ def _speed(results: Results, arm: ArmResult) -> str:
     return f"; {slower_or_faster(timed.ratio) if timed.verdict else 'no significant difference in speed'}{at}{doubt}"
 
 
-def _is(names: Sequence[str]) -> str:
+def _is_or_are(names: Sequence[str]) -> str:
     return "is" if len(names) == 1 else "are"
 
 

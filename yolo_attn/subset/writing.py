@@ -36,13 +36,13 @@ def write_split(folder: Path, split: str, images: LabelledImages, paths: list[st
     os.makedirs(image_folder)
     os.makedirs(label_folder)
     with ThreadPoolExecutor(1) as beside:  # linking is bound by the file system
-        putting = beside.submit(_put_images, paths, [f"{image_folder}/{name}" for name in names], copy)
+        putting = beside.submit(_write_images, paths, [f"{image_folder}/{name}" for name in names], copy)
         digest = _write_labels([f"{label_folder}/{stem}.txt" for stem in stems], _label_texts(images))
         putting.result()
     return digest
 
 
-def _put_images(paths: list[str], targets: list[str], copy: bool) -> None:
+def _write_images(paths: list[str], targets: list[str], copy: bool) -> None:
     put = shutil.copyfile if copy else _link
     for path, target in zip(paths, targets, strict=True):
         put(path, target)

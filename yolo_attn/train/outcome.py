@@ -35,7 +35,7 @@ def explain(error: BaseException, folder: Path) -> str | None:
     number = error.errno if isinstance(error, OSError) else None
     full = number in (errno.ENOSPC, errno.EDQUOT)
     no_memory = isinstance(error, MemoryError) or number == errno.ENOMEM
-    if _is_of_a_killed_worker(error):
+    if _is_killed_worker(error):
         message = text or type(error).__name__
         return f"a worker of the data loader was killed, usually for lack of memory; use fewer workers= ({message})"
     if not (full or no_memory or isinstance(error, RuntimeError)):
@@ -49,7 +49,7 @@ def explain(error: BaseException, folder: Path) -> str | None:
     return None
 
 
-def _is_of_a_killed_worker(error: BaseException) -> bool:
+def _is_killed_worker(error: BaseException) -> bool:
     """Tell whether the data loader lost a worker: torch noticed its end, or a pipe to it broke while data was read."""
     if isinstance(error, RuntimeError) and _KILLED_WORKER in str(error):
         return True
@@ -96,7 +96,7 @@ class OutcomeMixin(TrainerHooks):
 
     def _fail(self, error: BaseException) -> NoReturn:
         """Record why the training ended, and raise the error, in one sentence if it is an external failure."""
-        if _is_of_a_killed_worker(error):
+        if _is_killed_worker(error):
             self.close_loaders()
         reason = explain(error, self.save_dir)
         message = str(error) if isinstance(error, YoloAttnError) else repr(error)

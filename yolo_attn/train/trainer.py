@@ -57,15 +57,15 @@ class RowTransferMixin(TrainerHooks):
             if name in frozen:
                 parameter.requires_grad_(False)
         if not self.holds_frozen_norms():
-            self.add_callback("on_train_batch_start", RowTransferMixin._hold_frozen_norms)
+            self.add_callback("on_train_batch_start", RowTransferMixin._freeze_norm_statistics)
         return done
 
     def set_training_mode(self) -> None:
         """Put the model into training mode, except for frozen normalisations."""
         super().set_training_mode()
-        self._hold_frozen_norms()
+        self._freeze_norm_statistics()
 
-    def _hold_frozen_norms(self) -> None:
+    def _freeze_norm_statistics(self) -> None:
         frozen = tuple(f"{name}." for name in self._frozen_by_name())
         for name, module in unwrapped(self.model).named_modules():
             if f"{name}.".startswith(frozen) and isinstance(module, nn.BatchNorm2d):
