@@ -49,8 +49,8 @@ def test_its_gradients_are_those_of_its_equations(name, channels, kwargs, equati
         found = torch.autograd.grad(block(x), [x, *learned.values()], gy)
         for what, one, other in zip(["x", *learned], found, expected, strict=True):
             other = torch.zeros_like(one) if other is None else other
-            say = f"{what} at {size}: {{}}".format
-            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12, msg=say)
+            message = f"{what} at {size}: {{}}".format
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12, msg=message)
 
 
 def test_every_block_has_an_equation():
