@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from yolo_attn.blocks.base import AttentionBlock, Init, Paper, zero_
 from yolo_attn.blocks.ops import context, is_exported, is_traced
 
+_SMALL_MAP = 512  # positions; 20 x 20, P5 of a 640 px image, is below
 _LARGE_MAP = 4096  # positions; 64 x 64, P4 of a 1024 px image
 
 
@@ -20,8 +21,8 @@ class NL(AttentionBlock):
     ``y_i = x_i + Wz sum_j f(x_i, x_j) (Wg x_j)``, Eqs. 1 and 6. ``"embedded_gaussian"``:
     ``f = softmax_j(theta_i . phi_j)``, Eq. 3, without the ``1/sqrt(d)`` of Transformers. ``"dot_product"``:
     ``f = theta_i . phi_j / (H W)``, Eq. 4, computed as ``theta_i . (sum_j phi_j g_j^T) / (H W)``: the same value at a
-    cost linear in the number of positions. In the Gaussian mode ``forward`` holds no ``HW x HW`` matrix where torch has
-    a memory-efficient attention kernel, but its time grows with ``(H W)^2``: the block belongs at P4 or P5, and above
+    cost linear in the number of positions. In the Gaussian mode ``forward`` holds no ``HW x HW`` matrix of more than 512
+    positions where torch has a memory-efficient attention kernel, but its time grows with ``(H W)^2``: the block belongs at P4 or P5, and above
     4096 positions one warning says so. Unlike the paper: no subsampling of ``phi`` and ``g``, and no BatchNorm after
     ``Wz``; instead ``Wz`` itself starts at 0. Either ``init`` is therefore the identity at first.
 
@@ -67,26 +68,32 @@ class NL(AttentionBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` plus the projected weighted sums."""
-        if self.mode == "embedded_gaussian":
-            self._warn_if_large(x)
-            theta, phi, g = (part.unsqueeze(1) for part in self._project(x))  # (N, 1, HW, inner)
-            y = F.scaled_dot_product_attention(theta, phi, g, scale=1.0).squeeze(1)
+        theta, phi, g = self._project(x)  # (N, inner, HW)
+        if self.mode == "dot_product":
+            positions = torch.ones_like(x[:1, :1]).sum() if is_exported() else theta.shape[2]
+            y = (g @ phi.transpose(1, 2) / positions) @ theta  # (N, inner, inner) @ (N, inner, HW)
+        elif self._is_small(x):
+            y = g @ torch.softmax(phi.transpose(1, 2) @ theta, dim=1)  # column i weighs all j
         else:
-            theta, phi, g = self._project(x)  # (N, HW, inner)
-            positions = torch.ones_like(x[:1, :1]).sum() if is_exported() else theta.shape[1]
-            y = theta @ (phi.transpose(1, 2) @ g / positions)  # (N, HW, inner) @ (N, inner, inner)
-        y = y.transpose(1, 2).reshape(x.shape[0], self.out.in_channels, *x.shape[2:])  # (N, inner, H, W)
-        z: Tensor = self.out(y)
+            self._warn_if_large(x)
+            parts = [part.transpose(1, 2).unsqueeze(1) for part in (theta, phi, g)]  # (N, 1, HW, inner)
+            parts = parts if is_exported() else [part.contiguous() for part in parts]
+            y = F.scaled_dot_product_attention(*parts, scale=1.0).squeeze(1).transpose(1, 2)
+        z: Tensor = self.out(y.reshape(x.shape[0], self.out.in_channels, *x.shape[2:]))
         return x + z.to(x.dtype)
 
     def _project(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return theta, phi and g of every position, ``(N, HW, inner)`` each, in one product."""
+        """Return theta, phi and g of every position, ``(N, inner, HW)`` each, in one product."""
         layers = (self.theta, self.phi, self.g)
         if is_exported():
-            return tuple(layer(x).flatten(2).transpose(1, 2) for layer in layers)
+            return tuple(layer(x).flatten(2) for layer in layers)
         weight = torch.cat([layer.weight for layer in layers])
         bias = torch.cat([layer.bias for layer in layers if layer.bias is not None])
-        return F.conv2d(x, weight, bias).flatten(2).transpose(1, 2).contiguous().chunk(3, 2)
+        return F.conv2d(x, weight, bias).flatten(2).chunk(3, 1)
+
+    def _is_small(self, x: Tensor) -> bool:
+        """Tell whether the whole matrix of pairs is faster than torch's attention kernel: on small maps on the CPU."""
+        return not is_traced() and x.device.type == "cpu" and x.shape[2] * x.shape[3] <= _SMALL_MAP
 
     def _warn_if_large(self, x: Tensor) -> None:
         if is_traced() or x.shape[2] * x.shape[3] <= _LARGE_MAP:

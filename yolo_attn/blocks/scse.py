@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from yolo_attn.blocks.base import AttentionBlock, Init, Paper, zero_
-from yolo_attn.blocks.ops import bottleneck, gate, in_place, multiply
+from yolo_attn.blocks.ops import bottleneck, gate, in_place, multiply, project
 
 _PAPER = Paper(
     "Concurrent Spatial and Channel 'Squeeze & Excitation' in Fully Convolutional Networks",
@@ -85,7 +85,7 @@ class SSE(AttentionBlock):
 
     def attention(self, x: Tensor) -> Tensor:
         """Return the spatial gate ``(N, 1, H, W)``."""
-        return gate(self.conv(x), self.scale)
+        return gate(project(x, self.conv), self.scale)
 
 
 class SCSE(AttentionBlock):

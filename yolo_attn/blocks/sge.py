@@ -47,31 +47,47 @@ class SGE(AttentionBlock):
 
     def attention(self, x: Tensor) -> Tensor:
         """Return the gate of each group ``(N, G, H, W)``."""
-        t, others = self._similarity(x)  # (N, G, H, W)
-        t = t - t.mean((2, 3), keepdim=True)
-        std = torch.linalg.vector_norm(t, dim=(2, 3), keepdim=True) / others**0.5  # much faster than torch.std
-        weight, bias = self.weight.view(-1, 1, 1), self.bias.view(-1, 1, 1)
-        return gate(t * (weight / (std + 1e-5)) + bias, self.scale)
+        if is_exported():
+            return self._exported_gates(x)
+        return self._gates(self._grouped(x), x.dtype).view(x.shape[0], self.groups, *x.shape[2:])
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` times the gate of each group."""
-        gates = self.attention(x).to(x.dtype)
         if is_exported():  # the gate of each group for each of its channels
+            gates = self._exported_gates(x).to(x.dtype)
             return x * F.conv2d(gates, x.new_ones(self.channels, 1, 1, 1), groups=self.groups)
-        n, groups, height, width = gates.shape
-        grouped = x.view(n, groups, self.channels // groups, height, width)
-        return (grouped * gates.unsqueeze(2)).flatten(1, 2)
+        groups = self._grouped(x)
+        gates = self._gates(groups, x.dtype)
+        if x.is_contiguous():
+            return (groups * gates.view(-1, 1, gates.shape[2])).view(x.shape)
+        gates = gates.view(*gates.shape[:2], 1, *x.shape[2:])
+        return (x.unflatten(1, (self.groups, -1)) * gates).flatten(1, 2)
 
-    def _similarity(self, x: Tensor) -> tuple[Tensor, Tensor | int]:
-        """Return the similarity of each position to the mean of its group, and the number of positions but one."""
+    def _grouped(self, x: Tensor) -> Tensor:
+        n, channels, height, width = x.shape
+        return x.reshape(n * self.groups, channels // self.groups, height * width)
+
+    def _gates(self, groups: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the gates ``(N, G, HW)`` of groups ``(NG, C/G, HW)``."""
+        positions = groups.shape[2]
+        with no_autocast(groups.device.type):
+            wide = groups if dtype == torch.float64 else groups.float()
+            t = torch.bmm(wide.mean(2, keepdim=True).transpose(1, 2), wide).view(-1, self.groups, positions)
+            t = t - t.mean(2, keepdim=True)
+            std = (
+                torch.linalg.vector_norm(t, dim=2, keepdim=True) / max(positions - 1, 1) ** 0.5
+            )  # as torch.std, faster
+            t = torch.addcmul(self.bias.unsqueeze(1), t, self.weight.unsqueeze(1) / (std + 1e-5))
+        return gate(t, self.scale).to(dtype)
+
+    def _exported_gates(self, x: Tensor) -> Tensor:
+        """Return the gates ``(N, G, H, W)`` by operations in four dimensions."""
         wide = x if x.dtype == torch.float64 else x.float()
-        if is_exported():
-            products = wide * wide.mean((2, 3), keepdim=True)
-            summing = products.new_ones(self.groups, self.channels // self.groups, 1, 1)
-            t = F.conv2d(products, summing, groups=self.groups)
-            return t, (torch.ones_like(t).sum((2, 3), keepdim=True) - 1).clamp_min(1)
-        n, _, height, width = x.shape
-        with no_autocast(x.device.type):
-            groups = wide.reshape(n * self.groups, self.channels // self.groups, height * width)
-            t = torch.bmm(groups.mean(2, keepdim=True).transpose(1, 2), groups)  # (NG, 1, HW)
-        return t.view(n, self.groups, height, width), max(height * width - 1, 1)
+        products = wide * wide.mean((2, 3), keepdim=True)
+        summing = products.new_ones(self.groups, self.channels // self.groups, 1, 1)
+        t = F.conv2d(products, summing, groups=self.groups)
+        t = t - t.mean((2, 3), keepdim=True)
+        others = (torch.ones_like(t).sum((2, 3), keepdim=True) - 1).clamp_min(1)
+        std = torch.linalg.vector_norm(t, dim=(2, 3), keepdim=True) / others**0.5
+        weight, bias = self.weight.view(-1, 1, 1), self.bias.view(-1, 1, 1)
+        return gate(t * (weight / (std + 1e-5)) + bias, self.scale)
