@@ -21,10 +21,11 @@ class NL(AttentionBlock):
     ``y_i = x_i + Wz sum_j f(x_i, x_j) (Wg x_j)``, Eqs. 1 and 6. ``"embedded_gaussian"``:
     ``f = softmax_j(theta_i . phi_j)``, Eq. 3, without the ``1/sqrt(d)`` of Transformers. ``"dot_product"``:
     ``f = theta_i . phi_j / (H W)``, Eq. 4, computed as ``theta_i . (sum_j phi_j g_j^T) / (H W)``: the same value at a
-    cost linear in the number of positions. In the Gaussian mode ``forward`` holds no ``HW x HW`` matrix of more than 512
-    positions where torch has a memory-efficient attention kernel, but its time grows with ``(H W)^2``: the block belongs at P4 or P5, and above
-    4096 positions one warning says so. Unlike the paper: no subsampling of ``phi`` and ``g``, and no BatchNorm after
-    ``Wz``; instead ``Wz`` itself starts at 0. Either ``init`` is therefore the identity at first.
+    cost linear in the number of positions. In the Gaussian mode ``forward`` holds no ``HW x HW`` matrix of more than
+    512 positions where torch has a memory-efficient attention kernel, but its time grows with ``(H W)^2``: the block
+    belongs at P4 or P5, and above 4096 positions one warning says so. Unlike the paper: no subsampling of ``phi`` and
+    ``g``, and no BatchNorm after ``Wz``; instead ``Wz`` itself starts at 0. Either ``init`` is therefore the identity
+    at first.
 
     Args:
         channels: Channels ``C`` of input and output.
@@ -76,9 +77,9 @@ class NL(AttentionBlock):
             y = g @ torch.softmax(phi.transpose(1, 2) @ theta, dim=1)  # column i weighs all j
         else:
             self._warn_if_large(x)
-            parts = [part.transpose(1, 2).unsqueeze(1) for part in (theta, phi, g)]  # (N, 1, HW, inner)
-            parts = parts if is_exported() else [part.contiguous() for part in parts]
-            y = F.scaled_dot_product_attention(*parts, scale=1.0).squeeze(1).transpose(1, 2)
+            parts = (part.transpose(1, 2).unsqueeze(1) for part in (theta, phi, g))  # (N, 1, HW, inner)
+            query, key, value = parts if is_exported() else (part.contiguous() for part in parts)
+            y = F.scaled_dot_product_attention(query, key, value, scale=1.0).squeeze(1).transpose(1, 2)
         z: Tensor = self.out(y.reshape(x.shape[0], self.out.in_channels, *x.shape[2:]))
         return x + z.to(x.dtype)
 

@@ -60,8 +60,8 @@ class SGE(AttentionBlock):
         gates = self._gates(groups, x.dtype)
         if x.is_contiguous():
             return (groups * gates.view(-1, 1, gates.shape[2])).view(x.shape)
-        gates = gates.view(*gates.shape[:2], 1, *x.shape[2:])
-        return (x.unflatten(1, (self.groups, -1)) * gates).flatten(1, 2)
+        grouped = x.view(x.shape[0], self.groups, -1, *x.shape[2:])
+        return (grouped * gates.view(*gates.shape[:2], 1, *x.shape[2:])).flatten(1, 2)
 
     def _grouped(self, x: Tensor) -> Tensor:
         n, channels, height, width = x.shape
@@ -74,9 +74,7 @@ class SGE(AttentionBlock):
             wide = groups if dtype == torch.float64 else groups.float()
             t = torch.bmm(wide.mean(2, keepdim=True).transpose(1, 2), wide).view(-1, self.groups, positions)
             t = t - t.mean(2, keepdim=True)
-            std = (
-                torch.linalg.vector_norm(t, dim=2, keepdim=True) / max(positions - 1, 1) ** 0.5
-            )  # as torch.std, faster
+            std = torch.linalg.vector_norm(t, dim=2, keepdim=True) / max(positions - 1, 1) ** 0.5  # faster than std
             t = torch.addcmul(self.bias.unsqueeze(1), t, self.weight.unsqueeze(1) / (std + 1e-5))
         return gate(t, self.scale).to(dtype)
 
