@@ -1,6 +1,7 @@
 """Comparisons of simulated runs: one recipe for every arm, raw results stored first, a rerun completes missing runs."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -31,6 +32,16 @@ def test_differences_intervals_and_power_are_reported(scenes, faked, tmp_path):
     assert "3 seeds" in found["power"]
     assert (ela["curve"]["quantity"], ela["curve"]["epochs"]) == ("mAP50-95", [1, 2, 3])
     np.testing.assert_allclose(ela["curve"]["by_seed"], [[0.1, 0.2, 0.3], [0.11, 0.21, 0.31], [0.12, 0.22, 0.32]])
+
+
+def test_results_without_their_runs_are_not_replaced_by_an_empty_report(scenes, faked, tmp_path, capsys):
+    driver.compare(plan_for(scenes), tmp_path)
+    shutil.rmtree(tmp_path / "runs")
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    capsys.readouterr()
+    assert cli.main(["report", str(tmp_path)]) == 2
+    assert "not the runs themselves" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
 
 
 def test_coco_s_own_ap_where_asked(scenes, faked, tmp_path, capsys):

@@ -163,13 +163,29 @@ def summarize(
 def write(
     out: str | Path, log: Log = lambda line: None, replicates: int = REPLICATES, ap: str = "ultralytics"
 ) -> Results:
-    """Write ``results.json`` and the report into a comparison's folder; return the results."""
+    """Write ``results.json`` and the report into a comparison's folder; return the results.
+
+    Raises:
+        YoloAttnError: If no run is complete, but the folder has results: they are not replaced by an empty report.
+    """
     results = summarize(out, replicates, log, ap)
+    _check_nothing_is_lost(results, Path(out))
     from yolo_attn.report.write import render  # imports matplotlib
 
     write_json(Path(out) / RESULTS, results.to_json())
     render(results, Path(out))
     return results
+
+
+def _check_nothing_is_lost(results: Results, out: Path) -> None:
+    if results.runs.complete or not (out / RESULTS).is_file():
+        return
+    stored = Results.from_json(json.loads((out / RESULTS).read_text(encoding="utf-8")))
+    if stored.runs.complete:
+        raise YoloAttnError(
+            f"'{out}' has the results of {stored.runs.complete} runs, but not the runs themselves ({RUNS}/), from "
+            f"which the report is computed. Nothing was changed; copy {RUNS}/ back to compute the report again"
+        )
 
 
 # --- statistics -------------------------------------------------------------------------------------------------------
