@@ -53,6 +53,31 @@ def test_its_gradients_are_those_of_its_equations(name, channels, kwargs, equati
             torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12, msg=message)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize(("name", "channels", "kwargs", "equation"), CASES, ids=case_id)
+def test_maps_of_each_size_class_match_the_equations(name, channels, kwargs, equation, layout):
+    """Blocks choose other operations from 256 positions on, from 512 on, and where no gradient is recorded."""
+    block = randomized(ATTENTION_BLOCKS[name](channels, **kwargs).double()).eval()
+    for size in [(3, 4), (15, 18), (23, 24)]:
+        generator = torch.Generator().manual_seed(3)
+        shape = (2, channels, *size)
+        x, gy = (torch.randn(shape, dtype=torch.float64, generator=generator).to(memory_format=layout) for _ in "xy")
+        x.requires_grad_()
+        learned = dict(block.named_parameters())
+        expected = equation(x, block.state_dict() | learned, 1, False)
+        found = block(x)
+        with torch.no_grad():
+            inferred = block(x)
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10, msg=f"{size}: {{}}".format)
+        torch.testing.assert_close(inferred, expected, rtol=1e-10, atol=1e-10, msg=f"{size}, no grad: {{}}".format)
+        wanted = torch.autograd.grad(expected, [x, *learned.values()], gy, allow_unused=True)
+        for what, one, other in zip(
+            ["x", *learned], torch.autograd.grad(found, [x, *learned.values()], gy), wanted, strict=True
+        ):
+            other = torch.zeros_like(one) if other is None else other
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9, msg=f"{what} at {size}: {{}}".format)
+
+
 def test_every_block_has_an_equation():
     assert {case[0] for case in CASES} == set(ATTENTION_BLOCKS)
 

@@ -10,27 +10,27 @@ import argparse
 import io
 import json
 import math
-import platform
 import random
 import sys
 import time
 import tokenize
 from collections.abc import Callable
-from importlib.metadata import version
 from inspect import getsourcefile
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from instruments.paths import RESULTS
 from yolo_attn.bench import timm_blocks, tutorial
 from yolo_attn.bench.cases import shape_name
 from yolo_attn.bench.memory import kept_for_backward
 from yolo_attn.blocks import ATTENTION_BLOCKS
+from yolo_attn.util.env import environment
 
-RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 LAUNCH = [(2, 64, 8, 8)]
 MAPS = [(8, 64, 80, 80), (8, 128, 40, 40), (8, 256, 20, 20)]
 WITHOUT_ARITHMETIC = ("view", "expand", "transpose", "t", "unsqueeze", "squeeze", "detach", "_unsafe_view", "alias",
@@ -127,11 +127,6 @@ def lines_of(name: str) -> dict[str, int]:
 def ratio(found: dict[str, float], to: str = "best") -> float:
     """Return our time over that of the best opponent, or of one."""
     return found["ours"] / (found[to] if to != "best" else min(v for arm, v in found.items() if arm != "ours"))
-
-
-def geometric_mean(values: list[float]) -> float:
-    """Return the geometric mean."""
-    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def to_markdown(raw: dict[str, Any]) -> str:
@@ -238,13 +233,8 @@ def _counted(name: str) -> dict[str, Any]:
 
 
 def _where() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    models = (
-        [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        if cpuinfo.is_file()
-        else []
+    env = environment()
+    return (
+        f"{env['cpu']}, {env['threads']} thread, torch {env['torch']}, timm {timm_blocks.timm_version()}, "
+        f"Python {env['python']}; float32, contiguous.\n"
     )
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "timm"))
-    cpu = models[0] if models else platform.processor()
-    python = f"Python {platform.python_version()}"
-    return f"{cpu}, {torch.get_num_threads()} thread, {versions}, {python}; float32, contiguous.\n"
