@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterable
+from typing import Any
 
 
 class YoloAttnError(ValueError):
@@ -15,6 +17,41 @@ class YoloAttnError(ValueError):
 
     def __init__(self, message: object = ""):
         super().__init__(" ".join(str(message).split()))
+
+
+def like(error: BaseException | type[BaseException], message: object) -> YoloAttnError:
+    """Return an error with a message for the user that is still caught as the error it replaces.
+
+    Code that catches what Ultralytics or torch raises, e.g. ``except torch.OutOfMemoryError``, goes on to work.
+
+    Args:
+        error: The error to replace, or its class.
+        message: What to tell the user.
+
+    Examples:
+        >>> isinstance(like(FileNotFoundError(), "no model 'a.yaml'"), FileNotFoundError)
+        True
+    """
+    host: Any = error if isinstance(error, type) else type(error)
+    try:
+        return _like_class(host)(message)
+    except TypeError:  # of a class that takes more than a message, such as UnicodeDecodeError
+        return YoloAttnError(message)
+
+
+@functools.cache
+def _like_class(host: Any) -> Any:
+    if issubclass(host, YoloAttnError) or issubclass(YoloAttnError, host):
+        return max(host, YoloAttnError, key=lambda cls: len(cls.__mro__))
+    members: dict[str, Any] = {
+        "__module__": __name__,
+        "__str__": lambda self: str(self.args[0]),  # a KeyError would quote its message
+        "__reduce__": lambda self: (like, (host, self.args[0])),
+    }
+    try:
+        return type(YoloAttnError.__name__, (YoloAttnError, host), members)
+    except TypeError:  # a class whose instances are laid out in another way
+        return YoloAttnError
 
 
 def one_of(kind: str, value: object, allowed: Iterable[str], also: Iterable[str] = ()) -> str:

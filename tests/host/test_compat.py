@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from yolo_attn.host.compat import grad_scaler, patched, quantization_bits, unwrapped
+from yolo_attn.host.compat import grad_scaler, patched, quantization_bits, redirected, unwrapped
 from yolo_attn.util.env import variables
 
 
@@ -67,6 +67,27 @@ def test_threads_that_replace_the_same_leave_the_original():
     for thread in threads:
         thread.join()
     assert owner.a == 0
+
+
+def test_a_redirected_function_is_replaced_in_this_thread_only():
+    owner = SimpleNamespace(name=lambda: "original")
+    seen = []
+    with redirected(owner, name=lambda: "mine"):
+        thread = threading.Thread(target=lambda: seen.append(owner.name()))
+        thread.start()
+        thread.join()
+        with redirected(owner, name=lambda: "inner"):
+            seen.append(owner.name())
+        seen.append(owner.name())
+    assert [*seen, owner.name()] == ["original", "inner", "mine", "original"]
+
+
+def test_a_function_redirected_again_is_wrapped_once():
+    owner = SimpleNamespace(name=lambda: "original")
+    for _ in range(2):
+        with redirected(owner, name=lambda: "mine"):
+            wrapped = owner.name
+    assert owner.name is wrapped
 
 
 def test_environment_variables_come_back(monkeypatch):

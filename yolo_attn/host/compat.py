@@ -12,6 +12,7 @@ import importlib
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def patched(owner: Any, **values: Any) -> Iterator[None]:
     """Replace attributes of a module, class or object of Ultralytics for the time of a ``with`` block.
 
     Ultralytics reads some choices from module globals and offers no argument for them: the class behind
-    ``ultralytics.YOLO`` on its command line, the folder of a run, the number of threads. Blocks may overlap, in one
+    ``ultralytics.YOLO`` on its command line, the words given to it, the number of threads. Functions are better
+    replaced by :func:`redirected`. Blocks may overlap, in one
     thread or several: the value that was replaced last holds, and the original comes back when the last block ends.
     Other threads see the replaced value too.
 
@@ -52,6 +54,43 @@ def patched(owner: Any, **values: Any) -> Iterator[None]:
         with _LOCK:
             for name in values:
                 _remove_replacement(owner, name, mine)
+
+
+@contextlib.contextmanager
+def redirected(owner: Any, **functions: Callable[..., Any]) -> Iterator[None]:
+    """Replace functions of a module or class of Ultralytics for this thread, for the time of a ``with`` block.
+
+    Other threads go on to call the original: the function is replaced for good, by one that calls what the ``with``
+    block of its own thread gives, or else the original.
+
+    Args:
+        owner: Whose functions to replace.
+        **functions: New functions by name.
+    """
+    chosen = {_chosen_function(owner, name): function for name, function in functions.items()}
+    tokens = {variable: variable.set(function) for variable, function in chosen.items()}
+    try:
+        yield
+    finally:
+        for variable, token in tokens.items():
+            variable.reset(token)
+
+
+def _chosen_function(owner: Any, name: str) -> ContextVar[Callable[..., Any] | None]:
+    """Return the variable that holds what a thread calls in place of a function, which is wrapped at the first call."""
+    with _LOCK:
+        original = vars(owner)[name]
+        if hasattr(original, "chosen_by_yolo_attn"):
+            return original.chosen_by_yolo_attn
+        chosen: ContextVar[Callable[..., Any] | None] = ContextVar(name, default=None)
+
+        @functools.wraps(original)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return (chosen.get() or original)(*args, **kwargs)
+
+        call.chosen_by_yolo_attn = chosen  # type: ignore[attr-defined]
+        setattr(owner, name, call)
+        return chosen
 
 
 def _remove_replacement(owner: Any, name: str, mine: object) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yolo_attn.host.compat import patched, unwrapped
+from yolo_attn.host.compat import redirected, unwrapped
 
 if TYPE_CHECKING:
     from types import SimpleNamespace
@@ -64,7 +64,7 @@ class TrainerHooks(_Trainer):
     def __init__(self, *args: Any, **kwargs: Any):
         from ultralytics.engine import trainer
 
-        with patched(trainer, get_save_dir=claim_run_folder):
+        with redirected(trainer, get_save_dir=claim_run_folder):
             super().__init__(*args, **kwargs)
 
     # --- hooks --------------------------------------------------------------------------------------------------------
