@@ -1,6 +1,7 @@
 """Fixtures of all tests; temporary Ultralytics settings, no network, one thread per process."""
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -10,6 +11,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from support.paths import SHARED
+
+
+def pytest_unconfigure(config):
+    """Remove the temporary settings."""
+    shutil.rmtree(os.environ["YOLO_CONFIG_DIR"], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items):
