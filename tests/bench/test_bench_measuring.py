@@ -13,7 +13,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from yolo_attn.bench import arms, compiling, floor, models, run
 from yolo_attn.bench.budget import Budget
 from yolo_attn.bench.cases import PASSES, SHAPES, Case, ModelCase, Request, cases_of, parse_shape
-from yolo_attn.bench.tutorial import TutorialNL
+from yolo_attn.bench.tutorial.first_ring import TutorialNL
 from yolo_attn.blocks import ATTENTION_BLOCKS
 from yolo_attn.host.devices import torch_device
 from yolo_attn.speed import interleaved

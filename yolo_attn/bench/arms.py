@@ -18,6 +18,7 @@ from yolo_attn.bench import timm_blocks, tutorial
 from yolo_attn.bench.cases import Case
 from yolo_attn.bench.floor import floor_function
 from yolo_attn.bench.memory import kept_for_backward, peak_maps
+from yolo_attn.bench.tutorial.first_ring import TutorialNL
 from yolo_attn.host.registry import create_attention
 
 Function = Callable[[], object]
@@ -120,7 +121,7 @@ def function_of(module: Callable[[Tensor], Tensor], parameters: list[Tensor], in
 
 def why_too_large(case: Case, module: nn.Module, device: str) -> str | None:
     """Return why a module is too large for the CPU, or ``None``; a limit for matrices of all pairs of positions."""
-    whole_matrices = isinstance(module, tutorial.TutorialNL) or type(module).__name__ == "NonLocalAttn"
+    whole_matrices = isinstance(module, TutorialNL) or type(module).__name__ == "NonLocalAttn"
     if not whole_matrices or device.startswith("cuda"):
         return None
     matrices = 4 if case.pass_ == "training" else 2  # before and after the softmax, and their gradients

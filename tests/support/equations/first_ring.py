@@ -1,54 +1,11 @@
-"""Equations of every block in plain tensor algebra, stated a second time, and the cases to compare them in.
-
-Nothing here uses ``nn.Module`` or a function of the package: convolutions are unfolded, normalisations written out.
-"""
+"""Equations of SE, ECA, GC, NL, SNL, CA, CBAM, cSE, sSE, scSE, ELA, SGE and GCT, and the cases to compare them in."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-EPS = 1e-5
-
-
-def sigmoid(z):
-    return 1 / (1 + torch.exp(-z))
-
-
-def relu(z):
-    return z.clamp(min=0)
-
-
-def softmax(z):  # over the last dimension
-    e = torch.exp(z)
-    return e / e.sum(-1, keepdim=True)
-
-
-def batch_norm(z, p, name, train):  # (N, C, H, W)
-    mean, var = p[f"{name}.running_mean"], p[f"{name}.running_var"]
-    if train:
-        mean, var = z.mean((0, 2, 3)), z.var((0, 2, 3), unbiased=False)
-    z = (z - mean[:, None, None]) / (var[:, None, None] + EPS).sqrt()
-    return z * p[f"{name}.weight"][:, None, None] + p[f"{name}.bias"][:, None, None]
-
-
-def conv1d(z, weight, groups):  # (N, C, L), zeros beyond both ends
-    k = weight.shape[2]
-    windows = F.pad(z, (k // 2, k // 2)).unfold(2, k, 1)  # (N, C, L, k)
-    width = z.shape[1] // groups
-    out = [
-        torch.einsum("nclk,ock->nol", windows[:, i * width : (i + 1) * width], weight[i * width : (i + 1) * width])
-        for i in range(groups)
-    ]
-    return torch.cat(out, 1)
-
-
-def mlp(v, p, first, last, norm=None):  # (N, C)
-    v = v @ p[f"{first}.weight"].T + p.get(f"{first}.bias", 0)
-    if norm:
-        v = (v - v.mean(1, keepdim=True)) / (v.var(1, keepdim=True, unbiased=False) + EPS).sqrt()
-        v = v * p[f"{norm}.weight"] + p[f"{norm}.bias"]
-    return relu(v) @ p[f"{last}.weight"].T + p.get(f"{last}.bias", 0)
+from support.equations.algebra import EPS, batch_norm, conv1d, mlp, sigmoid, softmax
 
 
 def se(x, p, scale, train):
@@ -226,28 +183,3 @@ CASES = [  # block, channels, arguments, equation
     ("GCT", 16, {"mode": "l1"}, gct("l1", 1e-5)),
     ("GCT", 8, {"eps": 0.5}, gct("l2", 0.5)),
 ]
-
-
-def case_id(value):
-    if isinstance(value, dict):
-        return "-".join(f"{k}={v}" for k, v in value.items()) or "default"
-    return "" if callable(value) else str(value)
-
-
-def randomized(block):
-    """Set every parameter and running statistic to a random value."""
-    generator = torch.Generator().manual_seed(1)
-    for name, tensor in [*block.named_parameters(), *block.named_buffers()]:
-        if tensor.is_floating_point():
-            values = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
-            fan_in = max(1, tensor[0].numel()) if tensor.dim() > 1 else 1
-            tensor.data.copy_(values.abs() + 0.5 if name.endswith("running_var") else 1.5 * values / fan_in**0.5)
-    return block
-
-
-def run(module, x, upstream):
-    """Return output, gradient of the input and of each parameter, and buffers after a forward and backward pass."""
-    x = x.clone().requires_grad_(True)
-    y = module(x)
-    gradients = torch.autograd.grad(y, [x, *module.parameters()], upstream)
-    return [y.detach(), *gradients], list(module.buffers())
