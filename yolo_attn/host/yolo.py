@@ -1,11 +1,8 @@
-"""Base class of model mixins, Ultralytics' command line, and other access to ``ultralytics.YOLO``."""
+"""Base class of model mixins, and other access to ``ultralytics.YOLO``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-from yolo_attn.host.compat import patched
 
 if TYPE_CHECKING:
     _Model: Any
@@ -49,20 +46,6 @@ class ModelHooks(_Model):
 def component(yolo: Any, name: str) -> type:
     """Return a class that an Ultralytics model uses for its task, e.g. ``trainer`` or ``validator``."""
     return yolo._smart_load(name)
-
-
-def run_command(words: Sequence[str], **models: type) -> None:
-    """Run Ultralytics' command line in this process, which offers no argument for its words or its model classes.
-
-    Args:
-        words: What follows ``yolo``, e.g. ``["train", "model=yolo11n-ela.yaml", "data=coco8.yaml"]``.
-        **models: Classes to use in place of those of ``ultralytics``, by their name there.
-    """
-    import ultralytics
-    import ultralytics.cfg
-
-    with patched(ultralytics, **models), patched(ultralytics.cfg, ARGV=["yolo", *words]):
-        ultralytics.cfg.entrypoint()
 
 
 def training_arguments() -> list[str]:

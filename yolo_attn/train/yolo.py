@@ -13,10 +13,11 @@ from torch import nn
 
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.host.checkpoints import open_source, restricted_first
+from yolo_attn.host.command import run_command
 from yolo_attn.host.compat import workers_receive_model
 from yolo_attn.host.data import check_data
 from yolo_attn.host.model_files import write_model
-from yolo_attn.host.yolo import ModelHooks, run_command
+from yolo_attn.host.yolo import ModelHooks
 from yolo_attn.train.trainer import log_transfer, trainer_class
 from yolo_attn.weights.transfer import check_source, transfer_weights
 
