@@ -90,6 +90,20 @@ def test_a_function_redirected_again_is_wrapped_once():
     assert owner.name is wrapped
 
 
+def test_a_redirected_command_has_other_words_in_this_thread_only():
+    owner = SimpleNamespace(command=["python", "-m", "theirs"])
+    seen = []
+    with redirected(owner, command=["mine"]):
+        thread = threading.Thread(target=lambda: seen.append([*owner.command, "train"]))
+        thread.start()
+        thread.join()
+        seen.append([*owner.command, "train"])
+    with redirected(owner, command=["again"]):
+        seen.append([*owner.command])
+    assert seen == [["python", "-m", "theirs", "train"], ["mine", "train"], ["again"]]
+    assert [*owner.command] == owner.command == ["python", "-m", "theirs"]
+
+
 def test_environment_variables_come_back(monkeypatch):
     monkeypatch.setenv("YOLO_ATTN_SET", "before")
     monkeypatch.delenv("YOLO_ATTN_UNSET", raising=False)

@@ -1,15 +1,16 @@
-"""Run Ultralytics' command line in this process."""
+"""Run Ultralytics' command line in this process, and its processes by the command line of this package."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-from yolo_attn.host.compat import patched
+from yolo_attn.host.compat import patched, redirected
 
 
 def run_command(words: Sequence[str], **models: type) -> None:
@@ -45,6 +46,27 @@ def _arguments_of_process(words: list[str]) -> Iterator[None]:
         for module in _host_modules():
             if module.ARGV is words:  # imported meanwhile
                 module.ARGV = before
+
+
+@contextlib.contextmanager
+def own_training_command(needed: bool) -> Iterator[None]:
+    """Have the trainings that Ultralytics starts as processes of their own run this package's command, in this thread.
+
+    Args:
+        needed: Whether such trainings are certain to be started; a warning then says where this cannot be done.
+    """
+    from ultralytics.engine import trainer
+
+    if isinstance(vars(trainer).get("_YOLO_CLI_COMMAND"), list):
+        with redirected(trainer, _YOLO_CLI_COMMAND=[sys.executable, "-m", "yolo_attn"]):
+            yield
+        return
+    if needed:
+        logging.getLogger("ultralytics").warning(
+            "this Ultralytics trains here by its own command: pretrained weights go by layer number there, "
+            "freeze=base has no effect, and neither gates.csv nor state.pt is written"
+        )
+    yield
 
 
 def _host_modules() -> list[Any]:

@@ -33,9 +33,8 @@ def patched(owner: Any, **values: Any) -> Iterator[None]:
     """Replace attributes of a module, class or object of Ultralytics for the time of a ``with`` block.
 
     Ultralytics reads some choices from module globals and offers no argument for them: the class behind
-    ``ultralytics.YOLO`` on its command line, the words given to it, the number of threads. Functions are better
-    replaced by :func:`redirected`. Blocks may overlap, in one
-    thread or several: the value that was replaced last holds, and the original comes back when the last block ends.
+    ``ultralytics.YOLO`` on its command line, the words given to it, the number of threads. Functions and commands are
+    better replaced by :func:`redirected`. Blocks may overlap, in one thread or several: the value that was replaced last holds, and the original comes back when the last block ends.
     Other threads see the replaced value too.
 
     Args:
@@ -57,18 +56,18 @@ def patched(owner: Any, **values: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def redirected(owner: Any, **functions: Callable[..., Any]) -> Iterator[None]:
-    """Replace functions of a module or class of Ultralytics for this thread, for the time of a ``with`` block.
+def redirected(owner: Any, **values: Callable[..., Any] | list[str]) -> Iterator[None]:
+    """Replace functions or commands of a module or class of Ultralytics for this thread, in a ``with`` block.
 
-    Other threads go on to call the original: the function is replaced for good, by one that calls what the ``with``
-    block of its own thread gives, or else the original.
+    Other threads go on to use the original. It is replaced for good: a function by one that calls what the ``with``
+    block of its own thread gives, a command (a list of words) by one that unpacks to the words given there.
 
     Args:
-        owner: Whose functions to replace.
-        **functions: New functions by name.
+        owner: Whose functions or commands to replace.
+        **values: The new ones by name.
     """
-    chosen = {_chosen_function(owner, name): function for name, function in functions.items()}
-    tokens = {variable: variable.set(function) for variable, function in chosen.items()}
+    chosen = {_choice(owner, name): value for name, value in values.items()}
+    tokens = {variable: variable.set(value) for variable, value in chosen.items()}
     try:
         yield
     finally:
@@ -76,21 +75,36 @@ def redirected(owner: Any, **functions: Callable[..., Any]) -> Iterator[None]:
             variable.reset(token)
 
 
-def _chosen_function(owner: Any, name: str) -> ContextVar[Callable[..., Any] | None]:
-    """Return the variable that holds what a thread calls in place of a function, which is wrapped at the first call."""
+def _choice(owner: Any, name: str) -> ContextVar[Any]:
+    """Return the variable that holds what a thread uses in place of a value, which is wrapped at the first call."""
     with _LOCK:
         original = vars(owner)[name]
-        if hasattr(original, "chosen_by_yolo_attn"):
-            return original.chosen_by_yolo_attn
-        chosen: ContextVar[Callable[..., Any] | None] = ContextVar(name, default=None)
+        if not hasattr(original, "chosen_by_yolo_attn"):
+            chosen: ContextVar[Any] = ContextVar(name, default=None)
+            original = _Command(original, chosen) if isinstance(original, list) else _calling(original, chosen)
+            setattr(owner, name, original)
+        return original.chosen_by_yolo_attn
 
-        @functools.wraps(original)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            return (chosen.get() or original)(*args, **kwargs)
 
-        call.chosen_by_yolo_attn = chosen  # type: ignore[attr-defined]
-        setattr(owner, name, call)
-        return chosen
+def _calling(original: Callable[..., Any], chosen: ContextVar[Any]) -> Any:
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return (chosen.get() or original)(*args, **kwargs)
+
+    call.chosen_by_yolo_attn = chosen  # type: ignore[attr-defined]
+    return call
+
+
+class _Command(list[str]):
+    """Words of a command that unpack to others where a thread chose them."""
+
+    def __init__(self, words: list[str], chosen: ContextVar[list[str] | None]):
+        super().__init__(words)
+        self.chosen_by_yolo_attn = chosen
+
+    def __iter__(self) -> Iterator[str]:
+        chosen = self.chosen_by_yolo_attn.get()
+        return super().__iter__() if chosen is None else iter(chosen)
 
 
 def _remove_replacement(owner: Any, name: str, mine: object) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from yolo_attn.errors import YoloAttnError
+from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.host.gated import blocks_inside
 from yolo_attn.host.registry import is_attention
 from yolo_attn.models.built import model_layers
@@ -24,22 +24,34 @@ def attention_parameters(model: nn.Module) -> set[str]:
     return {name for name, _ in model.named_parameters() if name.startswith(tuple(f"{b}." for b in blocks))}
 
 
-def base_layers(model: nn.Module, report: TransferReport | None) -> list[str]:
+def check_freeze(wanted: str, model: nn.Module, weights: bool) -> None:
+    """Check a ``freeze`` argument in words.
+
+    Args:
+        wanted: The argument.
+        model: A YOLO model.
+        weights: Whether it has, or gets, pretrained weights.
+
+    Raises:
+        YoloAttnError: If it is not ``base``, or the model has no attention, or no weights.
+    """
+    if wanted != "base":
+        raise YoloAttnError(one_of("freeze", wanted, ["base", "a number of layers", "their list"]))
+    if not attention_parameters(model):
+        raise YoloAttnError("freeze=base trains the attention only, and this model has none: every row is its base's")
+    if not weights:
+        raise YoloAttnError("freeze=base keeps the base as its weights made it, so it needs some: give pretrained=...")
+
+
+def base_layers(model: nn.Module, report: TransferReport) -> list[str]:
     """Return the layers that ``freeze=base`` freezes, as paths that Ultralytics' ``freeze`` takes, e.g. ``4.cv1``.
 
     Args:
-        model: A YOLO model that has its weights.
+        model: A YOLO model with attention that has its weights.
         report: How it got them.
-
-    Raises:
-        YoloAttnError: If the model has no attention, or got no weights.
     """
-    attention = attention_parameters(model)
-    if not attention:
-        raise YoloAttnError("freeze=base trains the attention only, and this model has none: every row is its base's")
-    if report is None:
-        raise YoloAttnError("freeze=base keeps the base as its weights made it, so it needs some: give pretrained=...")
-    return list(_largest_parts_without(model_layers(model), attention | unfilled_parameters(report), "model."))
+    kept = attention_parameters(model) | unfilled_parameters(report)
+    return list(_largest_parts_without(model_layers(model), kept, "model."))
 
 
 def unfilled_parameters(report: TransferReport) -> set[str]:

@@ -10,16 +10,15 @@ import functools
 import logging
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
-from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.gates.host import GateLog
 from yolo_attn.host.compat import unwrapped
 from yolo_attn.host.derived_class import derive, host_of
 from yolo_attn.host.trainer import TrainerHooks
-from yolo_attn.train.freeze import base_layers, describe
+from yolo_attn.train.freeze import base_layers, check_freeze, describe
 from yolo_attn.train.outcome import OutcomeMixin
 from yolo_attn.train.resume import ResumeMixin
 from yolo_attn.weights.report import TransferReport
@@ -116,9 +115,7 @@ def log_transfer(report: TransferReport, by_row: bool) -> None:
 
 
 def _layers_to_freeze(wanted: str, model: nn.Module, report: TransferReport | None) -> list[str]:
-    if wanted != "base":
-        raise YoloAttnError(one_of("freeze", wanted, ["base", "a number of layers", "their list"]))
-    layers = base_layers(model, report)
-    if report is not None:
-        _LOG.info(describe(model, report))
-    return layers
+    check_freeze(wanted, model, weights=report is not None)
+    report = cast("TransferReport", report)
+    _LOG.info(describe(model, report))
+    return base_layers(model, report)

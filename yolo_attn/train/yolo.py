@@ -13,11 +13,12 @@ from torch import nn
 
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.host.checkpoints import open_source, restricted_first
-from yolo_attn.host.command import run_command
+from yolo_attn.host.command import own_training_command, run_command
 from yolo_attn.host.compat import workers_receive_model
 from yolo_attn.host.data import check_data
 from yolo_attn.host.model_files import write_model
 from yolo_attn.host.yolo import ModelHooks
+from yolo_attn.train.freeze import check_freeze
 from yolo_attn.train.trainer import log_transfer, trainer_class
 from yolo_attn.weights.transfer import check_source, transfer_weights
 
@@ -36,7 +37,7 @@ class WeightTransferMixin(ModelHooks):
         }
 
     def train(self, trainer: type | None = None, **kwargs: Any) -> Any:
-        """Check data and weights, then train.
+        """Check data and weights, then train; a list of sets is trained on one after the other, each from here.
 
         Args:
             trainer: A trainer class to use as it is, instead of the one that transfers weights by row.
@@ -50,7 +51,36 @@ class WeightTransferMixin(ModelHooks):
                 check_data(kwargs["data"])
             if isinstance(kwargs.get("pretrained"), (str, Path)):
                 self._start_from(kwargs["pretrained"])
-        return super().train(trainer, **kwargs)
+        several = isinstance(kwargs.get("data"), (list, tuple))
+        if several:
+            self._check_freeze(kwargs)
+        with own_training_command(needed=several):
+            return super().train(trainer, **kwargs)
+
+    def tune(self, use_ray: bool = False, *args: Any, **kwargs: Any) -> Any:
+        """Search for better training arguments; each training keeps the weights of this model.
+
+        Args:
+            use_ray: Search by Ray Tune.
+            *args: Arguments of ``ultralytics.YOLO.tune``.
+            **kwargs: Arguments of ``ultralytics.YOLO.tune``.
+
+        Raises:
+            YoloAttnError: If the weights are missing, unreadable or of another architecture.
+        """
+        if use_ray:
+            return super().tune(use_ray, *args, **kwargs)
+        if isinstance(kwargs.get("pretrained"), (str, Path)):
+            self._start_from(kwargs["pretrained"])
+        self._check_freeze(kwargs)
+        with own_training_command(needed=True):
+            return super().tune(use_ray, *args, **kwargs)
+
+    def _check_freeze(self, arguments: Mapping[str, Any]) -> None:
+        """Refuse now what each of several trainings would refuse: they are given a checkpoint, weights or not."""
+        if isinstance(wanted := arguments.get("freeze"), str):
+            given = arguments.get("pretrained", self.overrides.get("pretrained", True))
+            check_freeze(wanted, self.model, weights=bool(self.ckpt) and given is not False)
 
     def _start_from(self, weights: str | Path) -> None:
         """Load the weights now; Ultralytics before 8.4 does not when asked from Python for a model YAML."""
