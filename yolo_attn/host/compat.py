@@ -34,8 +34,8 @@ def patched(owner: Any, **values: Any) -> Iterator[None]:
 
     Ultralytics reads some choices from module globals and offers no argument for them: the class behind
     ``ultralytics.YOLO`` on its command line, the words given to it, the number of threads. Functions and commands are
-    better replaced by :func:`redirected`. Blocks may overlap, in one thread or several: the value that was replaced last holds, and the original comes back when the last block ends.
-    Other threads see the replaced value too.
+    better replaced by :func:`redirected`. Blocks may overlap, in one thread or several: the value that was replaced
+    last holds, and the original comes back when the last block ends. Other threads see the replaced value too.
 
     Args:
         owner: Whose attributes to replace.
