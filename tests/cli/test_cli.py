@@ -11,6 +11,7 @@ from support.tiers import sampled
 
 import yolo_attn as ya
 from yolo_attn import cli
+from yolo_attn.host import words as host_words
 from yolo_attn.host.gated import blocks_inside
 from yolo_attn.host.registry import SHIPPED_ALIASES, is_attention
 
@@ -34,7 +35,18 @@ def here(tmp_path, monkeypatch):
 def test_help_names_every_verb_and_version_the_version():
     done = run("--help")
     assert done.returncode == 0, done.stderr
-    for verb in (*cli.HOST_VERBS, "blocks", "insert", "subset", "compare", "bench", "show", "demo", "pack", "report"):
+    for verb in (
+        *host_words.modes(),
+        "blocks",
+        "insert",
+        "subset",
+        "compare",
+        "bench",
+        "show",
+        "demo",
+        "pack",
+        "report",
+    ):
         assert verb in done.stdout
     done = run("--version")
     assert (done.returncode, done.stdout.strip()) == (0, f"yolo-attn {ya.__version__}")
@@ -204,13 +216,13 @@ MISTAKES = {
     "demo": "--fst",
     "pack": "none.pt",
     "report": ".",
-    **dict.fromkeys(cli.HOST_VERBS, "model=none.pt"),
+    **dict.fromkeys(host_words.modes(), "model=none.pt"),
 }
-VERBS = sampled(MISTAKES, lambda verb: verb not in cli.HOST_VERBS, "slow")  # the others import torch
+VERBS = sampled(MISTAKES, lambda verb: verb not in host_words.modes(), "slow")  # the others import torch
 
 
 def test_every_verb_has_a_mistake_to_try():
-    assert set(MISTAKES) == {*cli.HOST_VERBS, *cli._VERBS}
+    assert set(MISTAKES) == {*host_words.modes(), *cli.VERBS}
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -11,10 +12,12 @@ import torch
 from support import tiny_model
 from support.users_blocks import known
 from torch import nn
+from ultralytics.engine.model import Model
 
 import yolo_attn as ya
 from yolo_attn import cli
 from yolo_attn.export import check as export_check
+from yolo_attn.export import host as export_host
 from yolo_attn.export.check import CheckedExport, Comparison, check, differences, export_checked, photographs
 from yolo_attn.export.host import _as_exported
 from yolo_attn.host.gated import blocks_inside
@@ -141,8 +144,29 @@ def test_the_command_prints_json_or_a_line_for_each_size(best, tmp_path, capsys)
     assert all(c["worst"] < c["tolerance"] for c in found["comparisons"])
     assert cli.main(words) == 0
     assert "torchscript fp32, 1x3x64x64: worst difference" in capsys.readouterr().out
-    assert cli.main([*words, "--no-check"]) == 0
+    assert cli.main(["--no-check", *words[:0:-1], "mode=export"]) == 0  # in another order
     assert "not checked here: --no-check" in capsys.readouterr().out
+
+
+def test_while_a_command_exports_other_threads_export_as_ever(monkeypatch):
+    class Asked(Exception):  # noqa: N818
+        """Ultralytics' own method was called: this is what it does first."""
+
+    def ask():
+        raise Asked
+
+    model = SimpleNamespace(_check_is_pytorch_model=ask)
+
+    def from_another_thread(_):
+        with ThreadPoolExecutor(1) as thread, pytest.raises(Asked):
+            thread.submit(Model.export, model).result()
+        with pytest.raises(AttributeError, match="add_callback"):  # here the export is the one that is checked
+            Model.export(model)
+
+    monkeypatch.setattr(export_host, "run_host_command", from_another_thread)
+    assert export_host.run_export_command(["export"]) is None
+    with pytest.raises(Asked):
+        Model.export(model)
 
 
 def test_a_misspelled_flag_is_named(capsys):

@@ -8,6 +8,7 @@ import pytest
 from support.paths import ROOT
 
 from yolo_attn import cli
+from yolo_attn.host import words as host_words
 
 PAGES = [
     *sorted(ROOT.glob("*.md")),
@@ -73,11 +74,11 @@ def test_commands_are_accepted_by_the_parser():
     assert len(found) > 30
     refused = []
     for page, words in found:
-        if words[0] in cli.HOST_VERBS:
+        if words[0] in host_words.modes():
             wrong = [w for w in words[1:] if not ("=" in w or w.isupper() or w in HOST_WORDS)]
         else:
             try:
-                _, trailing = cli._parser().parse_known_args(words)
+                _, trailing = cli.own_parser().parse_known_args(words)
                 wrong = [w for w in trailing if not re.match(r"\w+=", w)]
             except ValueError as error:
                 wrong = [str(error)]

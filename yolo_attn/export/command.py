@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.host.words import asked_mode
 from yolo_attn.util.words import refuse
 
 OWN_FLAGS = ("--no-check", "--json")
@@ -17,7 +18,19 @@ OWN_FLAGS = ("--no-check", "--json")
 
 def is_export(words: Sequence[str]) -> bool:
     """Tell whether the words of a host's command ask for an export, in any of the ways ``yolo`` takes."""
-    return "export" in words or "mode=export" in words
+    return asked_mode(words) == "export"
+
+
+def without_flags(words: Sequence[str]) -> list[str]:
+    """Return the words that are Ultralytics'.
+
+    Raises:
+        YoloAttnError: If a flag is misspelled.
+    """
+    for word in [word for word in words if word.startswith("--") and word not in OWN_FLAGS]:
+        if difflib.get_close_matches(word, OWN_FLAGS, cutoff=0.8):
+            raise YoloAttnError(one_of("flag", word, OWN_FLAGS))
+    return [word for word in words if word not in OWN_FLAGS]
 
 
 def run(words: Sequence[str]) -> tuple[str, int]:
@@ -29,13 +42,13 @@ def run(words: Sequence[str]) -> tuple[str, int]:
     Returns:
         What was found, and the exit code: 0, or 1 where the file differs from PyTorch.
     """
-    _check_spelling(words)
+    given = without_flags(words)
     with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout, which is for results
         from yolo_attn.export.check import CheckedExport, check
         from yolo_attn.export.host import run_export_command
 
-        exported = run_export_command([word for word in words if word not in OWN_FLAGS])
-        if exported is None:  # e.g. `yolo-attn export --help`
+        exported = run_export_command(given)
+        if exported is None:
             return "", 0
         if "--no-check" in words:
             found = CheckedExport(exported.file, exported.format, exported.precision, not_checked="--no-check")
@@ -44,12 +57,6 @@ def run(words: Sequence[str]) -> tuple[str, int]:
     for line in found.failures:
         print(f"yolo-attn: the exported file differs from PyTorch: {line}", file=sys.stderr)
     return json.dumps(found.as_dict()) if "--json" in words else str(found), int(bool(found.failures))
-
-
-def _check_spelling(words: Sequence[str]) -> None:
-    for word in [word for word in words if word.startswith("--") and word not in OWN_FLAGS]:
-        if difflib.get_close_matches(word, OWN_FLAGS, cutoff=0.8):
-            raise YoloAttnError(one_of("flag", word, OWN_FLAGS))
 
 
 def add_pack_flags(pack: argparse.ArgumentParser) -> None:

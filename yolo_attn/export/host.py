@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from ultralytics.engine.model import Model
 from ultralytics.nn.autobackend import AutoBackend
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.host.compat import patched, quantization_bits
+from yolo_attn.host.compat import quantization_bits, redirected
 from yolo_attn.models.built import model_layers
-from yolo_attn.train.yolo import YOLO, WeightTransferMixin, run_host_command
+from yolo_attn.train.yolo import YOLO, run_host_command
 
 
 class Exported(NamedTuple):
@@ -56,7 +58,7 @@ def export_model(model: YOLO, /, **settings: Any) -> Exported:
     exporters: list[Any] = []
     model.add_callback("on_export_end", exporters.append)
     try:
-        file = super(WeightTransferMixin, model).export(**settings)
+        file = model.export(**settings)
     except ModuleNotFoundError as error:
         raise YoloAttnError(
             f"format={settings.get('format')} needs {error.name}, which is not installed, and which Ultralytics could "
@@ -83,12 +85,14 @@ def export_model(model: YOLO, /, **settings: Any) -> Exported:
 def run_export_command(words: Sequence[str]) -> Exported | None:
     """Run ``yolo export ...``, and return the exported model, if any."""
     made: list[Exported] = []
+    exported = inspect.unwrap(Model.export)
 
     def export(model: YOLO, /, **settings: Any) -> str:
-        made.append(export_model(model, **settings))
+        with redirected(Model, export=exported):
+            made.append(export_model(model, **settings))
         return str(made[-1].file)
 
-    with patched(WeightTransferMixin, export=export):
+    with redirected(Model, export=export):
         run_host_command(words)
     return made[0] if made else None
 

@@ -154,15 +154,15 @@ def dynamic_torchscript() -> Iterator[None]:
     """Allow TorchScript exports with ``dynamic=True``, which some releases refuse although they can do it."""
     from ultralytics.engine import exporter
 
-    validate: Callable[..., None] | None = getattr(exporter, "validate_args", None)  # until 8.3.200
-    if validate is None:  # the first releases of 8.3 refuse nothing
+    if not hasattr(exporter, "validate_args"):  # the first releases of 8.3 refuse nothing
         yield
         return
+    validate: Callable[..., None] = inspect.unwrap(exporter.validate_args)
 
     def with_dynamic(format: str, given: Any, allowed: Sequence[str]) -> None:
         validate(format, given, [*allowed, "dynamic"])
 
-    with patched(exporter, validate_args=with_dynamic):
+    with redirected(exporter, validate_args=with_dynamic):
         yield
 
 

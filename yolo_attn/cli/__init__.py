@@ -1,0 +1,57 @@
+"""Command line ``yolo-attn``: what ``yolo`` does, with attention blocks registered, and verbs of this package.
+
+A user's mistake is one line on stderr and exit code 2; anything else that goes wrong keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+
+from yolo_attn.cli import host_command
+from yolo_attn.cli.errors import is_user_error, one_line
+from yolo_attn.cli.parser import OWN_FLAGS, VERBS, own_parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: The words after ``yolo-attn``; those of this process by default.
+
+    Returns:
+        The exit code: 0, 1 where runs of a comparison failed, 2 after a user's mistake.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        text, code = _run(words)
+        if text:
+            _print(text)
+        return code
+    except KeyboardInterrupt:
+        again = "; the same command continues where this one stopped" if words[:1] == ["compare"] else ""
+        print(f"\nyolo-attn: stopped{again}", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not is_user_error(error):
+            raise
+        print(f"yolo-attn: {one_line(error)}", file=sys.stderr)
+        return 2
+
+
+def _run(words: list[str]) -> tuple[str, int]:
+    """Run a command; return its output and exit code."""
+    if words and words[0] not in (*VERBS, *OWN_FLAGS):
+        return host_command.run(words)
+    arguments, trailing = own_parser().parse_known_args(words)
+    with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout, which is for results
+        return arguments.run(arguments, trailing)
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # who reads the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,108 @@
+"""The parser of this package's own verbs and flags."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from yolo_attn import __version__
+from yolo_attn.bench import command as bench_command
+from yolo_attn.cli import verbs as own
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.export import command as export_command
+from yolo_attn.host import words as host_words
+from yolo_attn.show import command as show_command
+from yolo_attn.subset import command as subset_command
+
+VERBS = ("blocks", "insert", "subset", "compare", "bench", "show", "demo", "pack", "report")
+OWN_FLAGS = ("-h", "--help", "--version")
+
+
+def own_parser() -> argparse.ArgumentParser:
+    """Return the parser of this package's own verbs and flags."""
+    parser = _Parser(
+        prog="yolo-attn",
+        description="Attention blocks for Ultralytics YOLO: insert them, keep every weight, compare honestly.",
+        epilog=f"Everything else is a command of Ultralytics and takes what `yolo` takes, in any order: "
+        f"yolo-attn {'|'.join(host_words.modes())} key=value ..., and {', '.join(host_words.special_commands())}. "
+        "export then runs the file and compares it with PyTorch (--no-check, --json). `yolo help` has Ultralytics' own "
+        "help, `yolo-attn cfg` every key.",
+    )
+    parser.add_argument("--version", action="version", version=f"yolo-attn {__version__}")
+    parser.set_defaults(run=lambda *_: (parser.format_help().rstrip(), 0))
+    verbs = parser.add_subparsers(title="commands", metavar="")
+
+    blocks = _verb(verbs, "blocks", own.blocks, "list the blocks, their hyper-parameters and other names")
+    blocks.add_argument("--json", action="store_true", help="print JSON")
+    blocks.add_argument("--markdown", action="store_true", help="print a Markdown table, with papers and map shapes")
+
+    insert = _verb(
+        verbs, "insert", own.insert, "insert blocks into a model YAML; trailing key=value words are hyper-parameters"
+    )
+    insert.add_argument("base", help="model YAML or checkpoint, e.g. yolo11n.yaml or best.pt")
+    insert.add_argument("--block", required=True, action="append", help="name of the block, e.g. ELA; may be repeated")
+    insert.add_argument(
+        "--at",
+        action="append",
+        help="neck:P3,P4 | neck:all | backbone:P5 | sppf | pre-detect | after:4 | before:9, several with ';' (default: "
+        "neck:P3,P4,P5); once for all blocks, or once for each",
+    )
+    insert.add_argument("--inside", help="put the block inside these host blocks: C3k2 | C3k2@outer | C2f,SPPF")
+    insert.add_argument("-o", "--output", help="model YAML to write, e.g. yolo11-mine.yaml")
+    insert.add_argument(
+        "--json", action="store_true", help="print JSON: new rows, changed rows, and where each row is now"
+    )
+
+    summary = "write a detection set, or a representative subset of it, as a YOLO set"
+    subset_command.add_flags(_verb(verbs, "subset", subset_command.run, summary))
+
+    compare = _verb(verbs, "compare", own.compare, "train models with one recipe and test their differences")
+    compare.add_argument(
+        "models",
+        nargs="+",
+        help="model YAMLs, the baseline first; identity:MODEL and plain:MODEL are controls; or one matrix file",
+    )
+    compare.add_argument("--data", help="data YAML")
+    compare.add_argument("--weights", help="checkpoint every model starts from, e.g. yolo11n.pt (default: none)")
+    compare.add_argument("--seeds", help="e.g. 0,1,2 (the default)")
+    compare.add_argument("--controls", help="add controls of every arm with attention: identity, plain, or both with ,")
+    compare.add_argument("--executor", default="serial", help="serial | pool | ray (default: %(default)s)")
+    compare.add_argument("--per-gpu", type=int, default=1, metavar="K", help="runs at a time on each GPU, or the CPU")
+    compare.add_argument("--threads", type=int, help="threads of each run on the CPU (default: Ultralytics' choice)")
+    compare.add_argument("-o", "--output", default="runs/compare", help="folder for the results (default: %(default)s)")
+    compare.add_argument(
+        "--speed-seconds", type=float, default=20.0, help="timing, per batch size and precision; 0: none (default: 20)"
+    )
+    compare.add_argument("--json", action="store_true", help="print JSON instead of the report")
+
+    summary = "time the blocks against tutorial code, timm's blocks and the lower bound"
+    bench_command.add_flags(_verb(verbs, "bench", bench_command.run, summary))
+
+    summary = "draw the attention maps of a trained model over your images"
+    show_command.add_flags(_verb(verbs, "show", show_command.run, summary))
+
+    demo = _verb(verbs, "demo", own.demo, "train and compare two models on drawn scenes; needs no data and no network")
+    demo.add_argument("-o", "--output", default="runs/demo", help="folder for data and results (default: %(default)s)")
+    demo.add_argument("--fast", action="store_true", help="train too briefly to learn: a smoke test")
+
+    summary = "export a model as files that load without yolo-attn installed"
+    export_command.add_pack_flags(_verb(verbs, "pack", export_command.run_pack, summary))
+
+    report = _verb(verbs, "report", own.report, "write the report of a comparison again from its stored results")
+    report.add_argument("folder", help="the comparison's folder")
+    report.add_argument("--replicates", type=int, default=1000, help="draws for the intervals (default: %(default)s)")
+    report.add_argument("--ap", default="ultralytics", help="ultralytics | coco (default: %(default)s)")
+    report.add_argument("--json", action="store_true", help="print JSON instead of the report")
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise YoloAttnError(f"{self.prog.removeprefix('yolo-attn ')}: {message}")
+
+
+def _verb(verbs: Any, name: str, run: Callable[..., tuple[str, int]], text: str) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(name, help=text, description=text)
+    verb.set_defaults(run=run)
+    return verb

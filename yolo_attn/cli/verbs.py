@@ -1,0 +1,109 @@
+"""Carry out the verbs of this package that have no command file of their own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.util.words import integers, key_values, log_to_stderr, missing, refuse
+
+
+def blocks(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
+    """List the blocks."""
+    refuse(trailing)
+    from yolo_attn.models.block_table import as_json, as_markdown, as_text
+
+    return (as_json if arguments.json else as_markdown if arguments.markdown else as_text)(), 0
+
+
+def insert(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
+    """Insert blocks into a model."""
+    from yolo_attn.models.block_table import check_spelling
+
+    blocks, places = arguments.block, arguments.at or [None]
+    if len(places) not in (1, len(blocks)):
+        raise YoloAttnError(
+            f"{len(blocks)} --block and {len(places)} --at: give one --at for all blocks or one for each"
+        )
+    places = places * len(blocks) if len(places) == 1 else places
+    pairs = list(zip(blocks, places, strict=True))
+    hyper = key_values(trailing)
+    check_spelling(blocks, hyper)  # before torch is imported, which takes seconds
+    from yolo_attn.models.insert import insert
+
+    made = insert(arguments.base, pairs, inside=arguments.inside, **hyper)
+    if "init" not in hyper:
+        print(
+            "note: the blocks start as in their papers, which changes what pretrained weights give; with init=identity "
+            "they start as y = x",
+            file=sys.stderr,
+        )
+    if arguments.output:
+        print(f"wrote {made.save(arguments.output)}", file=sys.stderr)
+    return (json.dumps(made.as_dict()) if arguments.json else str(made)), 0
+
+
+def compare(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
+    """Compare models."""
+    from yolo_attn.compare.driver import compare
+    from yolo_attn.compare.plan import Plan, read_plan
+
+    arms = [word for word in arguments.models if "=" not in word]
+    settings = key_values([word for word in [*arguments.models, *trailing] if word not in arms])
+    stored: dict[str, Any] = {}
+    if len(arms) == 1 and not arms[0].startswith(("identity:", "plain:")):
+        stored = read_plan(arms[0])
+        arms = stored["arms"]
+    plan = Plan(
+        arms=arms,
+        data=arguments.data or stored.get("data") or missing("--data"),
+        weights=arguments.weights or stored.get("weights"),
+        seeds=integers(arguments.seeds) if arguments.seeds else stored.get("seeds", (0, 1, 2)),
+        controls=arguments.controls.split(",") if arguments.controls else stored.get("controls", ()),
+        device=settings.pop("device", stored.get("device")),
+        threads=arguments.threads or stored.get("threads"),
+        overrides={**stored.get("overrides", {}), **settings},
+    )
+    failed = compare(
+        plan,
+        arguments.output,
+        log=log_to_stderr("compare"),
+        executor=arguments.executor,
+        per_device=arguments.per_gpu,
+        speed_seconds=arguments.speed_seconds,
+    )
+    for reason in failed:
+        print(f"yolo-attn: run failed: {reason}", file=sys.stderr)
+    return _stored_report(arguments.output, arguments.json), 1 if failed else 0
+
+
+def report(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
+    """Write the report of a comparison again."""
+    refuse(trailing)
+    from yolo_attn.compare import results
+
+    results.write(arguments.folder, log=log_to_stderr("report"), replicates=arguments.replicates, ap=arguments.ap)
+    return _stored_report(arguments.folder, arguments.json), 0
+
+
+def demo(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
+    """Train and compare two models on drawn scenes."""
+    refuse(trailing)
+    from yolo_attn.demo.run import run_demo
+
+    return run_demo(Path(arguments.output), fast=arguments.fast, log=log_to_stderr("demo")), 0
+
+
+def _stored_report(folder: str, as_json: bool) -> str:
+    """Return the results of a comparison: all as JSON, or the beginning of the report and the path of the rest."""
+    from yolo_attn.report.results import RESULTS, read_results
+
+    if as_json:
+        return Path(folder, RESULTS).read_text(encoding="utf-8").rstrip()
+    from yolo_attn.report.markdown import BRIEF, to_markdown
+
+    return to_markdown(read_results(folder), sections=BRIEF) + f"\nThe whole report: {Path(folder, 'report.html')}"
