@@ -34,7 +34,10 @@ def like(error: BaseException | type[BaseException], message: object) -> YoloAtt
     """
     host: Any = error if isinstance(error, type) else type(error)
     try:
-        return _like_class(host)(message)
+        made = _like_class(host)(message)
+        if isinstance(error, OSError) and isinstance(made, OSError):
+            made.errno, made.strerror, made.filename = error.errno, error.strerror, error.filename
+        return made
     except TypeError:  # of a class that takes more than a message, such as UnicodeDecodeError
         return YoloAttnError(message)
 

@@ -130,7 +130,7 @@ def dying(hook, epoch, before):
         yield
 
 
-HOOKS = [*(("_store", epoch, False) for epoch in (0, 1, 2)), ("_store", 3, True), ("_end_batch", 1, False)]
+HOOKS = [*(("_store", epoch, False) for epoch in (0, 1, 2)), ("_store", 3, True), ("optimizer_step", 1, False)]
 CASES = {
     **{
         f"train, {event}, {workers} workers": (by_train, {"workers": workers}, event)
@@ -144,7 +144,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", sampled(CASES, ["comparison, _end_batch, epoch 1"], "slow"))
+@pytest.mark.parametrize("case", sampled(CASES, ["comparison, optimizer_step, epoch 1"], "slow"))
 def test_a_stopped_training_ends_as_an_undisturbed_one(case, scenes, undisturbed, tmp_path, said):
     way, options, moment = CASES[case]
     at_a_callback = isinstance(moment, str)

@@ -320,7 +320,7 @@ def test_no_memory_for_a_later_epoch_is_named(scenes, tmp_path, monkeypatch):
         raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
 
     start = ("on_train_epoch_start", lambda t: t.epoch == 1 and monkeypatch.setattr(DetectionModel, "loss", fail))
-    with pytest.raises(ya.YoloAttnError, match=r"^out of memory; a smaller batch.*1 epochs are saved"):
+    with pytest.raises(RuntimeError, match=r"^out of memory; a smaller batch.*1 epochs are saved"):
         train(scenes, tmp_path, callbacks=[start])
 
 
@@ -341,6 +341,10 @@ def test_other_errors_keep_their_type(scenes, tmp_path):
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "out of memory"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk is full"),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "out of memory"),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), "out of memory"),
+        (torch.OutOfMemoryError("of another device"), "out of memory"),
+        (RuntimeError("the queue of my logger is out of memory"), None),
+        (RuntimeError("upload failed: No space left on device at the other end"), None),
         (RuntimeError("Caught KeyError in DataLoader worker process 0."), None),
         (OSError(errno.ENOENT, "No such file"), None),
         (ValueError("out of memory"), None),
@@ -349,6 +353,29 @@ def test_other_errors_keep_their_type(scenes, tmp_path):
 def test_what_is_a_fault_and_which(error, says, tmp_path):
     found = explain(error, tmp_path)
     assert found is None if says is None else found.startswith(says)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+        MemoryError(),
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        ConnectionResetError(errno.ECONNRESET, "reset"),
+        RuntimeError("Training failed: NaN persisted for 4 epochs"),
+    ],
+    ids=repr,
+)
+def test_a_fault_is_caught_as_with_the_host(error, tmp_path):
+    fails = raised_through(error, LOADER, "multiprocessing.connection")
+    trainer = type("Trainer", (OutcomeMixin, Killed), {"close_loaders": Killed.close_loaders})(tmp_path, fails, None)
+    trainer.late.clear()
+    with pytest.raises(type(error)) as raised:
+        trainer.train()
+    assert isinstance(raised.value, ya.YoloAttnError)
+    assert getattr(raised.value, "errno", None) == getattr(error, "errno", None)
+    assert raised.value.__cause__ is error
 
 
 def test_a_comparison_names_a_run_that_went_back():

@@ -1,5 +1,6 @@
 """Truncated, empty or invalid images and labels are named in a one-line error or left out, never a traceback."""
 
+import inspect
 import json
 import shutil
 import struct
@@ -9,7 +10,9 @@ import pytest
 import yaml
 from robustness.judge import refusal_of
 from support.tiers import sampled
+from ultralytics.data.utils import check_det_dataset
 
+import yolo_attn as ya
 from yolo_attn import cli
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.host.data import prepare_data
@@ -50,6 +53,29 @@ LABELS = {
     "cut within a line": b"0 0.5 0.5 0.1 0.1\n0 0.5 0.",
     "a hundred thousand columns": b"0" + b" 0.5" * 100_000,
 }
+
+
+@pytest.mark.parametrize("content", ["", "names: 3", "train: a\nval: b\nnames: [car]", "train: [", "[1, 2]", "nc: x"])
+def test_data_that_cannot_be_used_are_an_error_as_with_the_host(content, tiny_models, tmp_path):
+    """A ``RuntimeError``, for every cause; and nothing was begun."""
+    data = tmp_path / "mine.yaml"
+    data.write_text(content)
+    with pytest.raises(RuntimeError, match=f"data '{data}' cannot be used") as raised:
+        ya.YOLO(tiny_models[1]).train(data=str(data), project=str(tmp_path / "runs"))
+    assert isinstance(raised.value, YoloAttnError)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.skipif("split" not in inspect.signature(check_det_dataset).parameters, reason="val has to be there")
+def test_only_the_split_to_validate_on_has_to_be_there(scenes, tiny_models, tmp_path, monkeypatch):
+    content = yaml.safe_load(scenes.read_text())
+    data = tmp_path / "mine.yaml"
+    data.write_text(yaml.safe_dump({**content, "path": str(scenes.parent), "test": content["val"], "val": "missing"}))
+    monkeypatch.setattr("ultralytics.YOLO.train", lambda *_, **given: given["split"])
+    model = ya.YOLO(tiny_models[1])
+    assert model.train(data=str(data), split="test") == "test"
+    with pytest.raises(YoloAttnError, match="missing"):
+        model.train(data=str(data), split="val")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from yolo_attn.gates import GATES
 from yolo_attn.gates.find import Location, attention_blocks
 from yolo_attn.gates.log import MIN_CHANGE, measure_gates, read_gates, unchanged_gates, write_gates
 from yolo_attn.gates.statistics import distance
+from yolo_attn.host.compat import trained_model
 from yolo_attn.host.trainer import TrainerHooks
 
 IMAGES, TRAINED_PER_IMAGE = 4, 200
@@ -59,7 +60,7 @@ class GateLog(TrainerHooks):
 
     def _gate_blocks(self) -> dict[Location, nn.Module]:
         """Return the blocks that can be logged; warn once of those without ``attention(x)``."""
-        blocks = attention_blocks(self.ema.ema)
+        blocks = attention_blocks(trained_model(self.ema.ema))
         without = {at.block for at, block in blocks.items() if not hasattr(block, "attention")}
         if names := sorted(without - set(self._without_maps)):
             _LOG.warning(f"{GATES} leaves out {', '.join(names)}: a block is logged by its method attention(x)")
@@ -69,8 +70,8 @@ class GateLog(TrainerHooks):
     def _begin_gate_log(self) -> None:
         if self.start_epoch == 0:
             (self.save_dir / GATES).unlink(missing_ok=True)
-        count = min(IMAGES, max(1, len(self.train_loader.dataset) // TRAINED_PER_IMAGE))
         with self._close_log_on_failure():
+            count = min(IMAGES, max(1, len(self.train_loader.dataset) // TRAINED_PER_IMAGE))
             self._gate_images = fixed_images(self.test_loader, count).to(self.device)
         if not self._first_gates:
             self._log_gates(epoch=0)
@@ -85,7 +86,7 @@ class GateLog(TrainerHooks):
             return
         epoch, measured = self.epoch + 1 if epoch is None else epoch, []
         with self._close_log_on_failure():
-            measured = measure_gates(self._gate_blocks(), self.ema.ema, self._gate_images)
+            measured = measure_gates(self._gate_blocks(), trained_model(self.ema.ema), self._gate_images)
         for found in measured:
             if (first := self._first_gates.get(found.key)) is None or first.shape != found.values.shape:
                 self._first_gates[found.key] = found.values

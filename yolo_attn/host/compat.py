@@ -133,6 +133,12 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return unwrap(model)
 
 
+def trained_model(model: nn.Module) -> nn.Module:
+    """Return the model that learns, without wrappers and, in a distillation, without its teacher."""
+    model = unwrapped(model)
+    return getattr(model, "student_model", model)
+
+
 @functools.cache
 def workers_receive_model() -> bool:
     """Tell whether Ultralytics passes the model to the workers of a multi-GPU training, or makes them rebuild it."""

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import inspect
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import yaml
+from torch.utils.data import ConcatDataset, Subset
 from ultralytics.cfg import get_cfg
+from ultralytics.data.base import BaseDataset
 from ultralytics.data.build import build_yolo_dataset
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
 from ultralytics.utils.checks import check_yaml
 
-from yolo_attn.errors import YoloAttnError
+from yolo_attn.errors import YoloAttnError, like
 
 SPLITS = ("train", "val")
 
 
-def check_data(data: str | Path, present: bool = False) -> dict[str, Any]:
+def check_data(data: str | Path, present: bool = False, split: str = "") -> dict[str, Any]:
     """Resolve a data YAML as Ultralytics does, downloading nothing.
 
     Args:
         data: The YAML.
         present: Whether its images have to be there even if Ultralytics could download them.
+        split: Which images to validate on have to be there; by default those of ``val``.
 
     Returns:
         Its content with absolute paths, as Ultralytics uses it; empty for a set that Ultralytics is yet to download.
@@ -41,10 +45,11 @@ def check_data(data: str | Path, present: bool = False) -> dict[str, Any]:
         file = check_yaml(str(data))
         if yaml.safe_load(Path(file).read_text(encoding="utf-8")).get("download") and not present:
             return {}
-        return check_det_dataset(file, autodownload=False)
-    except (FileNotFoundError, SyntaxError, yaml.YAMLError, AttributeError, RuntimeError) as error:
+        given = {"split": split} if "split" in inspect.signature(check_det_dataset).parameters else {}  # since 8.4
+        return check_det_dataset(file, autodownload=False, **given)
+    except Exception as error:  # Ultralytics turns every one into an error of the data
         reason = " ".join(str(error).split())
-        raise YoloAttnError(f"data '{data}' cannot be used: {reason}") from error
+        raise like(error, f"data '{data}' cannot be used: {reason}") from error
 
 
 def resolve_data(data: str) -> tuple[Path, str]:
@@ -86,17 +91,33 @@ def prepare_data(data: str, overrides: Mapping[str, Any], task: str = "detect") 
             raise YoloAttnError(f"data '{data}': there is not one object in its {split} labels")
 
 
-def refill_mosaic_buffer(dataset: Any, used: bool) -> None:
+def refill_mosaic_buffers(dataset: Any, used: bool) -> None:
     """Replace the images that mosaics are drawn from by a random choice, which depends on the random state alone.
 
     Ultralytics collects them as it loads images, so they depend on all epochs before.
 
     Args:
-        dataset: A training dataset; one that is cached in memory, or has no buffer, stays as it is.
+        dataset: A training dataset of Ultralytics, or one that holds such; one that is cached in memory, has no buffer
+            or is of another kind stays as it is.
         used: Whether mosaics are still drawn; else the buffer is only emptied.
     """
-    if getattr(dataset, "cache", None) == "ram" or not hasattr(dataset, "buffer"):
-        return
+    for inner in _host_datasets(dataset):
+        if inner.cache != "ram" and hasattr(inner, "buffer"):
+            _refill(inner, used)
+
+
+def _host_datasets(dataset: Any) -> Iterator[BaseDataset]:
+    """Yield Ultralytics' datasets inside those of torch, such as ``Subset`` and ``ConcatDataset``."""
+    if isinstance(dataset, BaseDataset):
+        yield dataset
+    elif isinstance(dataset, ConcatDataset):
+        for inner in dataset.datasets:
+            yield from _host_datasets(inner)
+    elif isinstance(dataset, Subset):
+        yield from _host_datasets(dataset.dataset)
+
+
+def _refill(dataset: Any, used: bool) -> None:
     for i in dataset.buffer:
         dataset.ims[i] = dataset.im_hw0[i] = dataset.im_hw[i] = None
     dataset.buffer.clear()

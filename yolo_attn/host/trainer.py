@@ -21,6 +21,10 @@ else:
     _Trainer = object
 
 
+_OF_STOPPER = ("best_fitness", "best_epoch", "possible_stop")
+"""What early stopping has to remember; a stopper of the user's own may hold more."""
+
+
 class TrainerHooks(_Trainer):
     """Base class of trainer mixins, directly in front of an Ultralytics trainer.
 
@@ -124,6 +128,7 @@ class TrainerHooks(_Trainer):
     def training_state(self) -> dict[str, Any]:
         """Return the state that the next epoch needs, in full precision, except random numbers."""
         model = unwrapped(self.model)
+        updates = getattr(getattr(model, "criterion", None), "updates", None)
         return {
             "epoch": self.epoch,
             "epochs": self.epochs,
@@ -135,9 +140,9 @@ class TrainerHooks(_Trainer):
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "best_fitness": self.best_fitness,
-            "stopper": {k: v for k, v in vars(self.stopper).items() if k != "patience"},
-            "criterion_updates": getattr(getattr(model, "criterion", None), "updates", None),
-            "csv": self.csv.read_text(encoding="utf-8"),
+            "stopper": {k: getattr(self.stopper, k) for k in _OF_STOPPER if hasattr(self.stopper, k)},
+            "criterion_updates": updates if isinstance(updates, int) else None,
+            "csv": self.csv.read_text(encoding="utf-8") if self.csv.is_file() else None,
         }
 
     def restore_training_state(self, state: Mapping[str, Any]) -> None:
@@ -154,7 +159,8 @@ class TrainerHooks(_Trainer):
             model.criterion = model.init_criterion()
             for _ in range(state["criterion_updates"]):
                 model.criterion.update()
-        self.csv.write_text(state["csv"], encoding="utf-8")
+        if state["csv"] is not None:
+            self.csv.write_text(state["csv"], encoding="utf-8")
         self.start_epoch = state["epoch"] + 1
         self.scheduler.last_epoch = state["epoch"]
         if self.start_epoch > self.epochs - self.args.close_mosaic:  # until 8.4.190 it was closed in passing only

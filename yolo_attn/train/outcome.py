@@ -9,16 +9,23 @@ import shutil
 from pathlib import Path
 from typing import Any, NoReturn
 
-from yolo_attn.errors import YoloAttnError
+import torch
+
+from yolo_attn.errors import YoloAttnError, like
 from yolo_attn.host.explain import modules_of
 from yolo_attn.host.trainer import TrainerHooks
 from yolo_attn.util.files import write_json
 
 OUTCOME = "training.json"
 _LOG = logging.getLogger("ultralytics")
-_DISK_FULL = ("PytorchStreamWriter failed", "unexpected pos", "No space left on device")
-_NO_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
+_DISK_FULL = ("PytorchStreamWriter failed", "unexpected pos")
+_NO_MEMORY = (
+    "out of memory. Tried to allocate", "backend out of memory", "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: ",
+)  # fmt: skip
+"""What torch's allocators say. A message of the user's own code may well hold the words "out of memory", too."""
 _NOT_FINITE = ("NaN persisted", "no valid last.pt is available", "is corrupted with NaN/Inf")
+_OUT_OF_MEMORY: Any = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)  # until torch 2.4
 _KILLED_WORKER = "DataLoader worker (pid"
 _OF_A_WORKER = "in DataLoader worker process"  # an error of the dataset, which a worker passed on
 _LOADER, _PIPES = "torch.utils.data.dataloader", ("multiprocessing.", "torch.multiprocessing.")
@@ -34,7 +41,7 @@ def explain(error: BaseException, folder: Path) -> str | None:
     text = " ".join(str(error).split())
     number = error.errno if isinstance(error, OSError) else None
     full = number in (errno.ENOSPC, errno.EDQUOT)
-    no_memory = isinstance(error, MemoryError) or number == errno.ENOMEM
+    no_memory = isinstance(error, (MemoryError, _OUT_OF_MEMORY)) or number == errno.ENOMEM
     if _is_killed_worker(error):
         message = text or type(error).__name__
         return f"a worker of the data loader was killed, usually for lack of memory; use fewer workers= ({message})"
@@ -82,7 +89,8 @@ class OutcomeMixin(TrainerHooks):
         """Train, and record how the training ended.
 
         Raises:
-            YoloAttnError: If the disk is full, memory too small, a worker process was killed, or the loss not finite.
+            YoloAttnError: If the disk is full, memory too small, a worker process was killed, or the loss not finite;
+                it is of the type of the error it replaces too.
         """
         try:
             super().train()
@@ -105,7 +113,7 @@ class OutcomeMixin(TrainerHooks):
             _LOG.info(f"stopped{self._how_to_resume()}")
         if reason is None:
             raise error
-        raise YoloAttnError(f"{reason.rstrip('.')}{self._how_to_resume()}") from error
+        raise like(error, f"{reason.rstrip('.')}{self._how_to_resume()}") from error
 
     def setup_training(self, *args: Any, **kwargs: Any) -> Any:
         """Set up training, and record that it has begun."""

@@ -11,10 +11,11 @@ import hashlib
 import logging
 import multiprocessing
 import os
+import pickle
 import random
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.host.data import refill_mosaic_buffer
+from yolo_attn.host.data import refill_mosaic_buffers
 from yolo_attn.host.trainer import TrainerHooks
 from yolo_attn.util.files import write_torch
 
@@ -43,6 +44,8 @@ class ResumeMixin(TrainerHooks):
     """
 
     _batch_under_way = _exact = _epoch_has_ended = _built = False
+    _stores, _batches_per_epoch = True, 0
+    _begun_not_finite: set[str] | None = None
 
     def setup_training(self, *args: Any, **kwargs: Any) -> Any:
         """Set up training, and restore the state if one is resumed."""
@@ -51,7 +54,6 @@ class ResumeMixin(TrainerHooks):
         self._iteration, self._last_step = -1, -1
         self._gradients: dict[str, torch.Tensor] = {}
         self.history: dict[str, Any] = {
-            "imgsz": int(self.args.imgsz),
             "device": str(self.device),
             "batch_sizes": [],
             "epoch_seconds": [],
@@ -61,13 +63,14 @@ class ResumeMixin(TrainerHooks):
         for left in self.wdir.glob(_PART):  # of a process that was killed while it wrote
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         done = super().setup_training(*args, **kwargs)
-        self.history["imgsz"] = int(self.args.imgsz)  # rounded to the model's stride by now
+        self.history["imgsz"] = int(self.args.imgsz)  # one number, rounded to the model's stride, by now
+        self._batches_per_epoch = len(self.train_loader)  # counted here by the host too, once for all epochs
         self._resume(reason)
         own = type(self)
         if self._exact:
             self.add_callback("on_train_epoch_start", own._begin_epoch)
             self.add_callback("on_train_batch_start", own._begin_batch)
-            self.add_callback("on_train_batch_end", own._end_batch)
+        self.add_callback("on_train_epoch_start", own._note_not_finite)
         self.add_callback("on_train_epoch_end", own._end_epoch)
         self.add_callback("on_fit_epoch_end", own._store)
         self.add_callback("on_train_end", own._drop_state)
@@ -93,7 +96,7 @@ class ResumeMixin(TrainerHooks):
         """Build the data loaders, and record the batch size; called again with half the batch when memory ran out."""
         self._batch_under_way = False
         super().build_loaders()
-        self._last_step, self._built = -1, True
+        self._last_step, self._built, self._batches_per_epoch = -1, True, len(self.train_loader)
         self.history["batch_sizes"].append(self.batch_size)
 
     # --- an epoch's random numbers ------------------------------------------------------------------------------------
@@ -111,16 +114,18 @@ class ResumeMixin(TrainerHooks):
         np.random.seed(seed)
         torch.manual_seed(seed)
         dataset = self.train_loader.dataset
-        refill_mosaic_buffer(dataset, used=self.args.mosaic and self.epoch < self.epochs - self.args.close_mosaic)
-        self.train_loader.generator.manual_seed(seed)
-        self.train_loader.reset()  # restarts its workers
-        self._iteration, self._batch_under_way = len(self.train_loader) * self.epoch - 1, False
+        refill_mosaic_buffers(dataset, used=self.args.mosaic and self.epoch < self.epochs - self.args.close_mosaic)
+        if (generator := getattr(self.train_loader, "generator", None)) is not None:
+            generator.manual_seed(seed)
+        if hasattr(self.train_loader, "reset"):  # a loader of the user's own may have neither
+            self.train_loader.reset()  # restarts its workers
+        self._iteration, self._batch_under_way = self._batches_per_epoch * self.epoch - 1, False
         self._epoch_began = time.perf_counter()
 
     # --- batches and steps --------------------------------------------------------------------------------------------
     @property
     def accumulate(self) -> int:
-        """Batches per optimizer step; 0 during a batch, so that the host calls ``optimizer_step`` after each.
+        """Batches per optimizer step; 0 while a batch is computed, so that the host calls ``optimizer_step`` after it.
 
         Whether a step is due is decided there: the host counts from the last step in a local variable, which a resumed
         training does not know.
@@ -131,8 +136,15 @@ class ResumeMixin(TrainerHooks):
     def accumulate(self, batches: int) -> None:
         self._accumulate = batches
 
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Prepare a batch, with which its computation begins."""
+        self._batch_under_way = self._exact
+        prepared: dict[str, Any] = super().preprocess_batch(batch)
+        return prepared
+
     def optimizer_step(self) -> None:
         """Step the optimizer if a step is due."""
+        self._batch_under_way = False
         if not self._exact:
             super().optimizer_step()
         elif self._iteration - self._last_step >= self._accumulate:
@@ -141,10 +153,6 @@ class ResumeMixin(TrainerHooks):
 
     def _begin_batch(self) -> None:
         self._iteration += 1
-        self._batch_under_way = True
-
-    def _end_batch(self) -> None:
-        self._batch_under_way = False
 
     def _end_epoch(self) -> None:
         self._epoch_has_ended = True
@@ -159,7 +167,8 @@ class ResumeMixin(TrainerHooks):
         Raises:
             YoloAttnError: If there is no checkpoint; the host would continue with weights that are not finite.
         """
-        if spoiled := _first_not_finite(self.model):
+        spoiled = self._spoiled()
+        if spoiled and self.loss is not None:
             self.loss = torch.full_like(self.loss, float("nan"))  # the host looks at the loss alone
         began = self.start_epoch
         if self.history["resumed"]:
@@ -178,10 +187,23 @@ class ResumeMixin(TrainerHooks):
             )
         return recovered
 
+    def _note_not_finite(self) -> None:
+        if self._begun_not_finite is None:
+            self._begun_not_finite = set(_not_finite(self.model))
+
+    def _spoiled(self) -> str | None:
+        """Return the name of values that training made infinite or NaN; a mask may hold some from the beginning."""
+        found = _not_finite(self.model)
+        if self.loss is None or self.loss.isfinite().all():
+            found = (name for name in found if name not in (self._begun_not_finite or ()))
+        return next(iter(found), None)
+
     # --- the state ----------------------------------------------------------------------------------------------------
     def save_model(self) -> Any:
-        """Save checkpoints atomically."""
+        """Save checkpoints atomically, unless their places were changed to folders that may be on other disks."""
         places = self.wdir, self.last, self.best
+        if {self.last.parent, self.best.parent} != {self.wdir}:
+            return super().save_model()
         part = self.wdir / f".{os.getpid()}.part"
         self.wdir, self.last, self.best = part, part / self.last.name, part / self.best.name
         try:
@@ -197,8 +219,14 @@ class ResumeMixin(TrainerHooks):
     def _store(self) -> None:
         """Store the state after an epoch; the host calls this once more for its final validation, which is not one."""
         ended, self._epoch_has_ended = self._epoch_has_ended, False
-        if ended and self._exact and self._wants_state():
+        if not (ended and self._exact and self._stores and self._wants_state()):
+            return
+        try:
             write_torch(self.wdir / STATE, self._state())
+        except (pickle.PicklingError, TypeError, AttributeError) as error:  # of an object that the user put in place
+            self._stores = False
+            self._drop_state()
+            _LOG.warning(f"this training cannot be resumed exactly: {STATE} cannot be written ({error})")
 
     def _wants_state(self) -> bool:
         return not self.stop  # a complete training is not resumed
@@ -229,7 +257,7 @@ class ResumeMixin(TrainerHooks):
                 f"precision ({reason}): the result will differ a little from that of a training without a break"
             )
             return
-        changed = [k for k, v in state["arguments"].items() if vars(self.args).get(k, v) != v]
+        changed = [k for k, v in state["arguments"].items() if _differ(vars(self.args).get(k, v), v)]
         self._restore(state)
         _LOG.info(f"resumed from {STATE}: exactly as after epoch {state['epoch'] + 1}")
         if changed:
@@ -274,7 +302,15 @@ def _is_rounded(rounded: Mapping[str, torch.Tensor], exact: Mapping[str, torch.T
     )
 
 
-def _first_not_finite(model: torch.nn.Module) -> str | None:
-    """Return the name of a parameter, or of running statistics, with a value that is not finite."""
+def _not_finite(model: torch.nn.Module) -> Iterator[str]:
+    """Yield the names of parameters, and of running statistics, with a value that is not finite."""
     running = (item for item in model.named_buffers() if "running_" in item[0])
-    return next((k for k, v in (*model.named_parameters(), *running) if not v.isfinite().all()), None)
+    return (name for name, values in (*model.named_parameters(), *running) if not values.isfinite().all())
+
+
+def _differ(one: Any, other: Any) -> bool:
+    """Tell whether two values of an argument differ, which may be arrays or hold some."""
+    try:
+        return bool(one != other)
+    except (ValueError, RuntimeError):
+        return repr(one) != repr(other)

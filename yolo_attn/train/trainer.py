@@ -15,7 +15,7 @@ from typing import Any, cast
 from torch import nn
 
 from yolo_attn.gates.host import GateLog
-from yolo_attn.host.compat import unwrapped
+from yolo_attn.host.compat import trained_model
 from yolo_attn.host.derived_class import derive, host_of
 from yolo_attn.host.trainer import TrainerHooks
 from yolo_attn.train.freeze import base_layers, check_freeze, describe
@@ -52,7 +52,7 @@ class RowTransferMixin(TrainerHooks):
         """
         done = super().setup_training(*args, **kwargs)
         frozen = self._frozen_by_name()
-        for name, parameter in unwrapped(self.model).named_parameters():
+        for name, parameter in trained_model(self.model).named_parameters():
             if name in frozen:
                 parameter.requires_grad_(False)
         if not self.holds_frozen_norms():
@@ -66,7 +66,7 @@ class RowTransferMixin(TrainerHooks):
 
     def _freeze_norm_statistics(self) -> None:
         frozen = tuple(f"{name}." for name in self._frozen_by_name())
-        for name, module in unwrapped(self.model).named_modules():
+        for name, module in trained_model(self.model).named_modules():
             if f"{name}.".startswith(frozen) and isinstance(module, nn.BatchNorm2d):
                 module.eval()
 

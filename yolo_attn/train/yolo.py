@@ -11,13 +11,15 @@ from typing import Any
 import ultralytics
 from torch import nn
 
-from yolo_attn.errors import YoloAttnError
+from yolo_attn.errors import YoloAttnError, like
 from yolo_attn.host.checkpoints import open_source, restricted_first
 from yolo_attn.host.command import own_training_command, run_command
 from yolo_attn.host.compat import workers_receive_model
 from yolo_attn.host.data import check_data
 from yolo_attn.host.model_files import write_model
 from yolo_attn.host.yolo import ModelHooks
+from yolo_attn.train import finished
+from yolo_attn.train.finished import epochs_if_complete, is_in_run_folder
 from yolo_attn.train.freeze import check_freeze
 from yolo_attn.train.trainer import log_transfer, trainer_class
 from yolo_attn.weights.transfer import check_source, transfer_weights
@@ -44,11 +46,14 @@ class WeightTransferMixin(ModelHooks):
             **kwargs: Arguments of ``ultralytics.YOLO.train``.
 
         Raises:
-            YoloAttnError: If data or weights are missing, unreadable or of another architecture.
+            YoloAttnError: If data or weights are missing, unreadable or of another architecture, or a complete training
+                is to be resumed.
         """
-        if not (kwargs.get("resume") or kwargs.get("cfg")):
+        if resume := kwargs.get("resume"):
+            self._refuse_complete(resume)
+        elif not kwargs.get("cfg"):
             if self.task in _DETECTION_LIKE and isinstance(kwargs.get("data"), (str, Path)):
-                check_data(kwargs["data"])
+                _check_training_data(kwargs["data"], str(kwargs.get("split") or ""))
             if isinstance(kwargs.get("pretrained"), (str, Path)):
                 self._start_from(kwargs["pretrained"])
         several = isinstance(kwargs.get("data"), (list, tuple))
@@ -75,6 +80,19 @@ class WeightTransferMixin(ModelHooks):
         self._check_freeze(kwargs)
         with own_training_command(needed=True):
             return super().tune(use_ray, *args, **kwargs)
+
+    def _refuse_complete(self, resume: Any) -> None:
+        """Refuse to resume a complete training, where Ultralytics starts another one, on data of its own choice."""
+        if resume is True:
+            if is_in_run_folder(self.ckpt_path) and (epochs := epochs_if_complete(self.ckpt)) is not None:
+                raise YoloAttnError(finished.describe(self.ckpt_path, epochs))
+        elif isinstance(resume, (str, Path)) and Path(resume).is_file():
+            try:
+                checkpoint = type(self)(str(resume)).ckpt
+            except Exception:  # Ultralytics says what is wrong with the file
+                return
+            if (epochs := epochs_if_complete(checkpoint)) is not None:
+                raise like(AssertionError, finished.describe(resume, epochs))
 
     def _check_freeze(self, arguments: Mapping[str, Any]) -> None:
         """Refuse now what each of several trainings would refuse: they are given a checkpoint, weights or not."""
@@ -134,6 +152,13 @@ class YOLO(WeightTransferMixin, ultralytics.YOLO):  # type: ignore[misc]
         super().__init__(model, *args, **kwargs)
         if not isinstance(self, WeightTransferMixin):  # Ultralytics changed the class, e.g. for an RT-DETR head
             self.__class__ = _with_weight_transfer(type(self))
+
+
+def _check_training_data(data: str | Path, split: str) -> None:
+    try:
+        check_data(data, split=split)
+    except YoloAttnError as error:
+        raise like(RuntimeError, error) from error.__cause__  # as Ultralytics' trainer
 
 
 @functools.cache
