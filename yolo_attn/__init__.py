@@ -6,6 +6,7 @@ Importing the package makes every block a row that a model YAML may use; it impo
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import YoloAttnError
@@ -59,3 +60,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_LAZY])
+
+
+if os.environ.get("YOLO_ATTN_IMPORT"):  # a user's files with blocks, see yolo_attn.util.imports
+    importlib.import_module("yolo_attn.util.imports").import_entries()

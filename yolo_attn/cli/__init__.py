@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from yolo_attn.cli import host_command
 from yolo_attn.cli.errors import is_user_error, one_line
 from yolo_attn.cli.parser import OWN_FLAGS, VERBS, own_parser
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.util.imports import imported
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,11 +45,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> tuple[str, int]:
     """Run a command; return its output and exit code."""
+    words, files = without_imports(words)
     if words and words[0] not in (*VERBS, *OWN_FLAGS):
-        return host_command.run(words)
+        return host_command.run(words, files)
     arguments, trailing = own_parser().parse_known_args(words)
-    with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout, which is for results
+    with contextlib.redirect_stdout(sys.stderr), imported(files):  # Ultralytics logs to stdout, which is for results
         return arguments.run(arguments, trailing)
+
+
+def without_imports(words: list[str]) -> tuple[list[str], list[str]]:
+    """Take every ``--import FILE`` out of the words of a command; return the others and the files."""
+    files: list[str] = []
+    others: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        flag, equals, file = word.partition("=")
+        if flag != "--import":
+            others.append(word)
+        elif given := file if equals else next(rest, ""):
+            files.append(given)
+        else:
+            raise YoloAttnError("--import: give a Python file or the name of a module")
+    return others, files
 
 
 def _print(text: str) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Sequence
+
 from yolo_attn import __version__
 from yolo_attn.cli.parser import VERBS, own_parser
 from yolo_attn.export import command as export_command
 from yolo_attn.host.words import host_version, special_command
+from yolo_attn.util.imports import imported
 
 
-def run(words: list[str]) -> tuple[str, int]:
+def run(words: list[str], files: Sequence[str] = ()) -> tuple[str, int]:
     """Run a command of Ultralytics.
 
     Args:
         words: What follows ``yolo-attn``.
+        files: Python files or modules to import first.
 
     Returns:
         What to print, and the exit code.
@@ -27,8 +33,10 @@ def run(words: list[str]) -> tuple[str, int]:
     if special == "version":
         return f"yolo-attn {__version__}\nultralytics {host_version()}", 0
     if is_export and not special:
-        return export_command.run(words)
-    from yolo_attn.train.yolo import run_host_command
+        with contextlib.redirect_stdout(sys.stderr), imported(files):  # Ultralytics logs to stdout; results go there
+            return export_command.run(words)
+    with imported(files):
+        from yolo_attn.train.yolo import run_host_command
 
-    run_host_command(words)
+        run_host_command(words)
     return "", 0

@@ -27,7 +27,8 @@ def own_parser() -> argparse.ArgumentParser:
         epilog=f"Everything else is a command of Ultralytics and takes what `yolo` takes, in any order: "
         f"yolo-attn {'|'.join(host_words.modes())} key=value ..., and {', '.join(host_words.special_commands())}. "
         "export then runs the file and compares it with PyTorch (--no-check, --json). `yolo help` has Ultralytics' own "
-        "help, `yolo-attn cfg` every key.",
+        "help, `yolo-attn cfg` every key. Anywhere in a command, --import FILE imports a Python file (or a module, by "
+        "name) with blocks of your own; it may be repeated.",
     )
     parser.add_argument("--version", action="version", version=f"yolo-attn {__version__}")
     parser.set_defaults(run=lambda *_: (parser.format_help().rstrip(), 0))

@@ -66,6 +66,7 @@ def compare(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, in
         controls=arguments.controls.split(",") if arguments.controls else stored.get("controls", ()),
         device=settings.pop("device", stored.get("device")),
         threads=arguments.threads or stored.get("threads"),
+        register=stored.get("register", ()),
         overrides={**stored.get("overrides", {}), **settings},
     )
     failed = compare(

@@ -22,6 +22,7 @@ from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.speed.raw import read_raw
 from yolo_attn.speed.spec import SpeedSpec, write_spec
 from yolo_attn.util.files import write_json
+from yolo_attn.util.imports import imported
 
 EXECUTORS = ("serial", "pool", "ray")
 SPEED_SECONDS = 20.0
@@ -51,11 +52,15 @@ def compare(
     Raises:
         YoloAttnError: If the plan is invalid, or another comparison is running in ``out``.
     """
+    with imported(plan.register):
+        return _compare(plan, Path(out).resolve(), log, executor, per_device, speed_seconds)
+
+
+def _compare(plan: Plan, out: Path, log: Log, executor: str, per_device: int, speed_seconds: float) -> list[str]:
     from yolo_attn.compare import host, results
     from yolo_attn.host.data import prepare_data
     from yolo_attn.train import yolo
 
-    out = Path(out).resolve()
     workers = _executor(executor, plan, per_device)
     arms = arms_of(plan)
     specs = specs_of(plan, arms, kind=workers.kind)

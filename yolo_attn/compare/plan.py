@@ -12,6 +12,7 @@ import yaml
 
 from yolo_attn.compare import run_folder
 from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.util import imports
 from yolo_attn.util.files import plain_name
 
 RECIPE: dict[str, Any] = {"optimizer": "SGD", "lr0": 0.01, "patience": 0, "plots": False}
@@ -36,7 +37,7 @@ _OURS = (
     "device",
     "split",
 )
-_PLAN_KEYS = ("base", "arms", "controls", "data", "weights", "seeds", "overrides", "device", "threads")
+_PLAN_KEYS = ("base", "arms", "controls", "data", "weights", "seeds", "overrides", "device", "threads", "register")
 _ARM_KEYS = ("name", "model", "control", "insert", "at", "inside", "hyper")
 
 
@@ -55,6 +56,7 @@ class Plan:
         controls: Kinds of controls to add for every arm with attention: ``identity``, ``plain``.
         device: Devices as Ultralytics names them, e.g. ``0``, ``0,1``, ``cpu``; the GPU if there is one by default.
         threads: Threads of each run on the CPU; Ultralytics' choice by default.
+        register: Python files, or modules by name, that define blocks of the arms; every run imports them.
     """
 
     arms: Sequence[str | Mapping[str, Any]]
@@ -65,6 +67,7 @@ class Plan:
     controls: Sequence[str] = ()
     device: str | int | None = None
     threads: int | None = None
+    register: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ class ArmSpec:
 def read_plan(path: str | Path) -> dict[str, Any]:
     """Read a matrix file: a YAML with ``arms`` and any other attributes of :class:`Plan`.
 
-    A key ``base`` names the baseline, which is then put before the arms.
+    A key ``base`` names the baseline, which is then put before the arms. ``register`` is a file or a list of them, with
+    paths relative to the folder of the matrix file.
 
     Raises:
         YoloAttnError: If the file is not a valid matrix file.
@@ -102,9 +106,18 @@ def read_plan(path: str | Path) -> dict[str, Any]:
         raise YoloAttnError(f"'{path}': device is a key next to overrides, not in them")
     if not isinstance(plan.get("controls", []), list):
         raise YoloAttnError(f"'{path}': controls={plan['controls']!r} is not a list, e.g. [identity, plain]")
+    if "register" in plan:
+        plan["register"] = _files_beside(Path(path), plan["register"])
     if "base" in plan:
         plan["arms"] = [plan.pop("base"), *plan["arms"]]
     return plan
+
+
+def _files_beside(matrix: Path, register: Any) -> list[str]:
+    files = [register] if isinstance(register, str) else register
+    if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+        raise YoloAttnError(f"'{matrix}': register={register!r} is not a Python file or a list of them, e.g. mine.py")
+    return [str(matrix.parent / file) if file.endswith(".py") or "/" in file else file for file in files]
 
 
 # --- arms -------------------------------------------------------------------------------------------------------------
@@ -224,6 +237,8 @@ def specs_of(plan: Plan, arms: Sequence[ArmSpec] | None = None, kind: str | None
         "versions": {name: version(name) for name in ("torch", "ultralytics", "yolo-attn")},
         "device": kind,
         "threads": plan.threads or default_threads() if kind == "cpu" else None,
+        "imports": imports.entries(),
+        "imports_checksum": imports.checksum(imports.entries()),
     }
     return [run_folder.RunSpec(arm=a.name, model=a.model, seed=int(s), **shared) for s in plan.seeds for a in arms]
 

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from yolo_attn.compare import run_folder
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.host.model_files import write_model
+from yolo_attn.util import imports
 from yolo_attn.util.env import environment
 from yolo_attn.util.processes import LOCK, LOCK_SECONDS, stop_with_parent
 
@@ -27,6 +28,12 @@ def run(folder: Path) -> None:
     """
     spec = run_folder.read_spec(folder)
     _check_versions(spec)
+    with imports.imported(spec.imports):
+        _check_imports(spec)
+        _run_alone(folder, spec)
+
+
+def _run_alone(folder: Path, spec: run_folder.RunSpec) -> None:
     try:
         with FileLock(folder / LOCK, timeout=LOCK_SECONDS):
             if run_folder.read_result(spec, folder.parent) is None:
@@ -73,6 +80,11 @@ def _check_versions(spec: run_folder.RunSpec) -> None:
     for name, wanted in spec.versions.items():
         if version(name) != wanted:
             raise YoloAttnError(f"this run is for {name} {wanted}, {version(name)} is installed where it was started")
+
+
+def _check_imports(spec: run_folder.RunSpec) -> None:
+    if imports.checksum(spec.imports) != spec.imports_checksum:
+        raise YoloAttnError(f"{', '.join(spec.imports)} changed since this run was planned; start the comparison again")
 
 
 if __name__ == "__main__":

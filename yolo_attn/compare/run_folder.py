@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from yolo_attn.util.files import write_json
 
 SPEC, RESULT, FAILURE, LOG = "spec.json", "result.json", "failure.json", "log.txt"
 MATCHES, BOXES, CHECKPOINT, TRAINING = "matches.npz", "boxes.npz", "last.pt", "train"
-_WHERE = ("data", "weights")
+_WHERE = ("data", "weights", "imports")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class RunSpec:
         versions: Versions of the packages that affect training.
         device: Kind of device, ``cpu`` or ``cuda``.
         threads: Threads on the CPU, where their number can change rounding; else ``None``.
+        imports: A user's files, with blocks, that the run imports.
+        imports_checksum: Checksum of their contents, or ``None``.
     """
 
     arm: str
@@ -54,11 +56,15 @@ class RunSpec:
     versions: Mapping[str, str]
     device: str = "cpu"
     threads: int | None = None
+    imports: Sequence[str] = ()
+    imports_checksum: str | None = None
 
     @property
     def key(self) -> str:
         """Short checksum of the spec; paths of files do not count, their contents do."""
         decisive = {k: v for k, v in asdict(self).items() if k not in _WHERE}
+        if self.imports_checksum is None:  # as in results that were stored before there was the field
+            del decisive["imports_checksum"]
         decisive["model"] = {k: v for k, v in self.model.items() if k != "yaml_file"}
         return checksum(json.dumps(decisive, sort_keys=True).encode())[:10]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import difflib
 import json
 import sys
@@ -43,17 +42,16 @@ def run(words: Sequence[str]) -> tuple[str, int]:
         What was found, and the exit code: 0, or 1 where the file differs from PyTorch.
     """
     given = without_flags(words)
-    with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout, which is for results
-        from yolo_attn.export.check import CheckedExport, check
-        from yolo_attn.export.host import run_export_command
+    from yolo_attn.export.check import CheckedExport, check
+    from yolo_attn.export.host import run_export_command
 
-        exported = run_export_command(given)
-        if exported is None:
-            return "", 0
-        if "--no-check" in words:
-            found = CheckedExport(exported.file, exported.format, exported.precision, not_checked="--no-check")
-        else:
-            found = check(exported)
+    exported = run_export_command(given)
+    if exported is None:
+        return "", 0
+    if "--no-check" in words:
+        found = CheckedExport(exported.file, exported.format, exported.precision, not_checked="--no-check")
+    else:
+        found = check(exported)
     for line in found.failures:
         print(f"yolo-attn: the exported file differs from PyTorch: {line}", file=sys.stderr)
     return json.dumps(found.as_dict()) if "--json" in words else str(found), int(bool(found.failures))

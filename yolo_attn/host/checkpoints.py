@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.host.missing_classes import name_missing_classes, refuse_missing_modules
 from yolo_attn.host.safe_load import loads_are_restricted, restricted_loads
 
 Opened = TypeVar("Opened")
@@ -35,7 +36,15 @@ def restricted_first(source: str | Path, load: Callable[[], Opened]) -> Opened:
 
     Returns:
         What ``load`` returns.
+
+    Raises:
+        YoloAttnError: If a class in the file cannot be imported; it is also the error that Ultralytics would raise.
     """
+    with name_missing_classes(source):
+        return _restricted_first(source, load)
+
+
+def _restricted_first(source: str | Path, load: Callable[[], Opened]) -> Opened:
     if loads_are_restricted() or Path(source).suffix.lower() not in (".pt", "") or Path(source).is_dir():
         return load()
     with restricted_loads() as able:
@@ -46,6 +55,7 @@ def restricted_first(source: str | Path, load: Callable[[], Opened]) -> Opened:
             if not isinstance(error.__cause__, pickle.UnpicklingError):
                 raise
             reason = _refused_class(error.__cause__)
+    refuse_missing_modules(source)
     _warn_of_full_load(str(source), reason if able else "the installed Ultralytics or torch cannot do it otherwise")
     return load()
 
@@ -121,6 +131,8 @@ def open_source(source: str | Path | Mapping[str, Any] | nn.Module) -> nn.Module
         return yolo_model(restricted_first(source, lambda: YOLO(str(source))))
     except FileNotFoundError as error:
         raise YoloAttnError(f"no weights at '{source}'{_nearest_file(Path(source))}") from error
+    except YoloAttnError:
+        raise
     except (TypeError, RuntimeError, EOFError, KeyError, AttributeError, OSError, ConnectionError) as error:
         raise YoloAttnError(f"weights '{source}' cannot be read: {_first_line(error)}") from error
 
