@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.host import patch, registry
+from yolo_attn.host import loading, patch, registry
 from yolo_attn.host.patch import register, unregister
 from yolo_attn.host.registry import create_attention, registered
 from yolo_attn.host.releases import UntestedVersionWarning
@@ -19,16 +19,19 @@ if TYPE_CHECKING:
     from yolo_attn.blocks import ATTENTION_BLOCKS
     from yolo_attn.export.check import export_checked
     from yolo_attn.models.insert import insert
-    from yolo_attn.train.yolo import YOLO
+    from yolo_attn.train.yolo import RTDETR, YOLO, YOLOE, YOLOWorld
     from yolo_attn.weights.report import TransferReport
     from yolo_attn.weights.transfer import transfer_weights
 
 __version__ = "0.1.0"
 __all__ = [
     "ATTENTION_BLOCKS",
+    "RTDETR",
     "YOLO",
+    "YOLOE",
     "TransferReport",
     "UntestedVersionWarning",
+    "YOLOWorld",
     "YoloAttnError",
     "create_attention",
     "export_checked",
@@ -41,7 +44,10 @@ __all__ = [
 
 _LAZY = {
     "ATTENTION_BLOCKS": "blocks",
+    "RTDETR": "train.yolo",
     "YOLO": "train.yolo",
+    "YOLOE": "train.yolo",
+    "YOLOWorld": "train.yolo",
     "export_checked": "export.check",
     "insert": "models.insert",
     "TransferReport": "weights.report",
@@ -49,6 +55,7 @@ _LAZY = {
 }
 
 registry.when_loaded(lambda: importlib.import_module("yolo_attn.controls"))
+loading.set_loader(lambda *given: importlib.import_module("yolo_attn.weights.transfer").load_by_row(*given))
 patch.install()
 
 

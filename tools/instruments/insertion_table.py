@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from yolo_attn.host.loading import load_by_host
 from yolo_attn.host.model import load_model_dict
 from yolo_attn.models.graph import Graph
 from yolo_attn.models.insert import insert
@@ -90,7 +91,7 @@ def _load_by_name(yolo: Any, known: Any) -> int:
     """Load as Ultralytics does, by tensor name, and return how many tensors found their name and shape."""
     state = known.model.state_dict()
     fitting = sum(k in state and state[k].shape == v.shape for k, v in yolo.model.state_dict().items())
-    yolo.model.load(known.model, verbose=False)
+    load_by_host(yolo.model, known.model, verbose=False)
     return fitting
 
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from yolo_attn.errors import YoloAttnError
+from yolo_attn.errors import YoloAttnError, like
 from yolo_attn.host.missing_classes import name_missing_classes, refuse_missing_modules
 from yolo_attn.host.safe_load import loads_are_restricted, restricted_loads
 
@@ -86,12 +86,22 @@ def open_weights(source: str | Path | Mapping[str, Any] | nn.Module) -> nn.Modul
     """
     if isinstance(source, Mapping):
         return source if _is_state_dict(source) else open_weights(_stored_model(source))
+    return open_checkpoint(source)[0] if isinstance(source, (str, Path)) else yolo_model(source)
+
+
+def open_checkpoint(source: str | Path) -> tuple[nn.Module | Mapping[str, torch.Tensor], dict[str, Any]]:
+    """Return a file's model, or the state dict where there are only weights, and the checkpoint.
+
+    Raises:
+        YoloAttnError: If the file is missing or unreadable, or holds no YOLO model.
+    """
     try:
-        return open_source(source)
+        opened = _open_file(source)
+        return yolo_model(opened), opened.ckpt
     except YoloAttnError:
         if (state := _read_state_dict(source)) is None:
             raise
-        return state
+        return state, {}
 
 
 def _stored_model(checkpoint: Mapping[str, Any]) -> Any:
@@ -113,6 +123,12 @@ def _read_state_dict(path: Any) -> Mapping[str, torch.Tensor] | None:
     return held if _is_state_dict(held) else None
 
 
+def without_training_state(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint that no training resumes from, as Ultralytics leaves that of a finished training."""
+    state = ("optimizer", "best_fitness", "stopper", "ema", "updates", "scaler")
+    return {**checkpoint, **{k: None for k in state if k in checkpoint}, "epoch": -1} if checkpoint else {}
+
+
 def open_source(source: str | Path | Mapping[str, Any] | nn.Module) -> nn.Module:
     """Return the model of a checkpoint path, a loaded checkpoint, or a model itself.
 
@@ -121,20 +137,23 @@ def open_source(source: str | Path | Mapping[str, Any] | nn.Module) -> nn.Module
     """
     if isinstance(source, Mapping):
         source = _stored_model(source)
-    if not isinstance(source, (str, Path)):
-        return yolo_model(source)
+    return yolo_model(_open_file(source) if isinstance(source, (str, Path)) else source)
+
+
+def _open_file(source: str | Path) -> Any:
+    """Return a checkpoint as Ultralytics opens it."""
     if not str(source).lower().endswith(".pt"):
-        raise YoloAttnError(f"weights '{source}' are not a .pt checkpoint")
+        raise like(AssertionError, f"weights '{source}' are not a .pt checkpoint")
     from ultralytics import YOLO
 
     try:
-        return yolo_model(restricted_first(source, lambda: YOLO(str(source))))
+        return restricted_first(source, lambda: YOLO(str(source)))
     except FileNotFoundError as error:
-        raise YoloAttnError(f"no weights at '{source}'{_nearest_file(Path(source))}") from error
+        raise like(error, f"no weights at '{source}'{_nearest_file(Path(source))}") from error
     except YoloAttnError:
         raise
     except (TypeError, RuntimeError, EOFError, KeyError, AttributeError, OSError, ConnectionError) as error:
-        raise YoloAttnError(f"weights '{source}' cannot be read: {_first_line(error)}") from error
+        raise like(error, f"weights '{source}' cannot be read: {_first_line(error)}") from error
 
 
 def _nearest_file(missing: Path) -> str:

@@ -8,7 +8,7 @@ module changes five things:
   the row's ``from``, it returns the block itself, built for the right number of channels;
 * ``parse_model`` and ``yaml_model_load`` are wrapped: rows are checked and their arguments put into that form before
   the original parser runs, and the bare names of the shipped YAMLs are found;
-* loading weights by the host, which matches rows by number, warns if attention rows shift them;
+* the host's loading of weights, which matches rows by number, goes by row where one of the models has attention;
 * an error while the host builds a model with attention becomes one sentence that names the row;
 * the host's ``fuse()``, which knows its own classes only, folds the normalisations of blocks too.
 
@@ -33,6 +33,7 @@ from yolo_attn.host import registry, rows
 from yolo_attn.host.compat import TASKS
 from yolo_attn.host.explain import name_row_in_errors, name_row_in_init_errors
 from yolo_attn.host.hyper import hyper_parameters
+from yolo_attn.host.loading import load_by_row_if_attention
 from yolo_attn.host.model import host_model_names
 from yolo_attn.host.model_files import find_model_yaml, shipped_models, unscaled
 from yolo_attn.host.releases import check_host
@@ -175,7 +176,7 @@ def _patch(tasks: ModuleType) -> None:
     _wrap(tasks, "yaml_model_load", _yaml_model_load)
     for host in (tasks.DetectionModel, tasks.ClassificationModel):
         host.__init__ = name_row_in_init_errors(host.__init__)
-    tasks.BaseModel.load = _warn_before(tasks.BaseModel.load, tasks.LOGGER)
+    tasks.BaseModel.load = load_by_row_if_attention(tasks.BaseModel.load)
     tasks.BaseModel.fuse = _with_blocks(tasks.BaseModel.fuse, tasks)
 
 
@@ -208,24 +209,6 @@ def _wrap(tasks: ModuleType, name: str, wrapper: Callable[..., Any]) -> None:
     for module in [m for n, m in sys.modules.items() if n.split(".")[0] == "ultralytics"]:
         if getattr(module, "__dict__", {}).get(name) is original:
             setattr(module, name, wrapped)
-
-
-def _warn_before(load: Callable[..., Any], logger: Any) -> Callable[..., Any]:
-    """Warn before the host loads weights into a model with attention rows, because it matches layers by number."""
-
-    @functools.wraps(load)
-    def loads(self: Any, weights: Any, verbose: bool = True) -> Any:
-        source = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
-        given: Any = getattr(source, "model", None)
-        rows, own = len(given) if hasattr(given, "__len__") else None, len(self.model)
-        if verbose and rows not in (None, own) and any(registry.is_attention(row) for row in self.model):
-            logger.warning(
-                f"Ultralytics loads by layer number: the weights have {rows} rows, this model with attention {own}, so "
-                f"most will be lost. Use yolo_attn.YOLO or `yolo-attn train`, which keep them all."
-            )
-        return load(self, weights, verbose=verbose)
-
-    return loads
 
 
 def _with_blocks(fuse: Callable[..., Any], tasks: ModuleType) -> Callable[..., Any]:

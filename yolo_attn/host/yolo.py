@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from yolo_attn.host.model import load_model_dict
 
 if TYPE_CHECKING:
     _Model: Any
@@ -41,6 +46,41 @@ class ModelHooks(_Model):
 
     def _load(self, weights: str, task: str | None = None) -> None:
         self.open_file(weights, task)
+
+
+def is_yaml(model: Any) -> bool:
+    """Tell whether Ultralytics builds a model from what is given, instead of opening it."""
+    return isinstance(model, (str, Path)) and str(model).strip().lower().endswith((".yaml", ".yml"))
+
+
+def head_of_yaml(path: str | Path) -> str:
+    """Return the class name of the head in a model YAML, empty where its last row names none.
+
+    Raises:
+        YoloAttnError: If there is no such file, or it holds no model.
+    """
+    rows = load_model_dict(str(path).strip())["head"]
+    try:
+        return str(rows[-1][2])
+    except (TypeError, LookupError):
+        return ""
+
+
+def head_of(yolo: Any) -> str:
+    """Return the class name of an opened model's head, empty for an exported one."""
+    rows: Any = getattr(yolo.model, "model", None)
+    return type(rows[-1]).__name__ if hasattr(rows, "__getitem__") else ""
+
+
+def model_class(head: str) -> str:
+    """Return the name of Ultralytics' class for models with a head."""
+    starts = {"RTDETR": "RTDETR", "World": "YOLOWorld", "YOLOE": "YOLOE"}
+    return next((name for start, name in starts.items() if head.startswith(start)), "YOLO")
+
+
+def default_of(function: Callable[..., Any], parameter: str) -> Any:
+    """Return the default of a parameter of one of Ultralytics' functions or classes."""
+    return inspect.signature(function).parameters[parameter].default
 
 
 def component(yolo: Any, name: str) -> type:

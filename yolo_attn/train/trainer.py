@@ -22,7 +22,7 @@ from yolo_attn.train.freeze import base_layers, check_freeze, describe
 from yolo_attn.train.outcome import OutcomeMixin
 from yolo_attn.train.resume import ResumeMixin
 from yolo_attn.weights.report import TransferReport
-from yolo_attn.weights.transfer import transfer_weights
+from yolo_attn.weights.transfer import loads_by_row
 
 _LOG = logging.getLogger("ultralytics")
 
@@ -36,11 +36,11 @@ class RowTransferMixin(TrainerHooks):
         ``freeze=base`` is resolved here, because a multi-GPU training hands model and arguments to its workers after
         this.
         """
-        model = super().get_model(cfg=cfg, weights=None, verbose=verbose)
-        report = None
-        if weights is not None:
-            report = transfer_weights(model, weights)
-            log_transfer(report, by_row=verbose and bool(self.args.verbose))
+        with loads_by_row() as reports:
+            model = super().get_model(cfg=cfg, weights=weights, verbose=verbose)
+        report = reports[-1] if reports else None
+        if report and report.has_attention:
+            report.log(by_row=verbose and bool(self.args.verbose))
         if isinstance(self.args.freeze, str):
             self.args.freeze = _layers_to_freeze(self.args.freeze, model, report)
         return model
@@ -107,11 +107,6 @@ def trainer_class(host: type) -> type:
 def __getattr__(name: str) -> type:
     """Make a trainer class by name, as unpickling it in another process asks for it."""
     return trainer_class(host_of(name, __name__))
-
-
-def log_transfer(report: TransferReport, by_row: bool) -> None:
-    """Log which weights a model received: row by row, or in one line."""
-    _LOG.info(str(report) if by_row else report.summary())
 
 
 def _layers_to_freeze(wanted: str, model: nn.Module, report: TransferReport | None) -> list[str]:

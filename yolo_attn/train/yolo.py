@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import inspect
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,19 +12,22 @@ import ultralytics
 from torch import nn
 
 from yolo_attn.errors import YoloAttnError, like
-from yolo_attn.host.checkpoints import open_source, restricted_first
+from yolo_attn.host.checkpoints import open_checkpoint, open_source, restricted_first, without_training_state
 from yolo_attn.host.command import own_training_command, run_command
 from yolo_attn.host.compat import workers_receive_model
 from yolo_attn.host.data import check_data
 from yolo_attn.host.model_files import write_model
-from yolo_attn.host.yolo import ModelHooks
+from yolo_attn.host.yolo import ModelHooks, default_of, head_of, head_of_yaml, is_yaml, model_class
 from yolo_attn.train import finished
 from yolo_attn.train.finished import epochs_if_complete, is_in_run_folder
 from yolo_attn.train.freeze import check_freeze
-from yolo_attn.train.trainer import log_transfer, trainer_class
-from yolo_attn.weights.transfer import check_source, transfer_weights
+from yolo_attn.train.trainer import trainer_class
+from yolo_attn.weights.transfer import check_source, loads_by_row, transfer_weights
 
 _DETECTION_LIKE = ("detect", "segment", "pose", "obb")
+_HOST: Any = ultralytics.YOLO  # a command of Ultralytics has it replaced
+_MODEL, _RTDETR = default_of(ultralytics.YOLO, "model"), default_of(ultralytics.RTDETR, "model")
+_WEIGHTS = default_of(ultralytics.YOLO.load, "weights")
 
 
 class WeightTransferMixin(ModelHooks):
@@ -112,31 +115,40 @@ class WeightTransferMixin(ModelHooks):
         """Open a file, a checkpoint from known classes alone where that is possible."""
         restricted_first(weights, lambda: super(WeightTransferMixin, self).open_file(weights, task))
 
-    def load(self, weights: Any = "yolo11n.pt", verbose: bool = False) -> Any:
+    def load(self, weights: Any = _WEIGHTS, verbose: bool = False) -> Any:
         """Transfer weights into this model by row.
 
         Args:
             weights: A checkpoint's path, a loaded checkpoint, or a model.
-            verbose: Log the transfer row by row instead of in one line.
+            verbose: Log the transfer row by row.
 
         Returns:
             This model.
+
+        Raises:
+            YoloAttnError: If the weights are missing, unreadable or of another architecture.
         """
         self.require_pytorch()
-        report = transfer_weights(self.model, weights)
-        log_transfer(report, by_row=verbose)
-        self.overrides.pop("pretrained", None)
+        given, checkpoint = open_checkpoint(weights) if isinstance(weights, (str, Path)) else (weights, {})
+        with loads_by_row() as reports:
+            super().load(given)
+        for report in reports:
+            if verbose or report.has_attention:
+                report.log(by_row=verbose)
+            if report.has_attention and not report.same_rows:
+                checkpoint = without_training_state(checkpoint)
         if isinstance(weights, (str, Path)) and not workers_receive_model():
             self.overrides["pretrained"] = str(weights)
-        self.ckpt, self.ckpt_path = {"model": self.model}, None  # see _start_from
-        self.predictor = None
+        self.ckpt = checkpoint or {"model": self.model}  # with a checkpoint set, train() starts from self.model
+        self.ckpt_path = getattr(given, "pt_path", None) if checkpoint else None
         return self
 
 
 class YOLO(WeightTransferMixin, ultralytics.YOLO):  # type: ignore[misc]
     """``ultralytics.YOLO`` that keeps pretrained weights when rows were inserted, in ``load`` and in ``train``.
 
-    A name with ``rtdetr`` in it opens as ``ultralytics.RTDETR``, as on Ultralytics' command line.
+    A model opens as :class:`RTDETR`, :class:`YOLOWorld` or :class:`YOLOE` if its head is of that kind, whatever the
+    name of its file.
 
     Examples:
         >>> model = YOLO("yolo11n-ela.yaml")
@@ -144,14 +156,23 @@ class YOLO(WeightTransferMixin, ultralytics.YOLO):  # type: ignore[misc]
         'detect'
     """
 
-    def __init__(self, model: Any = "yolo11n.pt", *args: Any, **kwargs: Any):
-        if "rtdetr" in Path(str(model)).stem.lower():
-            self.__class__ = _with_weight_transfer(ultralytics.RTDETR)
-            self.__init__(model)  # type: ignore[misc]
-            return
-        super().__init__(model, *args, **kwargs)
-        if not isinstance(self, WeightTransferMixin):  # Ultralytics changed the class, e.g. for an RT-DETR head
-            self.__class__ = _with_weight_transfer(type(self))
+    def __init__(
+        self,
+        model: Any = _MODEL,
+        task: str | None = None,
+        verbose: bool = False,
+    ):
+        kind = _class_for(head_of_yaml(model)) if is_yaml(model) else None
+        if kind is None:
+            super().__init__(model, task=task, verbose=verbose)
+            if not isinstance(self, WeightTransferMixin):  # Ultralytics changed the class, by the head
+                self.__class__ = _CLASSES[type(self).__name__]
+        elif kind is YOLO:
+            super(_HOST, self).__init__(model, task=task, verbose=verbose)  # the host's would go by the name
+        else:
+            given, taken = {"task": task, "verbose": verbose}, inspect.signature(kind).parameters
+            opened = kind(model, **{k: v for k, v in given.items() if k in taken})
+            self.__class__, self.__dict__ = kind, opened.__dict__
 
 
 def _check_training_data(data: str | Path, split: str) -> None:
@@ -161,9 +182,40 @@ def _check_training_data(data: str | Path, split: str) -> None:
         raise like(RuntimeError, error) from error.__cause__  # as Ultralytics' trainer
 
 
-@functools.cache
-def _with_weight_transfer(host: type) -> type:
-    return type(host.__name__, (WeightTransferMixin, host), {"__module__": __name__})
+class RTDETR(WeightTransferMixin, ultralytics.RTDETR):  # type: ignore[misc]
+    """``ultralytics.RTDETR`` that keeps pretrained weights when rows were inserted.
+
+    Ultralytics' command line opens every model with ``rtdetr`` in its name by this class; one of another head opens as
+    the class of that head.
+    """
+
+    def __init__(self, model: Any = _RTDETR):
+        if is_yaml(model) and _class_for(head_of_yaml(model)) is not RTDETR:
+            opened = YOLO(model)
+            self.__class__, self.__dict__ = type(opened), opened.__dict__
+        else:
+            super().__init__(model)
+            if (head := head_of(self)) and _class_for(head) is not RTDETR:
+                self.__class__ = type(YOLO(self))
+
+
+class YOLOWorld(WeightTransferMixin, ultralytics.YOLOWorld):  # type: ignore[misc]
+    """``ultralytics.YOLOWorld`` that keeps pretrained weights when rows were inserted."""
+
+
+_CLASSES: dict[str, type] = {cls.__name__: cls for cls in (YOLO, RTDETR, YOLOWorld)}
+
+if hasattr(ultralytics, "YOLOE"):  # not in the first releases of 8.3
+
+    class YOLOE(WeightTransferMixin, ultralytics.YOLOE):  # type: ignore[misc]
+        """``ultralytics.YOLOE`` that keeps pretrained weights when rows were inserted."""
+
+    _CLASSES["YOLOE"] = YOLOE
+
+
+def _class_for(head: str) -> type:
+    """Return the class of this module for models with a head."""
+    return _CLASSES[model_class(head)]
 
 
 def run_host_command(words: Sequence[str]) -> None:
@@ -172,7 +224,7 @@ def run_host_command(words: Sequence[str]) -> None:
     Args:
         words: What follows ``yolo``, e.g. ``["train", "model=yolo11n-ela.yaml", "data=coco8.yaml"]``.
     """
-    run_command(words, YOLO=YOLO, RTDETR=_with_weight_transfer(ultralytics.RTDETR))
+    run_command(words, YOLO=YOLO, RTDETR=RTDETR)
 
 
 def open_model(checkpoint: Path, fuse: bool = True) -> nn.Module:
@@ -192,7 +244,7 @@ def check_model_dict(name: str, model: Mapping[str, Any], weights: str | None) -
     if built.task not in _DETECTION_LIKE:
         raise YoloAttnError(f"{name} is a model for '{built.task}'; a comparison needs one that detects boxes")
     if weights:
-        check_source(built, weights)
+        check_source(built, weights, same_architecture=True)
     return built.task
 
 

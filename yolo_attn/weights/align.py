@@ -1,8 +1,8 @@
 """Align the layers of two models, so that weights move between corresponding layers.
 
 Layers correspond by class, by role (section and pyramid level) and by signature (names and shapes of their tensors),
-whatever their numbers. Attention layers correspond by block and by place: the layer they gate, its readers, and how
-many layers of their kind come before them there.
+whatever their numbers; or by their number without attention, where that gives more values. Attention layers correspond
+by block and by place: the layer they gate, its readers, and how many layers of their kind come before them there.
 """
 
 from __future__ import annotations
@@ -81,6 +81,11 @@ class Layers:
         except YoloAttnError:  # a module class that this Ultralytics lacks
             return None
 
+    @property
+    def hold_attention(self) -> bool:
+        """Whether a layer is attention or holds a block."""
+        return any(row.attention or row.blocks for row in self.rows)
+
     def base(self) -> list[int]:
         """Return the numbers of the layers other than attention layers."""
         return [i for i, row in enumerate(self.rows) if not row.attention]
@@ -124,23 +129,41 @@ def layers_of_state(state: Mapping[str, Any]) -> Layers:
 def align(source: Layers, target: Layers) -> list[int | None]:
     """Return for each layer of the target the corresponding layer of the source.
 
-    If both have the same kinds of layers in the same order, attention aside, they correspond one to one. Otherwise
-    layers of the same kind and role are matched in order, so that as many values as possible have a counterpart of the
-    same name and shape; the heads are matched with each other.
+    Layers correspond by number, as in Ultralytics, or by role, whichever gives the target more values. Attention layers
+    have no number here, so that a model with attention gets exactly what its base model gets.
 
     Returns:
         For each layer of the target the number of a layer of the source, or ``None``.
     """
+    ways = [match_by_role(source, target)]
+    if source.model is not None:
+        ways.insert(0, match_by_number(source, target))
+    match = max(ways, key=lambda way: sum(target.rows[t].count_shared(source.rows[s]) for t, s in way.items()))
+    match.update(_match_attention(source, target, match))
+    return [match.get(i) for i in range(len(target.rows))]
+
+
+def match_by_number(source: Layers, target: Layers) -> dict[int, int]:
+    """Match layers by their number, attention aside, if they are of the same kind or share values."""
+    pairs = [(t, s, target.rows[t], source.rows[s]) for t, s in zip(target.base(), source.base(), strict=False)]
+    return {t: s for t, s, mine, theirs in pairs if mine.kind == theirs.kind or mine.count_shared(theirs)}
+
+
+def match_by_role(source: Layers, target: Layers) -> dict[int, int]:
+    """Match layers of the same kind and role in order, so that most values have a counterpart, and heads with heads.
+
+    If both models have the same kinds of layers in the same order, attention aside, they match one to one.
+    """
     mine, theirs = target.base(), source.base()
     kinds = [[layers.rows[i].kind for i in rows] for layers, rows in ((target, mine), (source, theirs))]
     if kinds[0] == kinds[1]:
-        match = dict(zip(mine, theirs, strict=True))
-    else:
-        match = _longest(source, target, theirs[:-1], mine[:-1])
-        if _are_compatible(source.rows[theirs[-1]], target.rows[mine[-1]]):
-            match[mine[-1]] = theirs[-1]
-    match.update(_match_attention(source, target, match))
-    return [match.get(i) for i in range(len(target.rows))]
+        return dict(zip(mine, theirs, strict=True))
+    match = _longest(source, target, theirs[:-1], mine[:-1])
+    if theirs[0] not in match.values() and kinds[0][0] == kinds[1][0]:
+        match.setdefault(mine[0], theirs[0])  # Ultralytics fits the first convolution to other channels
+    if _are_compatible(source.rows[theirs[-1]], target.rows[mine[-1]]):
+        match[mine[-1]] = theirs[-1]
+    return match
 
 
 def _longest(source: Layers, target: Layers, theirs: Sequence[int], mine: Sequence[int]) -> dict[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -93,6 +94,20 @@ class TransferReport:
     def unexpected(self) -> list[RowReport]:
         """Layers that lack weights they should have: those missing, and new ones that are no attention."""
         return [*self.missing, *(r for r in self.new if not r.attention)]
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether one of the two models has attention."""
+        return any(r.attention or r.inside for r in self.rows) or len(self.dropped) > len(self.dropped_base)
+
+    @property
+    def same_rows(self) -> bool:
+        """Whether both models have the same layers, attention included."""
+        return not self.dropped and all(r.source == r.row and r.inside == r.inside_loaded for r in self.rows)
+
+    def log(self, by_row: bool) -> None:
+        """Log to Ultralytics' log, layer by layer or in one line."""
+        logging.getLogger("ultralytics").info(str(self) if by_row else self.summary())
 
     def summary(self) -> str:
         """Return the numbers of layers, parameters and tensors transferred, in one line."""

@@ -2,12 +2,14 @@
 
 Ultralytics matches weights by name, and a name holds the number of the layer: after an inserted layer every name is off
 by one. Here the layers of source and target are aligned first. The source's tensors, renamed as in the target, then go
-through Ultralytics' own ``load``, which handles another number of classes, class names and input channels.
+through Ultralytics' own ``load``, which handles another number of classes, class names and input channels. It sees the
+target without the attention that the source does not have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +18,7 @@ from torch import nn
 
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.host.checkpoints import open_weights, yolo_model
+from yolo_attn.host.loading import holds_attention, load_by_host, load_rows, loading_by
 from yolo_attn.models.built import model_layers
 from yolo_attn.weights.align import Layer, State, align, layers_of, layers_of_state
 from yolo_attn.weights.report import RowReport, TransferReport
@@ -44,9 +47,10 @@ def transfer_weights(model: nn.Module, source: Source, strict: bool = False) -> 
         The transfer by layer.
 
     Raises:
-        YoloAttnError: If the source cannot be read; if it is of another architecture or scale, i.e. less than half of
-            the backbone's parameters have a counterpart of the same kind and shape; or for the reasons of ``strict``.
-            The model is unchanged then.
+        YoloAttnError: If the source cannot be read; for the reasons of ``strict``; or, where one of the two has
+            attention or the source is a state dict, if it is fused, or of another architecture or scale: less than half
+            of the backbone's parameters have a counterpart of the same shape. The model is unchanged then. Between
+            models without attention Ultralytics' rule holds: what fits is loaded.
 
     Examples:
         >>> import yolo_attn as ya
@@ -55,16 +59,58 @@ def transfer_weights(model: nn.Module, source: Source, strict: bool = False) -> 
         >>> len(report.new), len(report.missing)
         (3, 0)
     """
-    model = yolo_model(model)
-    plan = _Plan(model, source)
+    plan = _Plan(yolo_model(model), source)
     plan.check(strict)
-    cast(Any, model).load(_Renamed(plan), verbose=False)
-    return plan.report()
+    return plan.load(verbose=False)
 
 
-def check_source(model: nn.Module, source: Source, strict: bool = False) -> None:
-    """Raise the errors of :func:`transfer_weights` without changing the model."""
-    _Plan(yolo_model(model), source).check(strict)
+def check_source(model: nn.Module, source: Source, strict: bool = False, same_architecture: bool = False) -> None:
+    """Raise the errors of :func:`transfer_weights` without changing the model.
+
+    Args:
+        model: As there.
+        source: As there.
+        strict: As there.
+        same_architecture: Whether models without attention have to be of the same architecture and scale too.
+    """
+    _Plan(yolo_model(model), source).check(strict, same_architecture)
+
+
+@contextlib.contextmanager
+def loads_by_row() -> Iterator[list[TransferReport]]:
+    """Have models that Ultralytics loads in this thread get their weights by row, for the time of a ``with`` block.
+
+    Yields:
+        The reports of what has been loaded.
+    """
+    reports: list[TransferReport] = []
+
+    def load(model: nn.Module, weights: Any, verbose: bool) -> None:
+        try:
+            plan = _Plan(model, weights)
+        except YoloAttnError:
+            if holds_attention(model) or not isinstance(weights, nn.Module):
+                raise
+            load_by_host(model, weights, verbose)  # of a module that is not built of rows
+        else:
+            plan.check()
+            reports.append(plan.load(verbose))
+
+    with loading_by(load):
+        yield reports
+
+
+def load_by_row(model: nn.Module, weights: Source, verbose: bool) -> None:
+    """Load weights in place of Ultralytics' ``BaseModel.load``; what became of the layers follows its line in the log.
+
+    Raises:
+        YoloAttnError: As :func:`transfer_weights` does.
+    """
+    plan = _Plan(model, weights)
+    plan.check()
+    report = plan.load(verbose)
+    if verbose:
+        report.log(by_row=False)
 
 
 class _Plan:
@@ -74,18 +120,23 @@ class _Plan:
         given = open_weights(source)
         self.model = model
         self.label = _label(source, given)
+        self.from_file = isinstance(source, (str, Path))
         self.source = layers_of(given) if isinstance(given, nn.Module) else layers_of_state(given)
         self.target = layers_of(model)
         self.pairs = align(self.source, self.target)
+        *base, head = self.target.base()
+        self.order = [*base, *(i for i, row in enumerate(self.target.rows) if row.attention), head]
 
     def given(self, row: int) -> Layer | None:
         """Return the source's layer for a layer of the target."""
         source = self.pairs[row]
         return None if source is None else self.source.rows[source]
 
-    def check(self, strict: bool) -> None:
-        self._refuse_fused()
-        self._refuse_other_architecture()
+    def check(self, strict: bool = False, same_architecture: bool = False) -> None:
+        holds_attention = self.source.hold_attention or self.target.hold_attention
+        if same_architecture or holds_attention or self.source.model is None:
+            self._refuse_fused()
+            self._refuse_other_architecture()
         if not strict:
             return
         expected = self.report(loaded=False)
@@ -97,9 +148,10 @@ class _Plan:
 
     def _refuse_fused(self) -> None:
         if _is_fused(self.source.model) and not _is_fused(self.model):
+            what = f"weights '{self.label}' are" if self.from_file else f"the given model ('{self.label}') is"
             raise YoloAttnError(
-                f"weights '{self.label}' are fused for inference: their normalisations are folded into the "
-                f"convolutions and cannot be taken apart. Give the checkpoint, or the model before fuse()"
+                f"{what} fused for inference, as by fuse(): normalisations are folded into the convolutions and cannot "
+                f"be taken apart. Give a checkpoint, or the model before fuse()"
             )
 
     def _refuse_other_architecture(self) -> None:
@@ -118,14 +170,30 @@ class _Plan:
                 f"scale, e.g. yolo11n.pt for yolo11n-ela.yaml"
             )
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Return the source's tensors, renamed as in the target."""
-        named: State = {}
-        for i in range(len(self.target.rows)):
-            if given := self.given(i):
-                inside = _same_blocks(given, self.target.rows[i])
-                named |= {f"model.{i}.{k}": t.detach().float() for k, t in {**given.state, **inside}.items()}
-        return named
+    def load(self, verbose: bool) -> TransferReport:
+        """Load the weights by Ultralytics' own code, and return what was loaded."""
+        load_rows(self.model, self.order, self.hidden(), _Renamed(self), verbose)
+        return self.report()
+
+    def tensors(self) -> State:
+        """Return the source's tensors, renamed as in the target with its rows in ``order``."""
+        given = self.source.model.state_dict() if self.source.model is not None else {}
+        named = {k: t for k, t in given.items() if not k.startswith("model.")}
+        for place, i in enumerate(self.order):
+            if row := self.given(i):
+                inside = _same_blocks(row, self.target.rows[i])
+                named |= {f"model.{place}.{k}": t for k, t in {**row.state, **inside}.items()}
+        return {k: t.detach().float() for k, t in named.items()}
+
+    def hidden(self) -> set[str]:
+        """Return the names, as in :meth:`tensors`, of the target's attention tensors that the source does not have."""
+        hidden: set[str] = set()
+        for place, i in enumerate(self.order):
+            row, given = self.target.rows[i], self.given(i)
+            own = {**row.state, **row.inside} if row.attention else row.inside
+            found = {**given.state, **_same_blocks(given, row)} if given else {}
+            hidden |= {f"model.{place}.{k}" for k, t in own.items() if k not in found or found[k].shape != t.shape}
+        return hidden
 
     def report(self, loaded: bool = True) -> TransferReport:
         """Return the report of the transfer; with ``loaded=False``, that of the planned transfer."""

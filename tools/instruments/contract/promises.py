@@ -20,7 +20,7 @@ PROMISES = {
     "ready models": "Every ready YAML whose family the host knows builds; the others are refused by name.",
     "insertion is invisible": "Identity blocks, in rows and inside host blocks, change no output; all weights come "
     "over, strictly.",
-    "stock loading warns": "The host's own loading, which goes by row number, says that it loses weights.",
+    "loads by row": "Ultralytics' own classes load weights by row into a model with attention.",
     "trains": "Training starts from weights that follow their rows, is stopped after an epoch, and resumes.",
     "freezes the base": "`freeze=base` trains the attention, and layers that the weights did not fill, only.",
     "worker rebuilds": "The program that the host writes for the processes of a multi-GPU training, run on the CPU.",
