@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+import yolo_attn as ya
 from yolo_attn.host import command
 
 FREE_MB = 80
@@ -99,14 +100,18 @@ def test_every_module_sees_the_words_of_the_command_and_afterwards_what_it_saw(m
     seen = []
 
     def entrypoint():
-        later.ARGV = ultralytics.utils.ARGV  # as `from ultralytics.utils import ARGV` does
+        later.ARGV, later.YOLO = (
+            ultralytics.utils.ARGV,
+            ultralytics.YOLO,
+        )  # as `from ultralytics.utils import ARGV` does
         monkeypatch.setitem(sys.modules, later.__name__, later)
         seen.extend(module.ARGV for module in (*holders, later))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ultralytics.cfg, "entrypoint", entrypoint)
     with pytest.raises(KeyboardInterrupt):
-        command.run_command(["predict", "model=a.pt"])
+        command.run_command(["predict", "model=a.pt"], YOLO=ya.YOLO)
     assert seen == [["yolo", "predict", "model=a.pt"]] * 5
     assert [id(module.ARGV) for module in holders] == [id(words) for words in before]
     assert later.ARGV is ultralytics.utils.ARGV
+    assert later.YOLO is ultralytics.YOLO is not ya.YOLO

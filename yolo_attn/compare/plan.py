@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -11,7 +12,7 @@ from typing import Any
 import yaml
 
 from yolo_attn.compare import run_folder
-from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.errors import YoloAttnError, like, one_of
 from yolo_attn.util import imports
 from yolo_attn.util.files import plain_name
 
@@ -38,6 +39,7 @@ _OURS = (
     "split",
 )
 _PLAN_KEYS = ("base", "arms", "controls", "data", "weights", "seeds", "overrides", "device", "threads", "register")
+_SEVERAL = "To compare models, name the baseline and what to compare with it"
 _ARM_KEYS = ("name", "model", "control", "insert", "at", "inside", "hyper")
 
 
@@ -90,10 +92,12 @@ def read_plan(path: str | Path) -> dict[str, Any]:
     """
     try:
         plan = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise like(error, f"no comparison at '{path}'{_nearest_matrix(Path(path))}. {_SEVERAL}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise YoloAttnError(f"'{path}' is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(plan, dict) or not isinstance(plan.get("arms"), list) or not plan["arms"]:
-        raise YoloAttnError(f"'{path}' is not a comparison: it has no list 'arms' of model YAMLs")
+        raise YoloAttnError(f"'{path}' is not a comparison: it has no list 'arms' of model YAMLs. {_SEVERAL}")
     for key in plan:
         if key not in _PLAN_KEYS:
             raise YoloAttnError(f"'{path}': {one_of('key', key, _PLAN_KEYS)}")
@@ -111,6 +115,12 @@ def read_plan(path: str | Path) -> dict[str, Any]:
     if "base" in plan:
         plan["arms"] = [plan.pop("base"), *plan["arms"]]
     return plan
+
+
+def _nearest_matrix(missing: Path) -> str:
+    there = [file.name for file in missing.parent.glob("*.y*ml")] if missing.parent.is_dir() else []
+    near = difflib.get_close_matches(missing.name, there, n=1)
+    return f". Did you mean '{missing.parent / near[0]}'?" if near else ""
 
 
 def _files_beside(matrix: Path, register: Any) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
 from yolo_attn.errors import YoloAttnError, like
 from yolo_attn.host.missing_classes import name_missing_classes, refuse_missing_modules
@@ -38,10 +39,16 @@ def restricted_first(source: str | Path, load: Callable[[], Opened]) -> Opened:
         What ``load`` returns.
 
     Raises:
-        YoloAttnError: If a class in the file cannot be imported; it is also the error that Ultralytics would raise.
+        YoloAttnError: If there is no such file, or a class in it cannot be imported; also the error that Ultralytics
+            would raise.
     """
-    with name_missing_classes(source):
-        return _restricted_first(source, load)
+    try:
+        with name_missing_classes(source):
+            return _restricted_first(source, load)
+    except YoloAttnError:
+        raise
+    except FileNotFoundError as error:
+        raise like(error, f"no weights at '{source}'{_nearest_file(Path(source))}") from error
 
 
 def _restricted_first(source: str | Path, load: Callable[[], Opened]) -> Opened:
@@ -148,8 +155,6 @@ def _open_file(source: str | Path) -> Any:
 
     try:
         return restricted_first(source, lambda: YOLO(str(source)))
-    except FileNotFoundError as error:
-        raise like(error, f"no weights at '{source}'{_nearest_file(Path(source))}") from error
     except YoloAttnError:
         raise
     except (TypeError, RuntimeError, EOFError, KeyError, AttributeError, OSError, ConnectionError) as error:
@@ -159,6 +164,8 @@ def _open_file(source: str | Path) -> Any:
 def _nearest_file(missing: Path) -> str:
     """Return a suggestion for a missing checkpoint: the file in its folder with the most similar name."""
     there = [file.name for file in missing.parent.glob("*.pt")] if missing.parent.is_dir() else []
+    if missing.parent == Path("."):
+        there += GITHUB_ASSETS_NAMES
     near = difflib.get_close_matches(missing.name, there, n=1)
     return f". Did you mean '{missing.parent / near[0]}'?" if near else ""
 

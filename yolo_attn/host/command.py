@@ -23,8 +23,14 @@ def run_command(words: Sequence[str], **models: type) -> None:
     import ultralytics
     import ultralytics.cfg
 
-    with patched(ultralytics, **models), _arguments_of_process(["yolo", *words]):
-        ultralytics.cfg.entrypoint()
+    before = {name: getattr(ultralytics, name) for name in models}
+    try:
+        with patched(ultralytics, **models), _arguments_of_process(["yolo", *words]):
+            ultralytics.cfg.entrypoint()
+    finally:
+        for name, cls in models.items():
+            for module in [module for module in _host_modules(name) if getattr(module, name) is cls]:
+                setattr(module, name, before[name])  # of a module imported meanwhile
 
 
 @contextlib.contextmanager
@@ -39,11 +45,11 @@ def _arguments_of_process(words: list[str]) -> Iterator[None]:
     before: Any = importlib.import_module("ultralytics.utils").ARGV
     try:
         with contextlib.ExitStack() as replaced:
-            for module in _host_modules():
+            for module in _host_modules("ARGV"):
                 replaced.enter_context(patched(module, ARGV=words))
             yield
     finally:
-        for module in _host_modules():
+        for module in _host_modules("ARGV"):
             if module.ARGV is words:  # imported meanwhile
                 module.ARGV = before
 
@@ -69,7 +75,8 @@ def own_training_command(needed: bool) -> Iterator[None]:
     yield
 
 
-def _host_modules() -> list[Any]:
-    """Return the loaded modules of Ultralytics that hold the arguments of the process."""
+def _host_modules(name: str) -> list[Any]:
+    """Return the loaded modules of Ultralytics that hold a name."""
     loaded: list[tuple[str, ModuleType]] = list(sys.modules.items())
-    return [m for name, m in loaded if name.partition(".")[0] == "ultralytics" and "ARGV" in getattr(m, "__dict__", {})]
+    host = [module for path, module in loaded if path.partition(".")[0] == "ultralytics"]
+    return [module for module in host if name in getattr(module, "__dict__", {})]

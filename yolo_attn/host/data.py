@@ -18,6 +18,7 @@ from ultralytics.cfg import get_cfg
 from ultralytics.data.base import BaseDataset
 from ultralytics.data.build import build_yolo_dataset
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
+from ultralytics.utils import remove_colorstr
 from ultralytics.utils.checks import check_yaml
 
 from yolo_attn.errors import YoloAttnError, like
@@ -74,13 +75,17 @@ def prepare_data(data: str, overrides: Mapping[str, Any], task: str = "detect") 
     """Prepare a set once for all runs: read all labels and, if requested, cache the images on disk.
 
     Raises:
-        YoloAttnError: If images cannot be read, or there is nothing to find in a split.
+        YoloAttnError: If images cannot be read, there is nothing to find in a split, or the labels are of another task.
     """
     found = check_data(data, present=True)
     cfg: Any = get_cfg(overrides={**overrides, "data": data, "task": task, "fraction": 1.0})
     cfg.cache = cfg.cache if cfg.cache == "disk" else False
     for split in SPLITS:
-        dataset: Any = build_yolo_dataset(cfg, found[split], 16, found, mode=split, stride=32)
+        try:
+            dataset: Any = build_yolo_dataset(cfg, found[split], 16, found, mode=split, stride=32)
+        except ValueError as error:  # no labels, or those of another task
+            reason = " ".join(remove_colorstr(str(error)).split())
+            raise like(error, f"data '{data}' cannot be used for the task '{task}': {reason}") from error
         listed, read = (set(map(os.path.abspath, images)) for images in (_images(found[split]), dataset.im_files))
         if unread := sorted(listed - read):
             raise YoloAttnError(
