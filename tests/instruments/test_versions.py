@@ -268,7 +268,7 @@ def test_trying_releases_stores_rows_and_writes_the_table(tmp_path, monkeypatch,
 def test_an_environment_sees_what_is_installed_here(tmp_path, monkeypatch):
     """Without pip, which would ask for the network: the environment itself, and what it puts first."""
     asked = []
-    monkeypatch.setattr(releases, "_pip", lambda python, *words: asked.append((python, words)))
+    monkeypatch.setattr(releases, "pip", lambda python, *words: asked.append((python, words)))
     python = releases.environment_with(["ultralytics==8.3.0"], tmp_path)
     assert releases.environment_with(["ultralytics==8.3.0"], tmp_path) == python
     assert asked == [(str(python), ("install", "--quiet", "ultralytics==8.3.0"))]

@@ -59,7 +59,7 @@ def newest_release() -> str:
         YoloAttnError: If the index cannot be asked.
     """
     asked = ["install", "--dry-run", "--quiet", "--no-deps", "--ignore-installed", "--report", "-", "ultralytics"]
-    return json.loads(_pip(sys.executable, *asked))["install"][0]["metadata"]["version"]
+    return json.loads(pip(sys.executable, *asked))["install"][0]["metadata"]["version"]
 
 
 def environment_with(wanted: Sequence[str], cache: Path = CACHE) -> Path:
@@ -84,12 +84,17 @@ def environment_with(wanted: Sequence[str], cache: Path = CACHE) -> Path:
         )
         behind = [place for place in sys.path if place.endswith(("site-packages", "dist-packages"))]
         Path(own.stdout.strip(), "_behind.pth").write_text("\n".join(behind) + "\n")
-        _pip(str(python), "install", "--quiet", *wanted)
+        pip(str(python), "install", "--quiet", *wanted)
         complete.write_text("\n".join(wanted))
     return python
 
 
-def _pip(python: str, *words: str) -> str:
+def pip(python: str, *words: str) -> str:
+    """Run pip for an interpreter, and return what it prints.
+
+    Raises:
+        YoloAttnError: If pip fails.
+    """
     done = subprocess.run([sys.executable, "-m", "pip", "--python", python, *words], capture_output=True, text=True)
     if done.returncode:
         lines = done.stderr.splitlines()
