@@ -42,7 +42,10 @@ def unpack(archive: Path, target: Path) -> None:
         YoloAttnError: If it has none.
     """
     with tarfile.open(archive) as tar:
-        members = [m for m in tar.getmembers() if len(parts := Path(m.name).parts) > 2 and parts[1] == "tests"]
-        if not members:
+        files = {Path(member.name).parts: tar.extractfile(member) for member in tar.getmembers() if member.isfile()}
+        tests = {parts: file for parts, file in files.items() if parts[1:-1] == ("tests",) and file}
+        if not tests:
             raise YoloAttnError(f"'{archive}' holds no tests")
-        tar.extractall(target, members, filter="data")
+        for (release, folder, name), file in tests.items():
+            (target / release / folder).mkdir(parents=True, exist_ok=True)
+            (target / release / folder / name).write_bytes(file.read())
