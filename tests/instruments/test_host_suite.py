@@ -14,7 +14,7 @@ import torch
 import ultralytics
 from instruments.host_suite import clients, plugin, report, scenes, source, standins, weights
 from instruments.host_suite.command import host_suite
-from instruments.host_suite.environment import exports
+from instruments.host_suite.environment import exports, write_commands
 from instruments.host_suite.outcomes import (
     FAILED,
     MISSING,
@@ -235,6 +235,13 @@ def test_the_environment_has_what_exports_need():
     assert not [r for r in exports() if r.startswith(("torch", "pytest", "ray"))]
 
 
+def test_the_commands_run_in_the_environment(tmp_path):
+    write_commands(sys.executable, tmp_path)
+    done = subprocess.run([tmp_path / "yolo-attn", "--version"], env=variables(), capture_output=True, text=True)
+    assert done.stdout == f"yolo-attn {ya.__version__}\n", done.stderr
+    assert "ultralytics.cfg import entrypoint" in (tmp_path / "yolo").read_text()
+
+
 # --- stand-ins --------------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
@@ -314,6 +321,8 @@ def test_random_weights_detect_something_and_attention_changes_nothing(tmp_path,
     expected, found = (model(clients.picture(), imgsz=96, verbose=False)[0] for model in (plain, ours))
     assert len(expected.boxes) > 1
     torch.testing.assert_close(found.boxes.data, expected.boxes.data, rtol=0, atol=0)
+    assert found.names == expected.names
+    assert expected.names[1] == "kind1"
 
 
 @pytest.mark.parametrize("base", ["yolo11n.yaml", "yolo26n-cls.yaml", "yolo26n-sem.yaml", "yolov3-tiny.yaml"])

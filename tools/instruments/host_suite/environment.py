@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from importlib.metadata import requires
+from importlib.metadata import entry_points, requires
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
 from instruments.contract.releases import environment_with
 
+COMMANDS = ("yolo", "yolo-attn")
 CLIENTS = ("supervision", "sahi")
-TESTED = ("MNN", "aiohttp", "albumentations", "mlflow", "streamlit")
+TESTED = ("MNN", "aiohttp", "albumentations", "lap", "mlflow", "streamlit")
 """What the host's tests use beyond what exports need."""
 
 
@@ -20,7 +21,19 @@ def environment(work: Path) -> Path:
     Raises:
         YoloAttnError: If packages cannot be installed.
     """
-    return environment_with([*exports(), *TESTED, *CLIENTS], work / "environments")
+    python = environment_with([*exports(), *TESTED, *CLIENTS], work / "environments")
+    write_commands(python, python.parent)
+    return python
+
+
+def write_commands(python: str | Path, folder: Path) -> None:
+    """Write the commands ``yolo`` and ``yolo-attn`` of an interpreter, as pip writes them."""
+    for command in entry_points(group="console_scripts"):
+        if command.name in COMMANDS:
+            script = folder / command.name
+            start = f"#!{python}\nimport sys\n\nfrom {command.module} import {command.attr}\n\n"
+            script.write_text(f"{start}sys.exit({command.attr}())\n", encoding="utf-8")
+            script.chmod(0o755)
 
 
 def exports() -> list[str]:

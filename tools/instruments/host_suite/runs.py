@@ -113,7 +113,7 @@ class Suite:
     def _variables(self, run: Run, folder: Path) -> dict[str, str]:
         threads = str(max(1, cores() // self.jobs))
         return variables(
-            **offline(folder, self.stand_ins.plain),
+            **offline(folder, self.stand_ins.plain, self.python),
             OMP_NUM_THREADS=threads,
             HOST_SUITE_SECONDS=str(self.seconds),
             HOST_SUITE_PLOTS="1" if run.file in PLOTS else "",

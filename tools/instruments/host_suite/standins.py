@@ -80,8 +80,14 @@ class StandIns:
             shutil.copytree(source / "models", folder, dirs_exist_ok=True)
 
 
-def offline(folder: Path, stand_ins: Path) -> dict[str, str]:
-    """Return variables with which a process has settings of its own, and every download fails at once."""
+def offline(folder: Path, stand_ins: Path, python: str | Path = sys.executable) -> dict[str, str]:
+    """Return variables with which a process has settings of its own, and every download fails at once.
+
+    Args:
+        folder: Folder of the process.
+        stand_ins: Folder of the stand-ins.
+        python: Interpreter whose commands are found first.
+    """
     nowhere = "http://127.0.0.1:9"
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), nowhere)
     return {
@@ -93,7 +99,7 @@ def offline(folder: Path, stand_ins: Path) -> dict[str, str]:
         "YOLO_AUTOINSTALL": "false",
         "TORCH_HOME": str(stand_ins / "torch"),
         "MPLBACKEND": "Agg",
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "PATH": os.pathsep.join([str(Path(python).parent), os.environ.get("PATH", "")]),
     }
 
 
