@@ -12,7 +12,7 @@ from ultralytics import YOLO
 from ultralytics.nn import tasks
 
 import yolo_attn as ya
-from yolo_attn.host.model import host_model_names, load_model_dict
+from yolo_attn.host.model import check_rows, host_model_names, load_model_dict
 from yolo_attn.host.registry import SHIPPED_ALIASES, aliases_of
 from yolo_attn.host.rows import prepare_rows
 
@@ -152,7 +152,6 @@ def test_stock_yamls_still_build_as_before():
     [
         ([-1, 1, "ELAA", []], r"row 3 .*unknown block 'ELAA'. Did you mean 'ELA'\?"),
         ([-1, 1, "CoordAt", []], "Did you mean 'CoordAtt'"),
-        ([-1, 1, "Convv", [64]], "Did you mean 'Conv'"),
         ([-1, 1, "SE", [{"reducton": 8}]], "unknown hyper-parameter 'reducton'. Did you mean 'reduction'"),
         ([-1, 1, "SE", ["eight"]], "reduction='eight' is not an integer"),
         ([-1, 1, "SE", [8.5]], "reduction=8.5 is not an integer"),
@@ -174,17 +173,79 @@ def test_a_wrong_row_is_one_clear_error(row, says):
         build(row)
 
 
+@pytest.mark.parametrize(
+    ("row", "type_of_the_host"),
+    [
+        ([-1, 1, "ELAA", []], KeyError),
+        ([-1, 1, "C2f_ELAA", [64]], KeyError),
+        ([-1, 1, "C2ff_ELA", [64]], KeyError),
+        ([-1, 1, "yolo_attn.ELAA", []], KeyError),
+        ([7, 1, "SE", []], IndexError),
+    ],
+)
+def test_it_is_caught_as_what_the_host_raises(row, type_of_the_host):
+    with pytest.raises(type_of_the_host) as raised:
+        build(row)
+    assert isinstance(raised.value, ya.YoloAttnError)
+
+
+def test_a_misspelt_host_module_is_the_hosts_error_without_attention_and_ours_with_it():
+    with pytest.raises(KeyError) as raised:
+        build([-1, 1, "Convv", [64]])
+    assert type(raised.value) is KeyError
+    model = model_with([-1, 1, "Convv", [64]])
+    with pytest.raises(ya.YoloAttnError, match="Did you mean 'Conv'"):
+        check_rows(model)
+    model["backbone"].append([-1, 1, "SE", []])
+    with pytest.raises(ya.YoloAttnError, match="Did you mean 'Conv'"):
+        tasks.DetectionModel(model, verbose=False)
+
+
 @pytest.mark.parametrize("content", ["just a word", "[1, 2]", "nc: 80\n"])
 def test_a_yaml_that_is_no_model(content, tmp_path):
     path = tmp_path / "yolo11n-mine.yaml"
     path.write_text(content)
-    with pytest.raises(ya.YoloAttnError, match="not a model YAML"):
+    with pytest.raises(Exception) as by_host:  # noqa: PT011
         YOLO(path)
+    assert not isinstance(by_host.value, ya.YoloAttnError)
+    for use in (load_model_dict, ya.YOLO):
+        with pytest.raises(ya.YoloAttnError, match="not a model YAML") as raised:
+            use(path)
+    assert isinstance(raised.value, type(by_host.value))
 
 
-def test_a_missing_yaml_names_the_nearest():
-    with pytest.raises(ya.YoloAttnError, match=r"Did you mean 'yolo11-ela.yaml'"):
-        YOLO("yolo11n-elaa.yaml")
+@pytest.mark.parametrize("name", ["yolo11-elaa.yaml", "yolo26n-cbamm.yaml"])
+def test_a_missing_yaml_names_the_nearest_of_ours(name):
+    with pytest.raises(ya.YoloAttnError, match=r"yaml' does not exist. Did you mean 'yolo.*yaml'") as raised:
+        YOLO(name)
+    assert isinstance(raised.value, FileNotFoundError)
+
+
+@pytest.mark.parametrize("name", ["nofile.yaml", "yolo11n-mine.yaml", "yolo11n-seeg.yaml", "yolov99.yaml", "a/b.yaml"])
+def test_any_other_missing_yaml_is_the_hosts_error(name):
+    with pytest.raises(FileNotFoundError) as raised:
+        YOLO(name)
+    assert type(raised.value) is FileNotFoundError
+    for use in (load_model_dict, ya.YOLO):
+        with pytest.raises(ya.YoloAttnError, match="does not exist") as raised:
+            use(name)
+        assert isinstance(raised.value, FileNotFoundError)
+
+
+@pytest.mark.parametrize(("head", "says"), [("Detect_X", "Did you mean 'Detect'"), ("Foo", "unknown head 'Foo'")])
+def test_an_unknown_head_is_one_line_with_attention_and_the_hosts_error_without(head, says, tmp_path):
+    model = model_with([-1, 1, "SE", []])
+    model["head"][0][2] = head
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(model))
+    with pytest.raises(ya.YoloAttnError, match=f"mine.yaml': the last row: .*{says}") as raised:
+        YOLO(file)
+    assert isinstance(raised.value, NotImplementedError)
+    del model["backbone"][3]
+    file.write_text(yaml.safe_dump(model))
+    with pytest.raises((KeyError, NotImplementedError)) as raised:
+        YOLO(file)
+    assert not isinstance(raised.value, ya.YoloAttnError)
 
 
 # --- register and unregister ------------------------------------------------------------------------------------------
@@ -203,7 +264,7 @@ def test_register_as_a_decorator_with_another_name_and_aliases():
     finally:
         ya.unregister("HalfBlock")
     assert "Half" not in ya.registered()
-    with pytest.raises(ya.YoloAttnError, match="unknown block 'Half'"):
+    with pytest.raises(KeyError, match="Half"):
         build([-1, 1, "Half", []])
 
 

@@ -154,7 +154,7 @@ def _check_case(
 def _places(name: str, base: Any) -> dict[str, dict[str, str]]:
     """Return how ``insert`` is told each site that a model has."""
     from yolo_attn.host.gated import host_class, residual_branches
-    from yolo_attn.host.rows import NOT_ONE_MAP
+    from yolo_attn.host.row_names import NOT_ONE_MAP
 
     graph = Graph(load_model_dict(name))
     places = {site: {"at": f"{site}:all"} for site in ("backbone", "neck") if graph.roles[site]}

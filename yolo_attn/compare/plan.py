@@ -200,11 +200,10 @@ def _control(arm: ArmSpec, kind: str) -> ArmSpec:
 
 
 def _has_attention(model: Mapping[str, Any]) -> bool:
-    from yolo_attn.host.model import split_name
-    from yolo_attn.host.registry import is_known
+    from yolo_attn.host.model import means_block, split_name
 
     names = [row[2] for row in _rows(model)]
-    return any(is_known(name) or split_name(name) for name in names)
+    return any(means_block(name) or split_name(name) for name in names)
 
 
 def _rows(model: Mapping[str, Any]) -> list[Any]:

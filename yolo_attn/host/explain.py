@@ -11,9 +11,10 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from yolo_attn.errors import YoloAttnError
+from yolo_attn.errors import YoloAttnError, like
 from yolo_attn.host import registry
-from yolo_attn.host.compat import TASKS
+from yolo_attn.host.compat import TASKS, tasks
+from yolo_attn.host.row_names import with_noted_names
 
 
 @contextlib.contextmanager
@@ -24,18 +25,21 @@ def name_row_in_errors(model: Mapping[str, Any]) -> Iterator[None]:
         model: The model dict.
 
     Raises:
-        YoloAttnError: Instead of any other exception.
+        YoloAttnError: Instead of any other exception, and still caught as that.
     """
     try:
         yield
     except YoloAttnError:
         raise
     except Exception as error:
-        raise YoloAttnError(_describe(error, model)) from error
+        raise like(error, _describe(error, model)) from error
 
 
 def name_row_in_init_errors(construct: Callable[..., None]) -> Callable[..., None]:
-    """Wrap the constructor of a host model, which also runs it once, so that errors in it name the row."""
+    """Wrap the constructor of a host model, which also runs it once, so that errors in it name the row.
+
+    The names of its rows that are blocks are noted in its ``yaml``.
+    """
 
     @functools.wraps(construct)
     def constructs(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -46,7 +50,9 @@ def name_row_in_init_errors(construct: Callable[..., None]) -> Callable[..., Non
         except Exception as error:
             if not _has_attention(getattr(self, "model", None)):
                 raise
-            raise YoloAttnError(_describe(error, self.yaml)) from error
+            raise like(error, _describe(error, self.yaml)) from error
+        if isinstance(getattr(self, "yaml", None), dict):
+            self.yaml = with_noted_names(self.yaml, tasks())
 
     return constructs
 

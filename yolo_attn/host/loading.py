@@ -48,10 +48,12 @@ def load_by_row_if_attention(load: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap Ultralytics' ``BaseModel.load``: weights of or for a model with attention go by row, others by ``load``."""
 
     @functools.wraps(load)
-    def loads(self: Any, weights: Any, verbose: bool = True) -> Any:
-        if _by_row and (holds_attention(self) or holds_attention(_source(weights))):
-            return _by_row[0](self, weights, verbose)
-        return load(self, weights, verbose=verbose)
+    def loads(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not _by_row or not (holds_attention(self) or holds_attention(_source([*args, kwargs.get("weights")][0]))):
+            return load(self, *args, **kwargs)
+        given = inspect.signature(load).bind(self, *args, **kwargs)
+        given.apply_defaults()
+        return _by_row[0](*given.args)
 
     return loads
 

@@ -8,8 +8,8 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yolo_attn.errors import YoloAttnError
-from yolo_attn.host import registry, rows
+from yolo_attn.errors import YoloAttnError, like
+from yolo_attn.host import registry, row_names, rows
 from yolo_attn.host.compat import tasks
 
 if TYPE_CHECKING:
@@ -30,7 +30,18 @@ def load_model_dict(path: str | Path) -> dict[str, Any]:
     Raises:
         YoloAttnError: If there is no such file, or it holds no model.
     """
-    return tasks().yaml_model_load(path)
+    try:
+        model: Any = tasks().yaml_model_load(path)
+    except YoloAttnError:
+        raise
+    except FileNotFoundError as error:
+        raise like(error, f"no model YAML '{path}': {error}; nor is it one of Ultralytics' or yolo_attn's") from error
+    except (ValueError, TypeError, AttributeError) as error:  # what it holds is no mapping, or no YAML at all
+        raise like(error, f"'{path}' is not a model YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(model, dict) or not {"backbone", "head"} <= set(model):
+        raise like(KeyError, f"'{path}' is not a model YAML: it has no 'backbone' and 'head'")
+    rows.check_head(model, tasks(), path)
+    return model
 
 
 def check_rows(model: Mapping[str, Any]) -> None:
@@ -42,6 +53,15 @@ def check_rows(model: Mapping[str, Any]) -> None:
     rows.prepare_rows(model, tasks())
     if not model["head"]:
         raise YoloAttnError("not a model: 'head' has no rows")
+
+
+def fault_of(path: str | Path) -> str:
+    """Return what is wrong with a model YAML that could not be built, or an empty string if nothing is found."""
+    try:
+        check_rows(load_model_dict(path))
+    except YoloAttnError as error:
+        return str(error)
+    return ""
 
 
 def row_strides(model: Mapping[str, Any], size: int = 256) -> list[float]:
@@ -106,13 +126,14 @@ def build_shapes(model: Mapping[str, Any], scale: str | None = None) -> nn.Seque
     with torch.device("meta"):
         try:
             sized = deepcopy({**model, "scale": scale})
+            rows.prepare_rows(sized, tasks())
             return tasks().parse_model(sized, ch=model.get("channels", 3), verbose=False)[0]
         except YoloAttnError:
             raise
         except OSError as error:
-            raise YoloAttnError(f"this model cannot be built here, it needs a download: {error}") from error
+            raise like(error, f"this model cannot be built here, it needs a download: {error}") from error
         except Exception as error:
-            raise YoloAttnError(f"this model cannot be built: {type(error).__name__}: {error}") from error
+            raise like(error, f"this model cannot be built: {type(error).__name__}: {error}") from error
 
 
 def split_name(name: str) -> tuple[str, str, str | None] | None:
@@ -121,7 +142,17 @@ def split_name(name: str) -> tuple[str, str, str | None] | None:
     Raises:
         YoloAttnError: If it is of this form, but one of its parts is unknown.
     """
-    return rows.split_name(name, tasks())
+    return row_names.split_name(name, tasks())
+
+
+def means_block(name: str) -> bool:
+    """Tell whether a row of this name is a block, not a class of that name which Ultralytics has or was given."""
+    return row_names.means_block(name, tasks())
+
+
+def row_name(name: str) -> str:
+    """Return what to write into a row for a block: its name, or ``yolo_attn.NAME`` where another class has it."""
+    return row_names.row_name(name, tasks())
 
 
 def host_scale(path: str | Path) -> str:

@@ -1,4 +1,4 @@
-"""Find and write model YAMLs: by path, or by the bare name of a shipped one, with the scale in the name."""
+"""List the shipped model YAMLs, take the scale out of a name, and write a model YAML."""
 
 from __future__ import annotations
 
@@ -42,25 +42,3 @@ def write_model(model: Mapping[str, Any], folder: Path) -> Path:
     file = folder / "model.yaml"
     file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return file
-
-
-def find_model_yaml(path: str | Path) -> Path | None:
-    """Find the file of a model name.
-
-    Searched in this order: the path itself, the path without the scale letter in its file name, and, for a bare
-    name, the shipped YAMLs. A scale is looked for in the file name only, not in folders such as ``2nd-try``.
-
-    Args:
-        path: ``yolo11n-ela.yaml``, ``runs/2nd-try/yolo11s-mine.yaml``, ...
-
-    Returns:
-        The file, or ``None`` for other names, e.g. those of stock models.
-    """
-    path = Path(path)
-    for candidate in (path, path.with_name(unscaled(path.name))):
-        if candidate.is_file():
-            return candidate
-    if path.parent == Path("."):
-        shipped = shipped_models()
-        return shipped.get(path.name) or shipped.get(unscaled(path.name))
-    return None

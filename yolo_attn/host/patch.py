@@ -4,40 +4,36 @@ Ultralytics' ``parse_model`` looks a row's class up among the globals of ``ultra
 arguments to it; a string argument that names one of the parser's local variables is replaced by that variable. This
 module changes five things:
 
-* every block gets a *row class* under its name in ``ultralytics.nn.tasks``: called with the parser's list of widths and
-  the row's ``from``, it returns the block itself, built for the right number of channels;
-* ``parse_model`` and ``yaml_model_load`` are wrapped: rows are checked and their arguments put into that form before
-  the original parser runs, and the bare names of the shipped YAMLs are found;
+* every block gets a *row class* as ``yolo_attn.NAME`` in ``ultralytics.nn.tasks``: called with the parser's list of
+  widths and the row's ``from``, it returns the block itself, built for the right number of channels;
+* ``parse_model`` and ``yaml_model_load`` are wrapped: rows of a model with attention are checked and their arguments
+  put into that form before the original parser runs, and the bare names of the shipped YAMLs are found;
 * the host's loading of weights, which matches rows by number, goes by row where one of the models has attention;
 * an error while the host builds a model with attention becomes one sentence that names the row;
 * the host's ``fuse()``, which knows its own classes only, folds the normalisations of blocks too.
 
-Importing this module costs nothing: Ultralytics is patched when it is imported, or now if it already is.
+A model without attention is built, loaded and fused by Ultralytics alone. Importing this module costs nothing:
+Ultralytics is patched when it is imported, or now if it already is.
 """
 
 from __future__ import annotations
 
-import contextlib
-import difflib
 import functools
 import importlib
-import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.host import registry, rows
+from yolo_attn.host import parsing, registry
 from yolo_attn.host.compat import TASKS
-from yolo_attn.host.explain import name_row_in_errors, name_row_in_init_errors
+from yolo_attn.host.explain import name_row_in_init_errors
 from yolo_attn.host.hyper import hyper_parameters
 from yolo_attn.host.loading import load_by_row_if_attention
-from yolo_attn.host.model import host_model_names
-from yolo_attn.host.model_files import find_model_yaml, shipped_models, unscaled
 from yolo_attn.host.releases import check_host
-from yolo_attn.host.rows import INSIDE_KEY, inside_class, is_row_class, prepare_rows, row_class, row_key
+from yolo_attn.host.row_classes import inside_class, row_class
+from yolo_attn.host.row_names import INSIDE_KEY, row_key
 from yolo_attn.host.safe_load import allow, gated_classes, modules_beside
 
 if TYPE_CHECKING:
@@ -84,7 +80,7 @@ def register(
     name, aliases = name or cls.__name__, tuple(aliases)
     if not force:
         _refuse_clash((name, *aliases), cls)
-    registry.add(name, cls, aliases)
+    registry.add(name, cls, aliases, force)
     _publish(tasks, name, cls)
     return cls
 
@@ -98,7 +94,7 @@ def unregister(name: str) -> None:
     name, _ = registry.resolve(name)
     registry.remove(name)
     if tasks := sys.modules.get(TASKS):
-        delattr(tasks, row_key(tasks, name))
+        delattr(tasks, row_key(name))
 
 
 def _check_class(cls: type) -> None:
@@ -126,16 +122,15 @@ def _refuse_clash(names: Iterable[str], cls: type) -> None:
 def _owner(name: str, cls: type) -> str | None:
     """Return who owns a name, ``None`` if nobody or this class does."""
     held = registry.resolve(name)[1] if registry.is_known(name) else getattr(sys.modules.get(TASKS), name, None)
-    if held is None or held is cls or is_row_class(held):
+    if held is None or held is cls:
         return None
     return f"{held.__module__}.{held.__qualname__}" if isinstance(held, type) else f"{TASKS}.{name}"
 
 
 def install() -> None:
     """Register the shipped blocks with Ultralytics: now if it is imported, else on its import."""
-    tasks = sys.modules.get(TASKS)
-    if tasks is not None:
-        _patch(tasks)
+    if TASKS in sys.modules:
+        _patch(importlib.import_module(TASKS))  # waits where another thread is still at it
     elif not any(isinstance(f, _AfterImport) for f in sys.meta_path):
         sys.meta_path.insert(0, _AfterImport())
 
@@ -149,16 +144,17 @@ class _AfterImport:
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
         if fullname != TASKS:
             return None
-        sys.meta_path.remove(self)
-        spec: Any = importlib.util.find_spec(fullname)
-        run = spec.loader.exec_module
-
-        def run_and_patch(module: ModuleType) -> None:
-            run(module)
-            _patch(module)
-
-        spec.loader.exec_module = run_and_patch
+        others = [finder for finder in sys.meta_path if finder is not self]
+        found = (finder.find_spec(fullname, path, target) for finder in others if hasattr(finder, "find_spec"))
+        spec: Any = next(filter(None, found), None)
+        if spec is not None:
+            spec.loader.exec_module = functools.partial(self._run_and_patch, spec.loader.exec_module)
         return spec
+
+    def _run_and_patch(self, run: Callable[[ModuleType], None], module: ModuleType) -> None:
+        run(module)
+        sys.meta_path.remove(self)
+        _patch(module)
 
 
 def _patch(tasks: ModuleType) -> None:
@@ -166,33 +162,19 @@ def _patch(tasks: ModuleType) -> None:
         return
     check_host(tasks)
     for name, cls in registry.row_blocks().items():
-        if (held := getattr(tasks, name, None)) is not None:
-            owner = f"{held.__module__}.{held.__qualname__}"
-            raise YoloAttnError(f"this version of Ultralytics already has a module named '{name}' ({owner})")
         _publish(tasks, name, cls)
     setattr(tasks, INSIDE_KEY, inside_class())
     allow(*gated_classes())
-    _wrap(tasks, "parse_model", functools.partial(_parse_model, tasks))
-    _wrap(tasks, "yaml_model_load", _yaml_model_load)
+    _wrap(tasks, "parse_model", parsing.parse)
+    _wrap(tasks, "yaml_model_load", parsing.load_yaml)
     for host in (tasks.DetectionModel, tasks.ClassificationModel):
         host.__init__ = name_row_in_init_errors(host.__init__)
     tasks.BaseModel.load = load_by_row_if_attention(tasks.BaseModel.load)
     tasks.BaseModel.fuse = _with_blocks(tasks.BaseModel.fuse, tasks)
 
 
-def _parse_model(tasks: ModuleType, host: Callable[..., Any], d: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-    prepared, has_extra_row = prepare_rows(d, tasks)
-    activation = tasks.Conv.default_act
-    try:
-        with name_row_in_errors(d) if rows.has_attention(prepared) else contextlib.nullcontext():
-            layers, saved = host(prepared, *args, **kwargs)
-    finally:
-        tasks.Conv.default_act = activation  # the host leaves that of a model it could not build to all later ones
-    return (layers[:-1] if has_extra_row else layers), saved
-
-
 def _publish(tasks: ModuleType, name: str, cls: type[nn.Module]) -> None:
-    setattr(tasks, row_key(tasks, name), row_class(name, cls))
+    setattr(tasks, row_key(name), row_class(cls))
     allow(*modules_beside(cls))
 
 
@@ -233,42 +215,3 @@ def _folds(cls: type) -> bool:
         return False
     needed = [p for p in inspect.signature(method).parameters.values() if p.default is p.empty]
     return len(needed) == 1 and needed[0].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
-
-
-def _yaml_model_load(host: Callable[..., dict[str, Any]], path: str | Path) -> dict[str, Any]:
-    file = find_model_yaml(path)
-    _refuse_unknown_family(file)
-    try:
-        model = host(file or path)
-    except FileNotFoundError as error:
-        raise YoloAttnError(
-            f"no model YAML '{path}': neither a file, nor one of Ultralytics', nor one of the "
-            f"{len(shipped_models())} shipped here.{_nearest_model(Path(path).name)}"
-        ) from error
-    except ValueError as error:
-        raise YoloAttnError(f"'{path}' is not a model YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(model, dict) or not {"backbone", "head"} <= set(model):
-        raise YoloAttnError(f"'{path}' is not a model YAML: it has no 'backbone' and 'head'")
-    rows.refuse_without_head(model, sys.modules[TASKS], path)
-    model["yaml_file"] = str(path)
-    model["scale"] = sys.modules[TASKS].guess_model_scale(path)
-    return model
-
-
-def _refuse_unknown_family(file: Path | None) -> None:
-    """Refuse a shipped YAML of a family that this Ultralytics does not have: it may read the rows as something else."""
-    if file is None or shipped_models().get(file.name) != file:
-        return
-    family = file.name.partition("-")[0]
-    if f"{family}.yaml" not in host_model_names():
-        known = sorted({name.partition("-")[0] for name in shipped_models()} & {n[:-5] for n in host_model_names()})
-        release = sys.modules["ultralytics"].__version__
-        raise YoloAttnError(
-            f"'{file.name}' is made of {family}.yaml, which ultralytics {release} does not have. "
-            f"Upgrade it, or take a ready model of {' or '.join(known)}"
-        )
-
-
-def _nearest_model(name: str) -> str:
-    near = difflib.get_close_matches(unscaled(name), [*shipped_models(), *host_model_names()], n=1)
-    return f" Did you mean '{near[0]}'?" if near else ""

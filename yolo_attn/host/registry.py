@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.errors import YoloAttnError, like, one_of
 from yolo_attn.host.hyper import bind
 
 if TYPE_CHECKING:
@@ -24,10 +25,16 @@ SHIPPED_ALIASES: dict[str, tuple[str, ...]] = {
 CONTROLS = ("IdentityControl", "PlainControl")
 """Control modules that replace a block in a comparison; defined in yolo_attn.controls, usable as row names."""
 
+PREFIX = "yolo_attn."
+"""In front of a name in a row, it says that the block of this package is meant, whoever else has that name."""
+
+_LOCK = threading.RLock()
 _blocks: dict[str, type[nn.Module]] = {}
 _controls: dict[str, type[nn.Module]] = {}
 _when_loaded: list[Callable[[], object]] = []
 _aliases = {alias: name for name, aliases in SHIPPED_ALIASES.items() for alias in aliases}
+_forced: set[str] = set()
+_complete = threading.Event()  # set once the shipped blocks are in _blocks
 
 
 def registered() -> dict[str, type[nn.Module]]:
@@ -37,7 +44,7 @@ def registered() -> dict[str, type[nn.Module]]:
 
 def aliases_of(name: str) -> tuple[str, ...]:
     """Return the other names under which a YAML may use a block."""
-    return tuple(alias for alias, target in _aliases.items() if target == name)
+    return tuple(alias for alias, target in _aliases.copy().items() if target == name)
 
 
 def row_blocks() -> dict[str, type[nn.Module]]:
@@ -47,12 +54,12 @@ def row_blocks() -> dict[str, type[nn.Module]]:
 
 def names() -> list[str]:
     """Return the YAML names of the registered blocks, in order; without torch if only shipped ones are."""
-    return list(_blocks or SHIPPED_ALIASES)
+    return list(_blocks if _complete.is_set() else SHIPPED_ALIASES)
 
 
 def holds_shipped(name: str) -> bool:
     """Tell whether a YAML name refers to the shipped block of that name; a user may have replaced it."""
-    if not _blocks:
+    if not _complete.is_set():
         return name in SHIPPED_ALIASES
     from yolo_attn.blocks import ATTENTION_BLOCKS
 
@@ -60,7 +67,8 @@ def holds_shipped(name: str) -> bool:
 
 
 def is_known(name: str) -> bool:
-    """Tell whether a name or alias belongs to a registered block or a control."""
+    """Tell whether a name or alias belongs to a registered block or a control; ``yolo_attn.`` may be before it."""
+    name = name.removeprefix(PREFIX)
     return name in _aliases or name in CONTROLS or name in names()
 
 
@@ -72,6 +80,7 @@ def canonical(name: str) -> str:
     """
     if not is_known(name):
         raise YoloAttnError(unknown_block(name))
+    name = name.removeprefix(PREFIX)
     return _aliases.get(name, name)
 
 
@@ -90,12 +99,26 @@ def unknown_block(name: str, also: Iterable[str] = ()) -> str:
     return one_of("block", name, names(), also=[*_aliases, *also])
 
 
-def add(name: str, cls: type[nn.Module], aliases: Iterable[str] = ()) -> None:
-    """Register a block; a block that had one of the names loses it."""
+def replaces_host(name: str) -> bool:
+    """Tell whether a block was registered under this name with ``force=True``."""
+    return name in _forced
+
+
+def add(name: str, cls: type[nn.Module], aliases: Iterable[str] = (), force: bool = False) -> None:
+    """Register a block; a block that had one of the names loses it.
+
+    Args:
+        name: YAML name.
+        cls: The class.
+        aliases: Other names.
+        force: Rows with one of these names mean this block, also where Ultralytics has a module of that name.
+    """
     _loaded()
-    _aliases.pop(name, None)
-    _blocks[name] = cls
-    _aliases.update(dict.fromkeys(aliases, name))
+    with _LOCK:
+        _aliases.pop(name, None)
+        _blocks[name] = cls
+        _aliases.update(dict.fromkeys(aliases, name))
+        (_forced.update if force else _forced.difference_update)({name, *aliases})
 
 
 def add_control(cls: type[nn.Module]) -> None:
@@ -110,11 +133,14 @@ def when_loaded(load: Callable[[], object]) -> None:
 
 def remove(name: str) -> None:
     """Remove a block and its aliases."""
-    if name not in _loaded():
-        raise YoloAttnError(f"'{name}' is a control of comparisons and stays registered")
-    del _blocks[name]
-    for alias in aliases_of(name):
-        del _aliases[alias]
+    _loaded()
+    with _LOCK:
+        if name not in _blocks:
+            raise YoloAttnError(f"'{name}' is a control of comparisons and stays registered")
+        del _blocks[name]
+        for alias in (own := aliases_of(name)):
+            del _aliases[alias]
+        _forced.difference_update({name, *own})
 
 
 def create_attention(name: str, channels: int, *args: Any, **hyper: Any) -> nn.Module:
@@ -142,7 +168,7 @@ def build(cls: type[nn.Module], channels: int, hyper: Mapping[str, Any], what: s
     try:
         return cls(channels, **hyper)
     except (ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError) as error:
-        raise YoloAttnError(f"{what}: {error}") from error
+        raise like(error, f"{what}: {error}") from error
 
 
 def is_attention(module: nn.Module) -> bool:
@@ -154,10 +180,13 @@ def is_attention(module: nn.Module) -> bool:
 
 
 def _loaded() -> dict[str, type[nn.Module]]:
-    if not _blocks:
-        from yolo_attn.blocks import ATTENTION_BLOCKS
+    if not _complete.is_set():
+        from yolo_attn.blocks import ATTENTION_BLOCKS  # outside the lock: imports have locks of their own
 
-        _blocks.update(ATTENTION_BLOCKS)
         for load in _when_loaded:
             load()
+        with _LOCK:
+            if not _complete.is_set():
+                _blocks.update(ATTENTION_BLOCKS)
+                _complete.set()
     return _blocks

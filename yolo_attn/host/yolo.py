@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yolo_attn.host.model import load_model_dict
+from yolo_attn.errors import YoloAttnError, like
+from yolo_attn.host.model import fault_of, load_model_dict
 
 if TYPE_CHECKING:
     _Model: Any
@@ -43,6 +44,17 @@ class ModelHooks(_Model):
             TypeError: If it is an exported file.
         """
         self._check_is_pytorch_model()
+
+    def _new(self, cfg: str, *args: Any, **kwargs: Any) -> None:
+        """Build a model YAML; an error that is one of the file says so in one line, and is of the type it was."""
+        try:
+            super()._new(cfg, *args, **kwargs)
+        except YoloAttnError:
+            raise
+        except Exception as error:
+            if reason := fault_of(cfg):
+                raise like(error, reason) from error
+            raise
 
     def _load(self, weights: str, task: str | None = None) -> None:
         self.open_file(weights, task)

@@ -10,7 +10,7 @@ from yolo_attn.controls import IdentityControl, PlainControl
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.host import registry
 from yolo_attn.host.hyper import bind
-from yolo_attn.host.model import split_name
+from yolo_attn.host.model import means_block, split_name
 
 KINDS = ("identity", "plain")
 
@@ -38,7 +38,7 @@ def control_of(model: Mapping[str, Any], kind: str) -> dict[str, Any]:
 def _control_row(row: list[Any], kind: str) -> list[Any]:
     source, repeats, name, args = row
     args = list(args) if isinstance(args, (list, tuple)) else [args]
-    if registry.is_known(name):
+    if means_block(name):
         name, cls = registry.resolve(name)
         return [source, repeats, *_replacement(kind, name, bind(cls, args))]
     if (parts := split_name(name)) is None:

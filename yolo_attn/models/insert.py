@@ -10,9 +10,17 @@ from typing import Any, cast
 
 from yolo_attn.errors import YoloAttnError, one_of, shorten
 from yolo_attn.host.hyper import bind
-from yolo_attn.host.model import build_shapes, check_rows, host_scale, load_model_dict, split_name
-from yolo_attn.host.registry import is_known, resolve
-from yolo_attn.host.rows import POSITIONS
+from yolo_attn.host.model import (
+    build_shapes,
+    check_rows,
+    host_scale,
+    load_model_dict,
+    means_block,
+    row_name,
+    split_name,
+)
+from yolo_attn.host.registry import resolve
+from yolo_attn.host.row_names import POSITIONS
 from yolo_attn.models.graph import IMAGE, Graph, Row, rows_of, sources_of
 from yolo_attn.models.sites import Site, find_rows_inside, find_sites
 from yolo_attn.models.yaml_text import flow, to_text
@@ -87,7 +95,7 @@ class Insertion:
         """Return a remark on a new row that follows an attention row of the base."""
         rows = rows_of(self.yaml)
         (source,) = sources_of(index, rows[index])
-        old = source in self.row_map.values() and source != IMAGE and is_known(rows[source][2])
+        old = source in self.row_map.values() and source != IMAGE and means_block(rows[source][2])
         return f"   behind row {source}, {rows[source][2]}, which the base has already" if old else ""
 
 
@@ -194,9 +202,10 @@ def _insert_rows(graph: Graph, blocks: Sequence[_Block]) -> Insertion:
     for block in blocks:
         for site in find_sites(graph, DEFAULT_AT if block.at is None else block.at):
             chain = chains.setdefault(site, [])
-            if any(row[2] == block.name for row in chain):
+            name = row_name(block.name)
+            if any(row[2] == name for row in chain):
                 raise YoloAttnError(f"{block.name} is to go to the same place, {_describe(site)}, twice")
-            chain.append([-1, 1, block.name, deepcopy(block.arguments)])
+            chain.append([-1, 1, name, deepcopy(block.arguments)])
     return _RowInserter(graph, chains).rebuild()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from yolo_attn.host.registry import is_known
+from yolo_attn.host.model import means_block
 from yolo_attn.models.graph import Graph
 
 _SIZE_WORDS = {2: "xsmall", 3: "small", 4: "medium", 5: "large", 6: "xlarge"}
@@ -57,7 +57,7 @@ def _row_comments(graph: Graph) -> list[str]:
         elif i in feeding and level:
             size = _SIZE_WORDS.get(int(level[1:]), "")
             comments.append(f"{i} ({role}-{size})" if size else f"{i} ({role})")
-        elif is_known(row[2]) and level:
+        elif means_block(row[2]) and level:
             comments.append(f"{i} ({role})")
         elif graph.section(i) == "backbone" and level and (i == 0 or graph.strides[i] > graph.strides[i - 1]):
             comments.append(f"{i}-{role}")
