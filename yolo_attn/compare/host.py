@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import functools
 import inspect
 import io
 import tempfile
@@ -25,6 +24,7 @@ from yolo_attn.evaluate.coco_ap import Boxes
 from yolo_attn.evaluate.matches import Matches
 from yolo_attn.evaluate.recorder import RecorderMixin
 from yolo_attn.host.compat import grad_scaler
+from yolo_attn.host.derived_class import made_once
 from yolo_attn.host.devices import cpu_threads
 from yolo_attn.host.yolo import component
 from yolo_attn.train.resume import read_state
@@ -150,7 +150,7 @@ def strip(checkpoint: Path, to: Path) -> Path:
     return replace_whole(to, lambda part: torch_utils.strip_optimizer(checkpoint, str(part)))
 
 
-@functools.cache
+@made_once
 def _compared(host: type) -> type:
     return type(f"Compared{host.__name__}", (ComparisonMixin, host), {"__module__": __name__})
 
@@ -217,7 +217,7 @@ def _parameters(host: type, method: str) -> list[str]:
     return list(inspect.signature(getattr(host, method)).parameters) if hasattr(host, method) else []
 
 
-@functools.cache
+@made_once
 def _recording(host: type) -> type:
     if any(_parameters(host, method) != wanted for method, wanted in _PER_IMAGE.items()):
         raise YoloAttnError(

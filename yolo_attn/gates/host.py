@@ -143,6 +143,8 @@ def fixed_images(loader: Any, count: int) -> Tensor:
 def unchanged_randomness(device: torch.device) -> Iterator[None]:
     """Restore the random number generators of Python, numpy and torch on leaving.
 
+    They are those of the process: what other threads draw meanwhile is drawn again.
+
     Args:
         device: Device whose random generator is restored together with the CPU's.
     """

@@ -16,6 +16,8 @@ from yolo_attn.host.compat import patched, redirected
 def run_command(words: Sequence[str], **models: type) -> None:
     """Run Ultralytics' command line in this process, which offers no argument for its words or its model classes.
 
+    Other threads see the words and the classes too: for a process of its own, as a command line has.
+
     Args:
         words: What follows ``yolo``, e.g. ``["train", "model=yolo11n-ela.yaml", "data=coco8.yaml"]``.
         **models: Classes to use in place of those of ``ultralytics``, by their name there.

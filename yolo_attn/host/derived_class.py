@@ -6,11 +6,29 @@ dots as ``__``, so that a module's ``__getattr__`` can derive the same class aga
 
 from __future__ import annotations
 
+import functools
 import importlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 _HOSTS = ("ultralytics.",)
+
+Make = TypeVar("Make", bound=Callable[..., type])
+
+
+def made_once(make: Make) -> Make:
+    """Cache a function that makes classes, so that all threads get the same class for the same arguments.
+
+    ``functools.cache`` calls the function twice where two threads ask at once: two classes of one name, of which pickle
+    finds one.
+    """
+    made: dict[tuple[Any, ...], type] = {}
+
+    @functools.wraps(make)
+    def once(*args: Any) -> type:
+        return made[args] if args in made else made.setdefault(args, make(*args))
+
+    return once  # type: ignore[return-value]
 
 
 def derive(mixin: type, host: type, module: str, members: Mapping[str, Any] | None = None) -> type:

@@ -79,7 +79,10 @@ def default_threads() -> int:
 
 @contextlib.contextmanager
 def cpu_threads(threads: int | None) -> Iterator[None]:
-    """Let Ultralytics use this many threads on the CPU; it sets their number itself whenever it selects a device."""
+    """Let Ultralytics use this many threads on the CPU; it sets their number itself whenever it selects a device.
+
+    The number is one for the whole process, in torch too: for a process of its own.
+    """
     from ultralytics.utils import torch_utils
 
     if threads is None:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.host.derived_class import derive, host_of
+from yolo_attn.host.derived_class import derive, host_of, made_once
 
 RESIDUAL_BRANCHES = {
     "Bottleneck": ("cv2",),
@@ -48,7 +48,7 @@ class Gated:
         return f"{type(self).__mro__[2].__name__}_{type(self.attention).__name__}"
 
 
-@functools.cache
+@made_once
 def gated_class(host: type) -> type:
     """Return the gated class of ``host``, importable from :mod:`yolo_attn.inside` by name."""
     if issubclass(host, Gated):

@@ -38,19 +38,23 @@ def parse(host: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         with _misspelt_blocks_explained(model, globals_):
             return host(*args, **kwargs)
     prepared, has_extra_row = prepare_rows(model, globals_)
-    with name_row_in_errors(model), _activation_restored_after_errors(globals_):
+    with name_row_in_errors(model), _activation_restored_after_errors(model, globals_):
         layers, saved = host(prepared, *args[1:], **kwargs) if args else host(**{**kwargs, "d": prepared})
     return (layers[:-1] if has_extra_row else layers), saved
 
 
 @contextlib.contextmanager
-def _activation_restored_after_errors(host: ModuleType) -> Iterator[None]:
-    """Restore the default activation, which Ultralytics leaves to all later models where it could not build one."""
+def _activation_restored_after_errors(model: Mapping[str, Any], host: ModuleType) -> Iterator[None]:
+    """Restore the default activation, which Ultralytics leaves to all later models where it could not build one.
+
+    Ultralytics holds it for the whole process: models of several activations cannot be built in threads at once.
+    """
     before = host.Conv.default_act
     try:
         yield
     except Exception:
-        host.Conv.default_act = before
+        if model.get("activation"):
+            host.Conv.default_act = before
         raise
 
 

@@ -81,6 +81,7 @@ def inside_class() -> type:
 
 
 def _check_keeps_shape(block: nn.Module, channels: int, label: str) -> None:
+    """Run a user's block; the random numbers it draws, which torch has for all threads, are drawn again after it."""
     import torch
 
     x = torch.zeros(1, channels, 16, 16)

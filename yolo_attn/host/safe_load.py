@@ -3,38 +3,47 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import sys
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from yolo_attn.host.compat import tasks
+from yolo_attn.host.compat import TASKS, redirected, tasks
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+_restricted: ContextVar[bool] = ContextVar("restricted", default=False)  # of this thread's loads
 
 
 @contextlib.contextmanager
 def restricted_loads() -> Iterator[bool]:
     """Let Ultralytics unpickle known classes only for the time of a ``with`` block, so that no other code is run.
 
+    Loads of other threads are not restricted.
+
     Yields:
         Whether the installed Ultralytics and torch support it; if not, loading is unrestricted.
     """
     host: Any = tasks()
-    able = bool(getattr(getattr(host, "_SafeLoad", None), "SUPPORTED", False))
-    before = loads_are_restricted()
-    if able:
-        host.SAFE_LOAD = True
+    load = inspect.unwrap(host.torch_safe_load)
+    supported = getattr(getattr(host, "_SafeLoad", None), "SUPPORTED", False)
+    if not supported or "safe_only" not in inspect.signature(load).parameters:
+        yield False
+        return
+    token = _restricted.set(True)
     try:
-        yield able
+        with redirected(host, torch_safe_load=lambda weight, safe_only=True: load(weight, safe_only=True)):
+            yield True
     finally:
-        if able:
-            host.SAFE_LOAD = before
+        _restricted.reset(token)
 
 
 def loads_are_restricted() -> bool:
-    """Tell whether ``ULTRALYTICS_SAFE_LOAD=1`` restricts all loads to known classes."""
-    return bool(getattr(tasks(), "SAFE_LOAD", False))
+    """Tell whether known classes only are unpickled: by ``ULTRALYTICS_SAFE_LOAD=1``, or in ``restricted_loads``."""
+    return _restricted.get() or bool(getattr(tasks(), "SAFE_LOAD", False))
 
 
 def allow(*classes: type) -> None:
@@ -42,7 +51,8 @@ def allow(*classes: type) -> None:
     from torch import serialization
 
     if hasattr(serialization, "add_safe_globals"):
-        serialization.add_safe_globals(list(classes))
+        with getattr(getattr(sys.modules.get(TASKS), "_SafeLoad", None), "_lock", contextlib.nullcontext()):
+            serialization.add_safe_globals(list(classes))  # is no single step: Ultralytics' loads hold the same lock
 
 
 def modules_beside(cls: type[nn.Module]) -> list[type[nn.Module]]:

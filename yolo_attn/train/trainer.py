@@ -6,7 +6,6 @@ rebuild the trainer from its class, import this package too.
 
 from __future__ import annotations
 
-import functools
 import logging
 import sys
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from torch import nn
 
 from yolo_attn.gates.host import GateLog
 from yolo_attn.host.compat import trained_model
-from yolo_attn.host.derived_class import derive, host_of
+from yolo_attn.host.derived_class import derive, host_of, made_once
 from yolo_attn.host.trainer import TrainerHooks
 from yolo_attn.train.freeze import base_layers, check_freeze, describe
 from yolo_attn.train.outcome import OutcomeMixin
@@ -96,7 +95,7 @@ class TrainerMixin(OutcomeMixin, RowTransferMixin, GateLog, ResumeMixin):
             writer.add_scalar(name, value, epoch)
 
 
-@functools.cache
+@made_once
 def trainer_class(host: type) -> type:
     """Return the trainer class ``host`` with :class:`TrainerMixin`, importable from this module by name."""
     if issubclass(host, RowTransferMixin):

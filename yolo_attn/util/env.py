@@ -50,7 +50,7 @@ def cores() -> int:
 
 @contextlib.contextmanager
 def variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for the time of a ``with`` block."""
+    """Set environment variables of the process, which all its threads see, for the time of a ``with`` block."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
