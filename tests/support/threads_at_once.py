@@ -1,8 +1,8 @@
 """Open, predict and train in eight threads at once, from the first use in a process on.
 
 ``python -m support.threads_at_once make`` writes models into the working directory and what they predict there, one
-after the other; ``run SEED`` uses them in threads and prints what failed, as JSON; ``plain SEED`` does what of it needs
-Ultralytics alone, without importing this package.
+after the other. ``run ROUNDS`` uses them in threads and prints what failed, as JSON. ``plain ROUNDS`` does what of it
+needs Ultralytics alone, without importing this package.
 """
 
 # ruff: noqa: E402
@@ -27,7 +27,7 @@ import ultralytics
 from ultralytics.nn import tasks
 from ultralytics.utils import LOGGER
 
-THREADS, ROUNDS = 8, 4
+THREADS = 8
 CONVS = [[-1, 1, "Conv", [8, 3, 2]] for _ in range(3)]
 PLAIN = {"nc": 2, "backbone": [*CONVS, [-1, 1, "C2f", [8, True]]], "head": [[[1, 2, 4], 1, "Detect", ["nc"]]]}
 PLAIN["head"].insert(0, [-1, 1, "Conv", [8, 3, 2]])
@@ -86,7 +86,7 @@ def train(opener, name, folder):
     return type(model.trainer)
 
 
-def run(seed):
+def run(rounds):
     expected = torch.load("expected", weights_only=True)
     before = {name: getattr(tasks, name) for name in REPLACED}
     activation, failed, kinds, lock = tasks.Conv.default_act, [], {}, threading.Lock()
@@ -95,8 +95,8 @@ def run(seed):
     done = {"predictions": 0, "trainings": 0}
 
     def work(number):
-        drawn = random.Random(f"{seed} {number}")
-        for turn in range(ROUNDS):
+        drawn = random.Random()
+        for turn in range(rounds):
             jobs = classes(*ours)
             drawn.shuffle(jobs)
             together.wait()
@@ -104,7 +104,7 @@ def run(seed):
                 one(number, f"{opener.__module__} opens {file}", check, opener, file)
             if number < len(ours) and turn == 0:
                 name = "attention" if number else "plain"
-                one(number, f"{ours[number].__module__} trains", trains, ours[number], name, f"{seed}-{number}")
+                one(number, f"{ours[number].__module__} trains", trains, ours[number], name, f"run {number}")
 
     def check(opener, file):
         boxes, raw = predict(opener, file)
@@ -144,4 +144,4 @@ if __name__ == "__main__":
     Stranger.__module__ = "support.threads_at_once"
     LOGGER.setLevel("ERROR")
     torch.set_num_threads(1)
-    print(json.dumps(make() if MODE == "make" else run(sys.argv[2])))
+    print(json.dumps(make() if MODE == "make" else run(int(sys.argv[2]))))
