@@ -71,7 +71,8 @@ def test_a_restriction_ends_after_an_error(strange):
         with restricted_loads():
             raise KeyError
 
-    pytest.raises(KeyError, fails)
+    with pytest.raises(KeyError):
+        fails()
     assert not loads_are_restricted()
     assert type(YOLO(strange)).__name__ == "YOLO"
 
