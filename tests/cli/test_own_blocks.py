@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support import ddp_on_cpu
 
+import yolo_attn as ya
 from yolo_attn import cli
 from yolo_attn.compare import run_folder
 from yolo_attn.compare.plan import Plan, read_plan, specs_of
@@ -82,6 +84,37 @@ def test_a_comparison_whose_matrix_names_the_file(folder, scenes):
     assert spec.imports == [str(folder / "lib" / "mine_scale.py")]
 
 
+@pytest.fixture
+def registered_here(folder):
+    """The file of the block, imported in this process too, and forgotten at the end."""
+    yield folder / "lib" / "mine_scale.py"
+    if "Scale" in ya.registered():
+        ya.unregister("Scale")
+    sys.modules.pop("mine_scale", None)
+
+
+@pytest.mark.slow
+def test_the_ranks_of_a_multi_gpu_training(folder, scenes, registered_here):
+    pytest.importorskip("cloudpickle", reason="Ultralytics installs it for its first multi-GPU training")
+    settings = dict(word.split("=") for word in SETTINGS if not word.startswith(("device", "plots", "val")))
+    with imported([str(registered_here)]), ddp_on_cpu.cpus_for_gpus():
+        model = ya.YOLO(folder / "tiny-scale.yaml")
+        numbers = {key: int(value) if value.isdigit() else value for key, value in settings.items()}
+        model.train(data=str(scenes), plots=False, project=str(folder / "ranks"), name="run", **numbers)
+    assert (folder / "ranks" / "run" / "weights" / "last.pt").is_file()
+
+
+def test_the_block_is_listed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("mine_listed.py").write_text(MINE.replace("Scale", "ListedScale"))
+    try:
+        assert cli.main(["blocks", "--import", "mine_listed.py"]) == 0
+        assert capsys.readouterr().out.splitlines()[-1].split() == ["ListedScale", "256", "start=1.0"]
+    finally:
+        ya.unregister("ListedScale")
+        sys.modules.pop("mine_listed")
+
+
 def test_a_change_of_the_file_is_another_run(tmp_path, scenes, tiny_models, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = Plan(arms=[tiny_models[0]], data=str(scenes), seeds=[0], device="cpu")
@@ -108,10 +141,11 @@ def test_a_run_refuses_a_file_that_changed_since(tmp_path, scenes, tiny_models, 
     with imported(["mine_run.py"]):
         (spec,) = specs_of(Plan(arms=[tiny_models[0]], data=str(scenes), seeds=[0], device="cpu"))
     folder = run_folder.prepare(spec, tmp_path / "runs")
+    del sys.modules["mine_run"]
     Path("mine_run.py").write_text("A = 2\n")
     with pytest.raises(YoloAttnError, match=r"mine_run\.py changed since this run was planned"):
         worker.run(folder)
-    sys.modules.pop("mine_run")
+    assert sys.modules.pop("mine_run").A == 2, "a run imports the files of its spec itself, wherever it is started"
 
 
 def test_the_paths_of_a_matrix_file_are_relative_to_it(tmp_path):

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _print(text)
         return code
     except KeyboardInterrupt:
-        again = "; the same command continues where this one stopped" if words[:1] == ["compare"] else ""
+        again = "; the same command continues where this one stopped" if "compare" in words else ""
         print(f"\nyolo-attn: stopped{again}", file=sys.stderr)
         return 130
     except Exception as error:
