@@ -16,12 +16,14 @@ from yolo_attn.host.checkpoints import open_checkpoint, open_source, restricted_
 from yolo_attn.host.command import own_training_command, run_command
 from yolo_attn.host.compat import workers_receive_model
 from yolo_attn.host.data import check_data
+from yolo_attn.host.loading import holds_attention
 from yolo_attn.host.model_files import write_model
 from yolo_attn.host.yolo import ModelHooks, default_of, head_of, head_of_yaml, is_yaml, model_class
 from yolo_attn.train import finished
 from yolo_attn.train.finished import epochs_if_complete, is_in_run_folder
 from yolo_attn.train.freeze import check_freeze
 from yolo_attn.train.trainer import trainer_class
+from yolo_attn.weights.reset import reset_blocks
 from yolo_attn.weights.transfer import check_source, loads_by_row, transfer_weights
 
 _DETECTION_LIKE = ("detect", "segment", "pose", "obb")
@@ -59,6 +61,8 @@ class WeightTransferMixin(ModelHooks):
                 _check_training_data(kwargs["data"], str(kwargs.get("split") or ""))
             if isinstance(kwargs.get("pretrained"), (str, Path)):
                 self._start_from(kwargs["pretrained"])
+            elif kwargs.get("pretrained") is not False:
+                self._refuse_fused()
         several = isinstance(kwargs.get("data"), (list, tuple))
         if several:
             self._check_freeze(kwargs)
@@ -103,6 +107,14 @@ class WeightTransferMixin(ModelHooks):
             given = arguments.get("pretrained", self.overrides.get("pretrained", True))
             check_freeze(wanted, self.model, weights=bool(self.ckpt) and given is not False)
 
+    def _refuse_fused(self) -> None:
+        """Refuse to start from this model if it was fused, which Ultralytics warns of."""
+        if self.ckpt and holds_attention(self.model) and self.model.is_fused():
+            raise YoloAttnError(
+                f"this model was fused for inference, e.g. by fuse(): its normalisations are folded into the "
+                f"convolutions and cannot be taken apart to train on. Open '{self.ckpt_path or self.model_name}' again"
+            )
+
     def _start_from(self, weights: str | Path) -> None:
         """Load the weights now; Ultralytics before 8.4 does not when asked from Python for a model YAML."""
         if self.ckpt:
@@ -141,6 +153,16 @@ class WeightTransferMixin(ModelHooks):
             self.overrides["pretrained"] = str(weights)
         self.ckpt = checkpoint or {"model": self.model}  # with a checkpoint set, train() starts from self.model
         self.ckpt_path = getattr(given, "pt_path", None) if checkpoint else None
+        return self
+
+    def reset_weights(self) -> Any:
+        """Reset the weights to random ones, and attention blocks to those they start with.
+
+        Returns:
+            This model.
+        """
+        super().reset_weights()
+        reset_blocks(self.model)
         return self
 
 
