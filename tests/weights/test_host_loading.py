@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import torch
 import ultralytics
 import yaml
+from support import ddp_on_cpu
 from support.random_weights import randomize
 
 import yolo_attn as ya
@@ -175,7 +177,7 @@ def shapes(tiny_models, tmp_path_factory):
     file = tmp_path_factory.mktemp("shapes") / "shapes.pt"
     content = {**yaml.safe_load(Path(tiny_models[0]).read_text()), "nc": 3}
     model = ultralytics.YOLO(tiny_models[0]).model.__class__(content, verbose=False)
-    torch.save({"model": named(model, {0: "disc", 1: "square", 2: "triangle"}), "train_args": {}}, file)
+    torch.save({"model": named(model, {0: "disc", 1: "square", 2: "triangle"}).half(), "train_args": {}}, file)
     return file
 
 
@@ -196,7 +198,39 @@ def test_rows_of_classes_follow_their_names_into_fine_tuning(how, arm, tiny_mode
     extra = {"pretrained": str(shapes)} if "pretrained" in how else {}
     model = model if extra else model.load(str(shapes))
     model.train(data=str(renamed), project=str(tmp_path), **TUNE, **extra)
-    known = model_layers(ultralytics.YOLO(shapes).model)[-1].cv3
-    for mine, theirs in zip(found["rows"], known, strict=True):
-        kept = [torch.equal(mine[i], theirs[-1].weight[j]) for i, j in ((0, 2), (2, 0), (1, 1))]
-        assert kept == [True, True, False]
+    assert kept_rows(found["rows"], shapes) == [[True, True, False]] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", [0, 1], ids=["base", "attention"])
+def test_rows_of_classes_follow_their_names_into_a_comparison(arm, tiny_models, shapes, renamed, tmp_path):
+    from yolo_attn.compare import host
+
+    content = {**yaml.safe_load(Path(tiny_models[arm]).read_text()), "nc": 3}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+    overrides = {**TUNE, "amp": False, "patience": 0}
+    done = host.train(tmp_path / "tiny.yaml", str(renamed), str(shapes), 0, tmp_path / "train", overrides)
+    head = model_layers(ultralytics.YOLO(done.last).model)[-1]
+    assert kept_rows([scores[-1].weight for scores in head.cv3], shapes) == [[True, True, False]] * 3
+
+
+def kept_rows(rows, shapes):
+    """Tell for each level whether triangle, disc and the new class have the values of triangle, disc and square."""
+    known = [scores[-1].weight for scores in model_layers(ultralytics.YOLO(shapes).model)[-1].cv3]
+    same = ((0, 2), (2, 0), (1, 1))
+    return [[torch.equal(mine[i], theirs[j]) for i, j in same] for mine, theirs in zip(rows, known, strict=True)]
+
+
+@pytest.mark.slow
+def test_rows_of_classes_reach_every_process_of_a_multi_gpu_training(tiny_models, shapes, renamed, tmp_path):
+    pytest.importorskip("cloudpickle", reason="Ultralytics installs it for its first multi-GPU training")
+    content = {**yaml.safe_load(Path(tiny_models[1]).read_text()), "nc": 3}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+    model = ya.YOLO(tmp_path / "tiny.yaml").load(shapes)
+    model.add_callback("on_train_start", functools.partial(ddp_on_cpu.record, "start", str(tmp_path)))
+    with ddp_on_cpu.cpus_for_gpus():
+        model.train(data=str(renamed), project=str(tmp_path), **{**TUNE, "batch": 4})
+    for rank in range(ddp_on_cpu.RANKS):
+        arrived = torch.load(tmp_path / f"start-{rank}.pt", weights_only=False)["parameters"]
+        rows = [arrived[f"model.6.cv3.{level}.2.weight"] for level in range(3)]
+        assert kept_rows(rows, shapes) == [[True, True, False]] * 3
