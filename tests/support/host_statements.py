@@ -109,7 +109,7 @@ def outcome(function):
     found["warnings"] = [str(w.message) for w in warned]
     found["default_act"] = repr(Conv.default_act)
     Conv.default_act = default
-    return json.loads(re.sub(r"0x[0-9a-f]+", "0x", json.dumps(found, default=repr)))
+    return json.loads(re.sub(r"0x[0-9a-f]+", "0x", json.dumps(found, default=repr).replace(os.getcwd(), "FOLDER")))
 
 
 # --- the process ------------------------------------------------------------------------------------------------------
@@ -353,7 +353,8 @@ MODELS = {
 for name, model in MODELS.items():
     also(f"model: {name}", lambda model=model: digest(tasks.DetectionModel(copy.deepcopy(model), verbose=True)))
     also(f"parse: {name}", lambda model=model: digest(tasks.parse_model(copy.deepcopy(model), 3, False)[0]))
-    also(f"parse by name: {name}", lambda model=model: digest(tasks.parse_model(d=copy.deepcopy(model), ch=3)[0]))
+    if name in ("plain", "activation", "an unknown row", "nothing"):
+        also(f"parse by name: {name}", lambda model=model: digest(tasks.parse_model(d=copy.deepcopy(model), ch=3)[0]))
     also(f"task: {name}", lambda model=model: tasks.guess_model_task(copy.deepcopy(model)))
 
 CONTENTS = {
@@ -366,7 +367,8 @@ for number, (name, content) in enumerate(CONTENTS.items()):
     file = f"content{number}.yaml"
     Path(file).write_text(content)
     also(f"yaml_model_load: {name}", lambda file=file: tasks.yaml_model_load(file))
-    also(f"YOLO: {name}", lambda file=file: digest(YOLO(file).model))
+    if not name.startswith("model ") or number % 6 == 0:  # the models themselves are built above
+        also(f"YOLO: {name}", lambda file=file: digest(YOLO(file).model))
 Path("raw.yaml").write_bytes(b"\xff\xfe\x00nc")
 Path("2nd-try").mkdir(exist_ok=True)
 for name in ("yolo11-mine.yaml", "2nd-try/yolo11-mine.yaml", "mine.yml", "yolov9.yaml", "yolov8-p6.yaml"):
