@@ -8,6 +8,7 @@ import ultralytics.cfg
 
 import yolo_attn as ya
 from yolo_attn import cli
+from yolo_attn.export.command import is_export
 from yolo_attn.host import command, words
 from yolo_attn.train import yolo
 
@@ -32,6 +33,8 @@ WAYS = [
     "cfg=mine.yaml",
     "cfg=exports.yaml model=a.pt",
     "cfg=exports.yaml model=a.pt mode=val",
+    "cfg=exports.yaml cfg=mine.yaml model=a.pt",
+    "cfg=mine.yaml model=a.pt cfg=exports.yaml",
     "predict val model=a.pt",
     "imgsz = 320 predict model= a.pt source =x.jpg",
     "mode = export model=a.pt format =onnx",
@@ -107,6 +110,7 @@ def understood_by_yolo(given, calls, monkeypatch):
 def test_both_arrive_at_the_same_call(lines, calls, monkeypatch, capsys):
     for given in lines:
         wanted = understood_by_yolo(given, calls, monkeypatch)
+        assert is_export(given) == (wanted[1] == "export"), given
         code = cli.main(given)
         assert (code, calls) == (0, [wanted]), f"{given}: {capsys.readouterr().err}"
         calls.clear()

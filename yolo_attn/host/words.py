@@ -58,7 +58,7 @@ def asked_mode(words: Sequence[str]) -> str | None:
         elif equals and key == "mode":
             asked = value
         elif equals and key == "cfg":
-            in_file = _mode_in_file(value) or in_file
+            in_file = in_file or _mode_in_file(value)  # of several files the first holds
     return asked or in_file
 
 
