@@ -113,11 +113,11 @@ def _folder_and_name(entry: str) -> tuple[str, str]:
 def _refuse_namesake(entry: str, folder: str, name: str) -> None:
     """Refuse a file whose name belongs to another module, which would be imported instead, or not be found later."""
     there = {os.path.join(folder, f"{name}.py"), os.path.join(folder, name, "__init__.py")}
-    spec = getattr(sys.modules.get(name), "__spec__", None) or importlib.util.find_spec(name)
-    found = spec.origin if spec is not None and spec.origin else None
-    if found is None:  # a folder without __init__.py
-        return
-    if os.path.realpath(found) not in map(os.path.realpath, there):
+    if (held := sys.modules.get(name)) is not None:
+        found = getattr(held, "__file__", None) or ("" if hasattr(held, "__path__") else "a module of Python")
+    else:
+        found = getattr(importlib.util.find_spec(name), "origin", None) or ""
+    if found and os.path.realpath(found) not in map(os.path.realpath, there):  # none: a folder without __init__.py
         raise YoloAttnError(f"'{entry}' cannot be imported: '{name}' is already the name of {found}; rename the file")
 
 
