@@ -171,6 +171,28 @@ def test_killed(event, workers, scenes, undisturbed, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("without_mosaics", [1, 2])
+def test_resumed_with_the_end_of_mosaics_and_after_it(without_mosaics, workers, scenes, tmp_path):
+    """An epoch of three batches: after the break another worker is the first to be asked."""
+    options = {"batch": 6, "close_mosaic": without_mosaics, "workers": workers}
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    wanted = by_train(scenes, tmp_path / "whole", **options)
+    with pytest.raises(StoppedError):
+        by_train(scenes, tmp_path / "stopped", **options, callbacks=[("on_train_batch_end", stop(epoch=2))])
+    check_same(by_train(scenes, tmp_path / "stopped", resume=True, workers=workers), wanted)
+
+
+@pytest.mark.slow
+def test_other_workers_than_before_are_named(scenes, tmp_path, said):
+    with pytest.raises(StoppedError):
+        train(scenes, tmp_path, workers=2, callbacks=[("on_train_batch_end", stop(epoch=1))])
+    train(scenes, tmp_path, resume=True, workers=0)
+    assert [line for line in said if line.startswith("the loader has other workers")]
+
+
+@pytest.mark.slow
 def test_stopped_twice(scenes, undisturbed, tmp_path):
     for epoch, resume in ((1, False), (2, True)):
         with pytest.raises(StoppedError):

@@ -24,8 +24,11 @@ class ComparisonMixin(ResumeMixin):
     """Trainer mixin for a run of a comparison; comes before :class:`yolo_attn.train.trainer.TrainerMixin`.
 
     It resumes from its state wherever there is one, and keeps the state of its last epoch. ``progress.json`` in the run
-    folder (``save_dir``) holds epochs, seconds and memory.
+    folder (``save_dir``) holds epochs, seconds and memory. Seed and epoch alone decide what a run sees, so that all
+    models see the same.
     """
+
+    _seeds_epochs = True
 
     def setup_training(self, *args: Any, **kwargs: Any) -> Any:
         """Set up training; a checksum of the first batches and the peak memory are recorded."""

@@ -106,29 +106,36 @@ def refill_mosaic_buffers(dataset: Any, used: bool) -> None:
             or is of another kind stays as it is.
         used: Whether mosaics are still drawn; else the buffer is only emptied.
     """
-    for inner in _host_datasets(dataset):
-        if inner.cache != "ram" and hasattr(inner, "buffer"):
-            _refill(inner, used)
+    for inner in host_datasets(dataset):
+        chosen: list[int] = []
+        if used and hasattr(inner, "buffer"):
+            chosen = random.sample(range(inner.ni), min(inner.ni, inner.max_buffer_length))
+            chosen = chosen[1:] or chosen  # the host keeps one fewer than the most
+        fill_mosaic_buffer(inner, chosen)
 
 
-def _host_datasets(dataset: Any) -> Iterator[BaseDataset]:
+def host_datasets(dataset: Any) -> Iterator[BaseDataset]:
     """Yield Ultralytics' datasets inside those of torch, such as ``Subset`` and ``ConcatDataset``."""
     if isinstance(dataset, BaseDataset):
         yield dataset
     elif isinstance(dataset, ConcatDataset):
         for inner in dataset.datasets:
-            yield from _host_datasets(inner)
+            yield from host_datasets(inner)
     elif isinstance(dataset, Subset):
-        yield from _host_datasets(dataset.dataset)
+        yield from host_datasets(dataset.dataset)
 
 
-def _refill(dataset: Any, used: bool) -> None:
+def fill_mosaic_buffer(dataset: Any, chosen: Sequence[int]) -> None:
+    """Have one of Ultralytics' datasets draw mosaics from these images, by number, which are loaded.
+
+    A dataset that is cached in memory, or has no buffer, stays as it is.
+    """
+    if dataset.cache == "ram" or not hasattr(dataset, "buffer"):
+        return
     for i in dataset.buffer:
         dataset.ims[i] = dataset.im_hw0[i] = dataset.im_hw[i] = None
     dataset.buffer.clear()
-    if used:
-        chosen = random.sample(range(dataset.ni), min(dataset.ni, dataset.max_buffer_length))
-        chosen = chosen[1:] or chosen  # the host keeps one fewer than the most
+    if chosen:
         with ThreadPoolExecutor() as threads:
             list(threads.map(dataset.load_image, chosen))
         dataset.buffer[:] = chosen  # the threads were not in order

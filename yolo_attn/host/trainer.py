@@ -93,8 +93,8 @@ class TrainerHooks(_Trainer):
         return super()._handle_nan_recovery(epoch)
 
     def close_mosaic(self) -> None:
-        """Switch mosaic augmentation off in the training loader."""
-        self._close_dataloader_mosaic()
+        """Switch mosaic augmentation off in the training loader; called for the last epochs."""
+        super()._close_dataloader_mosaic()
 
     def close_loaders(self) -> None:
         """Stop the workers of the data loaders; torch then no longer raises an error where one of them has ended."""
@@ -120,6 +120,9 @@ class TrainerHooks(_Trainer):
 
     def _model_train(self) -> None:
         self.set_training_mode()
+
+    def _close_dataloader_mosaic(self) -> None:
+        self.close_mosaic()
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
         return self.recover_from_nan(epoch)

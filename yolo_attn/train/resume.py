@@ -1,8 +1,9 @@
 """Resume a stopped training from its last epoch with exactly the weights of an uninterrupted one.
 
 Ultralytics stores checkpoints in half precision and without random states, so a training resumed from them ends with
-other weights. Here the random numbers of an epoch depend on seed and epoch alone, and the state after each epoch is
-stored in full precision.
+other weights. Here the state after each epoch is stored in full precision, with the random states. An uninterrupted
+training draws the random numbers that Ultralytics draws. Where these states cannot be restored, and in comparisons, the
+random numbers of an epoch depend on seed and epoch alone.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch
 
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.host.data import refill_mosaic_buffers
+from yolo_attn.host.random_state import LoaderRecord, RandomState, record
 from yolo_attn.host.trainer import TrainerHooks
 from yolo_attn.util.files import write_torch
 
@@ -46,6 +48,9 @@ class ResumeMixin(TrainerHooks):
     _batch_under_way = _exact = _epoch_has_ended = _built = False
     _stores, _batches_per_epoch = True, 0
     _begun_not_finite: set[str] | None = None
+    _seeds_epochs = _mosaic_closed = False
+    _record: LoaderRecord | None = None
+    _resumed_from: dict[str, Any] | None = None
 
     def setup_training(self, *args: Any, **kwargs: Any) -> Any:
         """Set up training, and restore the state if one is resumed."""
@@ -97,16 +102,30 @@ class ResumeMixin(TrainerHooks):
         self._batch_under_way = False
         super().build_loaders()
         self._last_step, self._built, self._batches_per_epoch = -1, True, len(self.train_loader)
+        self._record = record(self.train_loader) if self._exact and not self._seeds_epochs else None
+        self._mosaic_closed = False
         self.history["batch_sizes"].append(self.batch_size)
 
     # --- an epoch's random numbers ------------------------------------------------------------------------------------
     def _begin_epoch(self) -> None:
+        """Restore what the epoch starts from if it is resumed, or seed it."""
+        self.restore_gradients(self._gradients)
+        self._gradients = {}
+        if self._record is None:
+            self._seed_epoch()
+        elif self._resumed_from is not None:
+            if self._resumed_from["generator"] is not None and self._has_own_loader():
+                self.train_loader.generator.set_state(self._resumed_from["generator"])
+            self._resumed_from["process"].restore(self._record.loader.dataset)
+            self._resumed_from = None
+        self._iteration, self._batch_under_way = self._batches_per_epoch * self.epoch - 1, False
+        self._epoch_began = time.perf_counter()
+
+    def _seed_epoch(self) -> None:
         """Seed all random generators from seed and epoch alone, here and in the loader's workers.
 
         An epoch that is repeated because its loss was not finite is seeded differently.
         """
-        self.restore_gradients(self._gradients)
-        self._gradients = {}
         tries = getattr(self, "nan_recovery_attempts", 0)
         words = f"{self.args.seed} {self.epoch}" + (f" {tries}" if tries else "")
         seed = int.from_bytes(hashlib.sha256(words.encode()).digest()[:4], "big")
@@ -119,8 +138,39 @@ class ResumeMixin(TrainerHooks):
             generator.manual_seed(seed)
         if hasattr(self.train_loader, "reset"):  # a loader of the user's own may have neither
             self.train_loader.reset()  # restarts its workers
-        self._iteration, self._batch_under_way = self._batches_per_epoch * self.epoch - 1, False
-        self._epoch_began = time.perf_counter()
+
+    def close_mosaic(self) -> None:
+        """Switch mosaics off; the host then restarts the loader."""
+        super().close_mosaic()
+        if self._record is not None and not self._mosaic_closed:
+            self._record.begin_anew()
+        self._mosaic_closed = True
+
+    def _has_own_loader(self) -> bool:
+        """Tell whether a callback put a loader with a generator in the place of the host's."""
+        own = self._record is not None and self.train_loader is not self._record.loader
+        return own and getattr(self.train_loader, "generator", None) is not None
+
+    def _random_state(self) -> dict[str, Any] | None:
+        """Return the state of what draws random numbers; ``None`` where epochs are seeded."""
+        if self._record is None:
+            return None
+        return {
+            "process": RandomState.capture(self._record.loader.dataset),
+            "loader": self._record.state(),
+            "generator": self.train_loader.generator.get_state() if self._has_own_loader() else None,
+            "mosaic_closed": self._mosaic_closed,
+        }
+
+    def _restore_random_state(self, state: dict[str, Any] | None) -> None:
+        restored = self._record is None and state is None
+        if self._record is not None and state is not None:
+            self._resumed_from, self._mosaic_closed = state, state["mosaic_closed"]
+            restored = self._record.restore(state["loader"])
+        if not restored:
+            _LOG.warning(
+                "the loader differs, in its workers or its library: other images are drawn than without a break"
+            )
 
     # --- batches and steps --------------------------------------------------------------------------------------------
     @property
@@ -139,6 +189,8 @@ class ResumeMixin(TrainerHooks):
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Prepare a batch, with which its computation begins."""
         self._batch_under_way = self._exact
+        if self._record is not None and self.train_loader is self._record.loader:
+            self._record.count(batch)
         prepared: dict[str, Any] = super().preprocess_batch(batch)
         return prepared
 
@@ -237,6 +289,7 @@ class ResumeMixin(TrainerHooks):
             "arguments": {k: v for k, v in vars(self.args).items() if k not in _WITHOUT_EFFECT},
             **self.training_state(),
             "last_step": self._last_step,
+            "random": self._random_state(),
             "history": self.history,
         }
 
@@ -273,6 +326,7 @@ class ResumeMixin(TrainerHooks):
         return None
 
     def _restore(self, state: Mapping[str, Any]) -> None:
+        self._restore_random_state(state.get("random"))
         self.restore_training_state(state)
         self._last_step, self._gradients = state["last_step"], state["gradients"]
         self.history = {**state["history"], "resumed": state["history"]["resumed"] + 1}
