@@ -168,9 +168,7 @@ class ResumeMixin(TrainerHooks):
             self._resumed_from, self._mosaic_closed = state, state["mosaic_closed"]
             restored = self._record.restore(state["loader"])
         if not restored:
-            _LOG.warning(
-                "the loader differs, in its workers or its library: other images are drawn than without a break"
-            )
+            _LOG.warning("the loader has other workers or libraries: it goes on with other images than without a break")
 
     # --- batches and steps --------------------------------------------------------------------------------------------
     @property
