@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from instruments.host_suite import scenes, weights
+from instruments.host_suite import environment, plugin, scenes, weights
 from instruments.paths import variables
 from yolo_attn.errors import YoloAttnError
 
@@ -34,26 +34,24 @@ class StandIns:
         self.attention = self.plain / re.sub(r"\W+", "-", " ".join((block, *places))).strip("-")
 
     def _key(self) -> str:
-        """Return a hash of what the plain stand-ins depend on."""
+        """Return a hash of what the plain stand-ins and the outcomes of plain runs depend on."""
         code = hashlib.sha256(version("ultralytics").encode() + version("torch").encode())
-        for file in (Path(scenes.__file__), Path(weights.__file__), self.given):
+        for file in (*(Path(module.__file__) for module in (environment, plugin, scenes, weights)), self.given):
             code.update(file.read_bytes() if file else b"")
         return code.hexdigest()[:12]
 
     def make(self) -> None:
-        """Make what is missing, in processes of their own: the plain stand-ins without this package.
+        """Make stand-ins in processes of their own: the plain ones once, without this package, the others anew.
 
         Raises:
             YoloAttnError: If a process fails.
         """
-        self._once("plain", self.plain)
-        self._once("attention", self.attention)
+        if not (self.plain / "complete").is_file():
+            self._make("plain", self.plain)
+        shutil.rmtree(self.attention, ignore_errors=True)
+        self._make("attention", self.attention)
 
-    def _once(self, kind: str, folder: Path) -> None:
-        if (folder / "complete").is_file():
-            return
-        if kind == "attention":
-            shutil.rmtree(folder, ignore_errors=True)
+    def _make(self, kind: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         words = [kind, str(self.plain), str(folder), "--block", self.block, "--at", *self.places]
         words += ["--weights", str(self.given)] if self.given else []
