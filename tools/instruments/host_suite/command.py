@@ -83,7 +83,7 @@ def run(asked: argparse.Namespace, work: Path, words: Sequence[str]) -> report.R
     plain = suite.run([Run(file, PLAIN) for file in files])
     ours = suite.run(ways)
     return report.Results(
-        command=" ".join(["python tools/host_suite.py", *words]),
+        command=" ".join(["python tools/host_suite.py", *(Path(word).name for word in words)]),
         environment=env.environment(),
         attention=f"{asked.block}, which begins as y = x, after {' '.join(asked.at) or 'P3, P4 and P5 of the neck'} "
         "(where a model has no such place: after P5 of the backbone)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from instruments.host_suite.outcomes import Outcome, from_json, read_outcomes, to_json
 from instruments.host_suite.standins import StandIns, offline
-from instruments.paths import variables
+from instruments.paths import ROOT, variables
 from yolo_attn.util.env import cores
 from yolo_attn.util.files import write_json
 
@@ -106,9 +107,16 @@ class Suite:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        found = read_outcomes(report.read_text(encoding="utf-8")) if report.is_file() else {}
+        found = read_outcomes(self._without_paths(report, folder)) if report.is_file() else {}
         self.log(f"{run.name}: {len(found)} tests, {time.perf_counter() - began:.0f} s, exit code {code}")
         return found
+
+    def _without_paths(self, report: Path, folder: Path) -> str:
+        """Return the text of a report with names in the place of this machine's folders."""
+        text = report.read_text(encoding="utf-8")
+        for name, place in (("run", folder), ("work", self.work), ("checkout", ROOT), ("python", sys.prefix)):
+            text = text.replace(str(place), name)
+        return text
 
     def _variables(self, run: Run, folder: Path) -> dict[str, str]:
         threads = str(max(1, cores() // self.jobs))
