@@ -16,6 +16,8 @@ from support import ddp_on_cpu
 from support.random_weights import randomize
 
 import yolo_attn as ya
+from yolo_attn.host.model import host_model_names
+from yolo_attn.host.model_files import unscaled
 from yolo_attn.models.built import model_layers
 
 BASES = {
@@ -32,8 +34,7 @@ BASES = {
 }
 """Stock models of every task and kind, and their class."""
 
-REMAINING = [base for base in BASES if base not in ("yolov8n-worldv2.yaml", "yoloe-11n.yaml")]
-"""Those whose classes Ultralytics names when it loads weights; the others have them from a text."""
+BASES = {base: kind for base, kind in BASES.items() if unscaled(base) in host_model_names()}
 
 
 def opened(base, attention=None, package=ultralytics):
@@ -74,7 +75,7 @@ def test_weights_and_names_arrive_whole_by_every_class(base, package, with_se):
     model = opened(base, with_se(base), package)
     model.load(source)
     assert differing(model.model, source) == []
-    assert base not in REMAINING or model.names == source.names
+    assert model.names == opened(base).load(source).names  # of the source, but for models that get classes from a text
 
 
 def test_the_log_is_that_of_ultralytics(with_se, caplog):
