@@ -37,7 +37,7 @@ FEW = [
 
 
 def scaled(name):
-    return re.sub(r"^(yolo(?:e-)?v?\d+)(?=[.-])", r"\1n", name).replace("yoloe-v8", "yoloe-v8n")
+    return re.sub(r"^(yolo(?:e-)?v?\d+)(?=[.-])", r"\1n", name)
 
 
 def family(name):
