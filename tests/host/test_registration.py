@@ -219,6 +219,8 @@ def test_a_missing_yaml_names_the_nearest_of_ours(name):
     with pytest.raises(ya.YoloAttnError, match=r"yaml' does not exist. Did you mean 'yolo.*yaml'") as raised:
         YOLO(name)
     assert isinstance(raised.value, FileNotFoundError)
+    with pytest.raises(FileNotFoundError, match=rf"no model YAML '{name}' .*Did you mean 'yolo.*yaml'"):
+        load_model_dict(name)
 
 
 @pytest.mark.parametrize("name", ["nofile.yaml", "yolo11n-mine.yaml", "yolo11n-seeg.yaml", "yolov99.yaml", "a/b.yaml"])

@@ -32,10 +32,10 @@ def load_model_dict(path: str | Path) -> dict[str, Any]:
     """
     try:
         model: Any = tasks().yaml_model_load(path)
+    except FileNotFoundError as error:
+        raise like(error, f"no model YAML '{path}' here, of Ultralytics or of yolo_attn: {error}") from error
     except YoloAttnError:
         raise
-    except FileNotFoundError as error:
-        raise like(error, f"no model YAML '{path}': {error}; nor is it one of Ultralytics' or yolo_attn's") from error
     except (ValueError, TypeError, AttributeError) as error:  # what it holds is no mapping, or no YAML at all
         raise like(error, f"'{path}' is not a model YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(model, dict) or not {"backbone", "head"} <= set(model):
