@@ -13,7 +13,7 @@ from torch import nn
 from ultralytics.engine.model import Model
 from ultralytics.nn.autobackend import AutoBackend
 
-from yolo_attn.errors import YoloAttnError
+from yolo_attn.errors import like
 from yolo_attn.host.compat import quantization_bits, redirected
 from yolo_attn.models.built import model_layers
 from yolo_attn.train.yolo import YOLO, run_host_command
@@ -60,9 +60,10 @@ def export_model(model: YOLO, /, **settings: Any) -> Exported:
     try:
         file = model.export(**settings)
     except ModuleNotFoundError as error:
-        raise YoloAttnError(
+        raise like(
+            error,
             f"format={settings.get('format')} needs {error.name}, which is not installed, and which Ultralytics could "
-            f"not install; pip install 'yolo-attn[export]' brings what ONNX, OpenVINO and NCNN need"
+            f"not install; pip install 'yolo-attn[export]' brings what ONNX, OpenVINO and NCNN need",
         ) from error
     finally:
         model.callbacks["on_export_end"].remove(exporters.append)
