@@ -82,14 +82,14 @@ def test_the_checksum_is_of_the_contents(here, tmp_path_factory):
         ("__main__.py", "'__main__' is already the name of "),
         ("json.py", "'json' is already the name of "),
         ("yolo_attn.py", "'yolo_attn' is already the name of "),
-        ("colorsys.py", "'colorsys' is already the name of "),
+        ("zipapp.py", "'zipapp' is already the name of "),
     ],
 )
 def test_what_cannot_be_imported_is_one_line(word, says, here):
-    assert "colorsys" not in sys.modules
+    assert "zipapp" not in sys.modules
     (here / "mine_g.py").write_text("")
     texts = {"raises": "a = 1\n\nb = a / 0\n", "wrong": "a = = 1\n", "leaves": "raise SystemExit(3)\n"}
-    texts |= {"needs": "import no_such_package\n", "json": "", "yolo_attn": "", "colorsys": "", "my-block": ""}
+    texts |= {"needs": "import no_such_package\n", "json": "", "yolo_attn": "", "zipapp": "", "my-block": ""}
     texts |= {"sys": "", "__main__": ""}
     for name, text in {"mine_g.txt": "", **{f"{stem}.py": text for stem, text in texts.items()}}.items():
         (here / name).write_text(text)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 MOST_REPEATS = 100
-_ACTIVATION = re.compile(r"(torch\.)?nn\.[A-Za-z]\w*")
+_ACTIVATION = re.compile(r"(torch\.)?nn\.(modules\.\w+\.)?[A-Za-z]\w*")
 
 
 def prepare_rows(model: Mapping[str, Any], host: ModuleType) -> tuple[dict[str, Any], bool]:
