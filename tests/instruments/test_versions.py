@@ -17,7 +17,7 @@ from support.paths import ROOT, TESTS
 from ultralytics.nn import tasks
 
 import yolo_attn as ya
-from yolo_attn.host import patch
+from yolo_attn.host import parsing
 from yolo_attn.host import releases as window
 from yolo_attn.util import jsonl
 
@@ -96,7 +96,7 @@ def test_outcomes_are_those_of_the_marked_tests(tmp_path):
 @pytest.mark.contract("ready models")
 def test_a_ready_model_of_a_family_that_is_not_there_is_refused(monkeypatch):
     """An older parser would build its rows, as something else."""
-    monkeypatch.setattr(patch, "host_model_names", lambda: ["yolov8.yaml", "yolo11.yaml"])
+    monkeypatch.setattr(parsing, "host_model_names", lambda: ["yolov8.yaml", "yolo11.yaml"])
     with pytest.raises(ya.YoloAttnError, match=r"made of yolo26.yaml, which .* take a ready model of yolo11 or yolov8"):
         ya.YOLO("yolo26n-ela.yaml")
 

@@ -28,6 +28,7 @@ def made_once(make: Make) -> Make:
     def once(*args: Any) -> type:
         return made[args] if args in made else made.setdefault(args, make(*args))
 
+    once.cache_clear = made.clear  # type: ignore[attr-defined]
     return once  # type: ignore[return-value]
 
 
