@@ -6,12 +6,13 @@ import sys
 
 import pytest
 import torch
+from support.block_cases import ADAPTED
 from support.equations import randomized, run
 
 from yolo_attn.bench import timm_blocks
 from yolo_attn.blocks import ATTENTION_BLOCKS
 
-pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore:ELA:UserWarning")]
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings(ADAPTED)]
 SAME = [name for name in timm_blocks.NOTES if timm_blocks.is_same(name)]
 
 

@@ -7,12 +7,12 @@ import weakref
 
 import pytest
 import torch
-from support.block_cases import IDS, VARIANTS, make, rand
+from support.block_cases import ADAPTED, IDS, VARIANTS, make, rand
 
 from yolo_attn.bench.memory import kept_for_backward
 from yolo_attn.blocks import ATTENTION_BLOCKS, base
 
-pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore:ELA:UserWarning")]
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings(ADAPTED)]
 
 every_variant = pytest.mark.parametrize(("name", "kwargs"), VARIANTS, ids=IDS)
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -36,6 +36,8 @@ KEPT = {  # in units of the input's size, without the input: what plain autograd
     "ELA": 1.26,  # likewise
     "scSE": 1.1,  # the sum of the gates
     "SGE": 1.26,  # the map in another layout where it is channels last, and four maps of the groups
+    "SimAM": 3.1,  # the deviations, their squares, the gate
+    "GAM": 5.1,
 }
 KEPT_BY_VARIANT = {"scSE-combine=max": 2.1, "scSE-combine=concat": 2.1, "GC-fusion=add+mul": 0.1}
 
@@ -87,7 +89,8 @@ def test_backward_may_run_twice_or_in_part(name, kwargs):
     learned = list(block.parameters())
     y = block(x)
     for _ in range(2):
-        torch.testing.assert_close(torch.autograd.grad(y, learned, gy, retain_graph=True), expected[1:])
+        if learned:
+            torch.testing.assert_close(torch.autograd.grad(y, learned, gy, retain_graph=True), expected[1:])
         torch.testing.assert_close(torch.autograd.grad(y, [x], gy, retain_graph=True), expected[:1])
     torch.testing.assert_close(torch.autograd.grad(y, [x, *learned], gy), expected)
 
@@ -97,7 +100,9 @@ def test_frozen_parts_change_no_other_gradient(name, kwargs):
     block, x, gy = case(name, kwargs)
     of_x, *of_parameters = gradients(block, x, gy)
     frozen_input = x.detach()
-    torch.testing.assert_close(torch.autograd.grad(block(frozen_input), block.parameters(), gy), tuple(of_parameters))
+    if of_parameters:
+        found = torch.autograd.grad(block(frozen_input), block.parameters(), gy)
+        torch.testing.assert_close(found, tuple(of_parameters))
     block.requires_grad_(False)
     torch.testing.assert_close(torch.autograd.grad(block(x), [x], gy), (of_x,))
     assert not block(frozen_input).requires_grad

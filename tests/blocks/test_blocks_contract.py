@@ -31,6 +31,7 @@ import yolo_attn.blocks
 from yolo_attn.blocks import ATTENTION_BLOCKS
 from yolo_attn.blocks.base import MAPS
 from yolo_attn.gates.gate import NAMES
+from yolo_attn.show.pictures import SENTENCES
 
 pytestmark = MARKS
 # ------------------------------------------------------------------------------------------- shapes, dtypes, layouts
@@ -150,7 +151,7 @@ def test_gradients_match_finite_differences(name, kwargs):
 def test_every_parameter_gets_a_gradient(name, kwargs):
     for init in INITS:
         block = make(name, kwargs, init=init, random=False)
-        block(rand(2, 16, 5, 7)).square().sum().backward()
+        block(rand(2, 16, 5, 7).requires_grad_()).square().sum().backward()
         assert not [n for n, p in block.named_parameters() if p.grad is None], init
 
 
@@ -160,6 +161,7 @@ WITHOUT_EFFECT = {
     "SNL": {"mask.bias"},
     "NL": {"phi.bias"},  # adds the same to all positions a query compares
     "CA": {"reduce.bias"},  # a BatchNorm over the batch removes it (in training)
+    "GAM": {"conv1.bias", "conv2.bias"},
 }
 
 
@@ -195,9 +197,10 @@ def test_identity_leaves_a_convolution_before_a_norm_as_it_is(name):
 
 
 @every_variant
-def test_identity_adds_no_parameter_and_no_buffer(name, kwargs):
-    shapes = [{k: v.shape for k, v in make(name, kwargs, init=init).state_dict().items()} for init in INITS]
-    assert shapes[0] == shapes[1]
+def test_identity_adds_no_parameter_and_no_buffer_but_one_factor_where_it_is_blended_in(name, kwargs):
+    paper, identity = (make(name, kwargs, init=init) for init in INITS)
+    shapes = [{k: v.shape for k, v in block.state_dict().items()} for block in (paper, identity)]
+    assert shapes[1] == shapes[0] | ({"gamma": torch.Size()} if identity.blends else {})
 
 
 # ---------------------------------------------------------------------------------------------------- attention maps
@@ -209,13 +212,17 @@ SHAPES = {  # of two images with 16 channels in G groups, 5 x 7, by kind of map
     "spatial": lambda block: (2, 1, 5, 7),
     "groups": lambda block: (2, block.groups, 5, 7),
     "full": lambda block: (2, 16, 5, 7),
+    "cells": lambda block: (2, 16, block.local_size, block.local_size),
+    "channel half": lambda block: (2, 8, 1, 1),
+    "full half": lambda block: (2, 8, 5, 7),
     "weights": lambda block: (2, 1, 5, 7),
     "pairs": lambda block: (2, 35, 35),
 }
+WEIGHTS = {"weights", "pairs"}  # all others multiply
 
 
 def test_every_kind_of_map_has_a_shape_here_and_a_name_where_gates_are_drawn():
-    assert set(SHAPES) == set(MAPS) == set(NAMES) - {"product", "other"}
+    assert set(SHAPES) == set(MAPS) == set(NAMES) - {"product", "other"} == set(SENTENCES) - {"product"}
 
 
 @every_variant
@@ -231,15 +238,35 @@ def test_attention_maps_have_their_declared_shape_and_range(name, kwargs):
         if gates:
             used = max(float(one.detach().max()) / top for one, top in gates)
             assert used > 0.5, f"{init}: the declared range is not used"
-        for one, kind in zip(found, block.maps, strict=True):
-            assert (kind in ("weights", "pairs")) == (len(gates) == 0)
-            if kind in ("weights", "pairs") and "dot_product" not in kwargs.values():  # similarities of either sign
+        for one, kind, top in zip(found, block.maps, block.tops, strict=True):
+            if kind not in WEIGHTS:
+                assert top is not None or kwargs, "by default a gate has a range"
+                continue
+            assert top is None, init
+            if "dot_product" not in kwargs.values():  # similarities of either sign
                 assert (one >= 0).all(), init
                 total = one.sum(2) if kind == "pairs" else one.flatten(1).sum(1)
                 close(total, torch.ones_like(total), init)
 
 
-GATES = [v for v in VARIANTS if v[0] not in ("GC", "SNL", "NL") and v[1].get("combine") != "concat"]
+def repeated(gates, x):
+    """Return the gates of groups of channels for each channel."""
+    return gates.repeat_interleave(x.shape[1] // gates.shape[1], 1)
+
+
+def scse_factor(block, x, c, s):
+    if block.combine == "mul":
+        return c * s
+    if block.combine == "add":
+        return c + s
+    return torch.where(x > 0, torch.maximum(c, s), torch.minimum(c, s))
+
+
+FACTORS = {  # what the input is multiplied by, from block, input and maps, where that is not the product of the maps
+    "SGE": lambda block, x, gates: repeated(gates, x),
+    "scSE": scse_factor,
+}
+GATES = [v for v in VARIANTS if not WEIGHTS & set(ATTENTION_BLOCKS[v[0]].maps) and v[1].get("combine") != "concat"]
 
 
 @pytest.mark.parametrize(("name", "kwargs"), GATES, ids=[IDS[VARIANTS.index(v)] for v in GATES])
@@ -248,14 +275,11 @@ def test_forward_multiplies_by_the_attention_maps(name, kwargs):
         block = make(name, kwargs, init=init).eval()
         x = rand(2, 16, 5, 7)
         found = maps(block, x)
-        if block.maps == ("groups",):
-            gates = found[0].repeat_interleave(16 // found[0].shape[1], dim=1)
-        elif name == "scSE" and kwargs.get("combine") != "mul":
-            c, s = (m.broadcast_to(x.shape) for m in found)
-            gates = c + s if not kwargs else torch.where(x > 0, torch.maximum(c, s), torch.minimum(c, s))
-        else:
-            gates = math.prod(found)
-        close(block(x), x * gates, init)
+        factor = FACTORS[name](block, x, *found) if name in FACTORS else math.prod(found)
+        expected = x * factor
+        if block.blends and init == "identity":
+            expected = x + block.gamma * (expected - x)
+        close(block(x), expected, init)
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"mode": "dot_product"}], ids=str)

@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
-from support.block_cases import WIDTHS
+from support.block_cases import ADAPTED, WIDTHS
 from support.equations import CASES, case_id, randomized
 
 from yolo_attn.blocks import ATTENTION_BLOCKS
 
-pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore:ELA:UserWarning")]
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings(ADAPTED)]
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
@@ -113,6 +113,11 @@ def cbam_count(c):
     return 2 * c * h + h + c + 100
 
 
+def gam_count(c, groups=1):
+    h = c // 4
+    return 2 * (c * h + 49 * c * h // groups) + 2 * (h + c) + 2 * (h + c)  # weights, biases, BatchNorms
+
+
 COUNTS = [  # block, arguments, parameters at width c
     ("SE", {}, lambda c: 2 * c * max(4, c // 16)),
     ("SE", {"bias": True}, lambda c: 2 * c * max(4, c // 16) + c + max(4, c // 16)),
@@ -138,6 +143,9 @@ COUNTS = [  # block, arguments, parameters at width c
     ("SGE", {}, lambda c: 16),
     ("SGE", {"groups": 4}, lambda c: 8),
     ("GCT", {}, lambda c: 3 * c),
+    ("SimAM", {}, lambda c: 0),
+    ("GAM", {}, gam_count),
+    ("GAM", {"groups": 2}, lambda c: gam_count(c, 2)),
 ]
 
 
@@ -149,7 +157,8 @@ def parameters(name, c, **kwargs):
 def test_parameter_counts_follow_the_closed_forms(name, kwargs, formula):
     counted = {c: parameters(name, c, **kwargs) for c in WIDTHS}
     assert counted == {c: formula(c) for c in WIDTHS}
-    assert counted == {c: parameters(name, c, **kwargs, init="identity") for c in WIDTHS}
+    blended = ATTENTION_BLOCKS[name](16, **kwargs, init="identity").blends
+    assert counted == {c: parameters(name, c, **kwargs, init="identity") - blended for c in WIDTHS}
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,9 @@ HYPER_PARAMETERS = {  # those of a release: model YAMLs name them
     "scSE": {"reduction": 2, "bias": False, "combine": "add"},
     "ELA": {"variant": "B", "kernel_size": None, "conv_groups": None, "norm_groups": None},
     "SGE": {"groups": 8},
+    "GCT": {"mode": "l2", "eps": 1e-5},
+    "SimAM": {"eps": 1e-4},
+    "GAM": {"reduction": 4, "groups": 1, "channel_sigmoid": True},
 }
 
 
@@ -80,6 +83,10 @@ PARAMETER_ORDER = {  # of a release: checkpoints name them, and optimizers numbe
     "scSE": "cse.squeeze.weight cse.excite.weight sse.conv.weight",
     "ELA": "conv.weight norm.weight norm.bias",
     "SGE": "weight bias",
+    "GCT": "alpha gamma beta",
+    "SimAM": "",
+    "GAM": "squeeze.weight squeeze.bias excite.weight excite.bias conv1.weight conv1.bias norm1.weight norm1.bias "
+    "conv2.weight conv2.bias norm2.weight norm2.bias",
 }
 
 
@@ -138,6 +145,10 @@ BAD = [
     ("ELA", {"variant": 1}, TypeError, "variant=1 "),
     ("ELA", {"conv_groups": 5}, ValueError, "conv_groups=5 .*channels=64.*4 or 8"),
     ("ELA", {"norm_groups": 24}, ValueError, "norm_groups=24 .*16 or 32"),
+    ("SimAM", {"eps": 0}, ValueError, "eps=0 is out of range"),
+    ("SimAM", {"eps": "0"}, TypeError, "eps='0' "),
+    ("GAM", {"groups": 3}, ValueError, "groups=3 .*channels=64.*2 or 4"),
+    ("GAM", {"channel_sigmoid": 1}, TypeError, "channel_sigmoid=1 "),
     ("SGE", {"groups": 7}, ValueError, "groups=7 .*channels=64.*4 or 8"),
     ("SGE", {"groups": 100}, ValueError, "groups=100 .*64$"),
 ]  # fmt: skip
@@ -257,27 +268,11 @@ def test_repr_shows_the_arguments():
     assert make("scSE", {"combine": "max"}, init="identity").extra_repr() == "16, combine=max, init=identity"
 
 
-class SimAM(base.AttentionBlock):
-    """Rescale each value by how far it is from the mean of its channel: a gate that cannot start at 1."""
-
-    paper = base.Paper("SimAM", "https://proceedings.mlr.press/v139/yang21o.html")
-    maps = ("full",)
-    blends = True
-
-    def __init__(self, channels: int, eps: float = 1e-4, *, init: base.Init = "paper") -> None:
-        super().__init__(channels, init)
-        self.eps = eps
-
-    def attention(self, x):
-        d = (x - x.mean((2, 3), keepdim=True)).square()
-        v = d.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3] - 1)
-        return torch.sigmoid(d / (4 * (v + self.eps)) + 0.5)
-
-
 def test_a_gate_that_cannot_start_at_one_is_blended_in():
-    plain, block, x = SimAM(16), SimAM(16, init="identity"), rand(2, 16, 5, 7)
+    cls = ATTENTION_BLOCKS["SimAM"]
+    plain, block, x = cls(16), cls(16, init="identity"), rand(2, 16, 5, 7)
     assert torch.equal(block(x), x)
-    assert [(n, p.shape, float(p)) for n, p in block.named_parameters()] == [("gamma", (), 0.0)]
+    assert [(n, p.shape, p.item()) for n, p in block.named_parameters()] == [("gamma", (), 0.0)]
     assert not list(plain.parameters())
     y = plain(x)
     torch.testing.assert_close(y, x * plain.attention(x))
@@ -296,4 +291,4 @@ def test_arguments_of_a_new_block_are_checked_by_their_annotations():
         ({"init": 1}, TypeError, "init=1 is a int"),
     ]:
         with pytest.raises(error, match=said):
-            SimAM(16, **given)
+            ATTENTION_BLOCKS["SimAM"](16, **given)

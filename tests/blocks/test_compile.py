@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.block_cases import close, every_variant, make, rand
+from support.block_cases import ADAPTED, close, every_variant, make, rand
 from ultralytics.nn import tasks
 
 import yolo_attn as ya
@@ -16,7 +16,7 @@ PACKAGE = Path(ya.__file__).parent
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread", "nothing_compiled"),
-    pytest.mark.filterwarnings("ignore:ELA:UserWarning"),
+    pytest.mark.filterwarnings(ADAPTED),
 ]
 
 

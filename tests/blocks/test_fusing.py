@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from support.block_cases import VARIANTS, every_init, every_variant, make, rand
+from support.block_cases import ADAPTED, VARIANTS, every_init, every_variant, make, rand
 from support.users_blocks import known
 from torch import nn
 from ultralytics import YOLO
@@ -17,7 +17,7 @@ import yolo_attn as ya
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore:ELA:UserWarning", "ignore::torch.jit.TracerWarning"),
+    pytest.mark.filterwarnings(ADAPTED, "ignore::torch.jit.TracerWarning"),
 ]
 
 FUSING = [v for v in VARIANTS if hasattr(ya.ATTENTION_BLOCKS[v[0]], "fuse")]

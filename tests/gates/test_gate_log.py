@@ -202,17 +202,16 @@ def test_statistics_of_every_block(name, init):
     with torch.no_grad():
         maps = maps_of(block, torch.randn(2, 32, 8, 8))
     tops = declared_maps(block, len(maps)).tops
-    gating = not {"weights", "pairs"} & set(block.maps)
-    wanted = 2.0 if init == "identity" and name != "scSE" else 1.0  # scSE adds its gates up
-    if "tops" in vars(type(block)) and name != "scSE":  # a range of its own
+    wanted = 2.0 if init == "identity" and not block.blends else 1.0
+    if "tops" in vars(type(block)):  # a range of its own
         assert tops == block.tops
     else:
-        assert tops == ((wanted,) * len(maps) if gating else (None,) * len(maps))
+        assert tops == tuple(None if kind in ("weights", "pairs") else wanted for kind in block.maps)
     for values, top in zip(maps, tops, strict=True):
         found, plain = statistics_of(values.numpy(), top), values.double().numpy()
         assert found.mean == pytest.approx(plain.mean(), rel=1e-5)
         assert found.std == pytest.approx(plain.std(), rel=1e-3, abs=1e-6)
-        assert (found.dead is not None) == gating
+        assert (found.dead is not None) == (top is not None)
 
 
 def test_dead_and_saturated_are_shares_of_the_range():

@@ -28,10 +28,12 @@ def _computes_in_float16():
     return True
 
 
+ADAPTED = "ignore:.*the largest that fits:UserWarning"
+"""Filter of the warning that a hyper-parameter was adapted to the number of channels."""
 HALVES = [torch.bfloat16, *([torch.float16] if _computes_in_float16() else [])]
 MARKS = [
     pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore:ELA:UserWarning", "ignore::torch.jit.TracerWarning"),
+    pytest.mark.filterwarnings(ADAPTED, "ignore::torch.jit.TracerWarning"),
 ]
 INITS = ["paper", "identity"]
 every_variant = pytest.mark.parametrize(("name", "kwargs"), VARIANTS, ids=IDS)
@@ -73,6 +75,8 @@ IMPORT_PATHS = {
     "ELA": "yolo_attn.blocks.ela.ELA",
     "SGE": "yolo_attn.blocks.sge.SGE",
     "GCT": "yolo_attn.blocks.gct.GCT",
+    "SimAM": "yolo_attn.blocks.simam.SimAM",
+    "GAM": "yolo_attn.blocks.gam.GAM",
 }
 """Class paths stored in users' checkpoints. Lines may be added, never changed."""
 

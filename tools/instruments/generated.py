@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from instruments.paths import ROOT
-from yolo_attn.models.block_table import CHANNELS, as_markdown, describe_blocks
 
 ATTENDS = {
     "(N, C, 1, 1)": "channels",
@@ -18,6 +17,9 @@ ATTENDS = {
     "(N, C, 1, W)": "columns",
     "(N, G, H, W)": "positions, for each group of channels",
     "(N, C, H, W)": "every value",
+    "(N, C, L, L)": "cells of the map",
+    "(N, C/2, 1, 1)": "half of the channels",
+    "(N, C/2, H, W)": "every value of the other half",
     "(N, HW, HW)": "pairs of positions",
 }
 """Words of the README for a map, by its shape."""
@@ -27,17 +29,23 @@ def main(words: Sequence[str] | None = None) -> None:
     """Run ``tools/update_generated.py``: write everything and print the paths."""
     for script in ("make_block_table.py", "make_models.py"):  # the second reads the facts that the first writes
         subprocess.run([sys.executable, ROOT / "tools" / script], check=True)
+    from yolo_attn.models.block_table import as_markdown  # reads the facts when imported
+
     for page, table in ((ROOT / "docs" / "blocks.md", as_markdown()), (ROOT / "README.md", readme_table())):
         print(replace_table(page, table))
 
 
 def readme_table() -> str:
-    """Return the README's table of the blocks."""
-    rows = [["block", "paper", "attention over", f"parameters, C={CHANNELS}"], ["---"] * 4]
+    """Return the README's table of the blocks: those that attend over the same share a row."""
+    from yolo_attn.models.block_table import CHANNELS, describe_blocks
+
+    over: dict[str, list[str]] = {}
     for block in describe_blocks():
-        paper = f"[{block['paper'].split(':')[0]}]({block['link']})"
-        maps = " and ".join(ATTENDS[shape] for shape in re.findall(r"\(.*?\)", block["map"]))
-        rows.append([f"`{block['name']}`", paper, maps, f"{block['parameters']:,}"])
+        words = dict.fromkeys(ATTENDS[shape] for shape in re.findall(r"\(.*?\)", block["map"]))
+        paper = f"[`{block['name']}`]({block['link']}) {block['parameters']:,}"
+        over.setdefault(" and ".join(words), []).append(paper)
+    head = ["attention over", f"blocks, with their parameters at C={CHANNELS}"]
+    rows = [head, ["---"] * 2, *([maps, ", ".join(papers)] for maps, papers in over.items())]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 

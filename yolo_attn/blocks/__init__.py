@@ -11,14 +11,32 @@ from yolo_attn.blocks.ca import CA
 from yolo_attn.blocks.cbam import CBAM
 from yolo_attn.blocks.eca import ECA
 from yolo_attn.blocks.ela import ELA
+from yolo_attn.blocks.gam import GAM
 from yolo_attn.blocks.gcnet import GC
 from yolo_attn.blocks.gct import GCT
 from yolo_attn.blocks.non_local import NL, SNL
 from yolo_attn.blocks.scse import CSE, SCSE, SSE
 from yolo_attn.blocks.se import SE
 from yolo_attn.blocks.sge import SGE
+from yolo_attn.blocks.simam import SimAM
 
-_SHIPPED = (SE, ECA, GC, NL, SNL, CA, CBAM, CSE, SSE, SCSE, ELA, SGE, GCT)
+_SHIPPED = (
+    SE,
+    ECA,
+    GC,
+    NL,
+    SNL,
+    CA,
+    CBAM,
+    CSE,
+    SSE,
+    SCSE,
+    ELA,
+    SGE,
+    GCT,
+    SimAM,
+    GAM,
+)
 
 ATTENTION_BLOCKS: dict[str, type[AttentionBlock]] = {block.yaml_name: block for block in _SHIPPED}
 """Every shipped block by its YAML name. A new one is a file, its import and its place in the tuple above."""

@@ -25,11 +25,15 @@ MAPS = {
     "spatial": "(N, 1, H, W)",
     "groups": "(N, G, H, W)",
     "full": "(N, C, H, W)",
+    "cells": "(N, C, L, L)",
+    "channel half": "(N, C/2, 1, 1)",
+    "full half": "(N, C/2, H, W)",
     "weights": "(N, 1, H, W)",
     "pairs": "(N, HW, HW)",
 }
 """The kinds of attention maps and their shapes. All are gates, which multiply, but the last two: ``weights`` sum to 1
-over positions, and row ``i`` of ``pairs`` holds the weights that position ``i`` gives to all positions."""
+over positions, and row ``i`` of ``pairs`` holds the weights that position ``i`` gives to all positions. ``cells`` are
+the ``L x L`` parts of equal size that a map is divided into."""
 
 _WEIGHTS = ("weights", "pairs")
 _WARNED: set[tuple[str, str]] = set()
@@ -69,8 +73,8 @@ class AttentionBlock(nn.Module):
         maps: Kinds of the maps that ``attention(x)`` returns, as keys of ``MAPS``.
         variants: Hyper-parameters that the tests run in addition to the defaults: all that change the computation.
         positive: Float arguments that must be greater than 0.
-        blends: Whether the gate cannot start at 1. ``init="identity"`` then adds a scalar ``gamma``, initially 0, and
-            the block returns ``x + gamma * (block(x) - x)``.
+        blends: Whether the block cannot start as the identity. ``init="identity"`` then adds a scalar ``gamma``,
+            initially 0, and the block returns ``x + gamma * (block(x) - x)``; its gates stay ``sigmoid``.
     """
 
     yaml_name: ClassVar[str]
@@ -79,17 +83,19 @@ class AttentionBlock(nn.Module):
     maps: ClassVar[tuple[str, ...]]
     variants: ClassVar[tuple[dict[str, Any], ...]] = ()
     positive: ClassVar[tuple[str, ...]] = ()
-    blends: ClassVar[bool] = False
+    blends: bool = False
 
     gamma: nn.Parameter
     fallbacks: tuple[str, ...] | list[str] = ()
     """Hyper-parameters that were adapted to the number of channels, as ``repr`` shows them."""
 
-    def __init__(self, channels: int, init: Init) -> None:
+    def __init__(self, channels: int, init: Init, blends: bool | None = None) -> None:
         super().__init__()
         self.channels = channels
         self.init = init
-        self.scale = 2.0 if init == "identity" else 1.0  # of a sigmoid gate, so that 2 * sigmoid(0) = 1
+        if blends is not None:  # where it depends on the hyper-parameters
+            self.blends = blends
+        self.scale = 2.0 if init == "identity" and not self.blends else 1.0  # of sigmoid gates: 2 * sigmoid(0) = 1
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -113,15 +119,21 @@ class AttentionBlock(nn.Module):
         """Upper bounds of the gates, whose lower bound is 0; ``None`` for weights."""
         return tuple(None if kind in _WEIGHTS else self.scale for kind in self.maps)
 
-    def fit(self, what: str, wanted: int) -> int:
-        """Return the largest divisor of ``channels`` up to ``wanted``; if it differs, warn and show it in ``repr``."""
-        fitting = largest_divisor(self.channels, wanted)
+    def fit(self, what: str, wanted: int, number: int | None = None) -> int:
+        """Return the largest divisor of a number up to ``wanted``; if it differs, warn and show it in ``repr``.
+
+        Args:
+            what: Name of what is adapted, for the warning and ``repr``.
+            wanted: Its usual value.
+            number: What it has to divide; ``channels`` by default.
+        """
+        fitting = largest_divisor(number or self.channels, wanted)
         if fitting != wanted:
             self.fallbacks = [*self.fallbacks, f"{what} {wanted}->{fitting}"]
             self.warn_once(
                 what,
-                f"{what} {wanted} does not divide {self.channels} channels; {fitting} is used; other "
-                "widths also get the largest divisor",
+                f"{what} {wanted} does not fit {self.channels} channels; {fitting} is used; other "
+                "widths also get the largest that fits",
             )
         return fitting
 
@@ -164,6 +176,6 @@ def _blended(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor]
     @functools.wraps(forward)
     def blended(self: AttentionBlock, x: Tensor) -> Tensor:
         y = forward(self, x)
-        return x + self.gamma * (y - x) if self.init == "identity" else y
+        return x + self.gamma * (y - x) if self.blends and self.init == "identity" else y
 
     return blended

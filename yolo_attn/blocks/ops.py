@@ -82,6 +82,24 @@ def max_c(x: Tensor) -> Tensor:
     return x.amax(1, keepdim=True) if in_place() or is_traced() else x.max(1, keepdim=True).values
 
 
+def shuffle(x: Tensor, groups: int) -> Tensor:
+    """Return the channels in another order: the first of every group, then the second of every group, and so on."""
+    if groups == 1:
+        return x
+    n, channels, height, width = x.shape
+    if is_exported():  # in four dimensions
+        swapped = x.reshape(n, groups, channels // groups, height * width).transpose(1, 2)
+        return swapped.reshape(n, channels, height, width)
+    return F.channel_shuffle(x, groups)
+
+
+def other_positions(x: Tensor) -> Tensor | int:
+    """Return ``HW - 1``, at least 1, by which an unbiased variance divides; a tensor where no size may be constant."""
+    if is_exported():
+        return (torch.ones_like(x[:1, :1]).sum((2, 3), keepdim=True) - 1).clamp_min(1)
+    return max(x.shape[2] * x.shape[3] - 1, 1)
+
+
 def project(x: Tensor, layer: nn.Conv2d) -> Tensor:
     """Apply a 1x1 convolution to one channel, ``(N, C, H, W)`` -> ``(N, 1, H, W)``.
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from yolo_attn.blocks._checks import check_divides
 from yolo_attn.blocks.base import AttentionBlock, Init, Paper
-from yolo_attn.blocks.ops import gate, is_exported, no_autocast
+from yolo_attn.blocks.ops import gate, is_exported, no_autocast, other_positions
 
 
 class SGE(AttentionBlock):
@@ -85,7 +85,6 @@ class SGE(AttentionBlock):
         summing = products.new_ones(self.groups, self.channels // self.groups, 1, 1)
         t = F.conv2d(products, summing, groups=self.groups)
         t = t - t.mean((2, 3), keepdim=True)
-        others = (torch.ones_like(t).sum((2, 3), keepdim=True) - 1).clamp_min(1)
-        std = torch.linalg.vector_norm(t, dim=(2, 3), keepdim=True) / others**0.5
+        std = torch.linalg.vector_norm(t, dim=(2, 3), keepdim=True) / other_positions(t) ** 0.5
         weight, bias = self.weight.view(-1, 1, 1), self.bias.view(-1, 1, 1)
         return gate(t * (weight / (std + 1e-5)) + bias, self.scale)

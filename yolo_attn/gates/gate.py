@@ -25,9 +25,13 @@ NAMES = {
     "weights": "pooling weights",
     "pairs": "pairwise weights",
     "full": "gate of every value",
+    "cells": "gate of each cell",
+    "channel half": "channel gate of one half",
+    "full half": "gate of every value of the other half",
     "other": "map of an unknown shape",
 }
-"""Names of the kinds of maps, as users read them. ``rows`` vary along the height, ``columns`` along the width."""
+"""Names of the kinds of maps, as users read them. ``rows`` vary along the height, ``columns`` along the width; a cell
+is a part of the map."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class Gate:
     Attributes:
         kind: Key of ``NAMES``.
         values: ``(C, 1, 1)`` channel, ``(C, H, 1)`` rows, ``(C, 1, W)`` columns, ``(C, H, W)`` product and full,
-            ``(1, H, W)`` spatial and weights, ``(G, H, W)`` groups, ``(HW, HW)`` pairs.
+            ``(1, H, W)`` spatial and weights, ``(G, H, W)`` groups, ``(C, L, L)`` cells, ``(C/2, 1, 1)`` channel half,
+            ``(C/2, H, W)`` full half, ``(HW, HW)`` pairs.
         size: Height and width of the block's feature map.
         top: Upper end of the range, which begins at 0; ``None`` for weights and unknown ranges.
         declared: Whether the block declares the range; else it is the smallest of (0, 1) and (0, 2) that holds all
@@ -60,7 +65,7 @@ class Gate:
     @property
     def per_channel(self) -> bool:
         """Whether it holds one value per channel rather than a map of positions."""
-        return self.kind == "channel"
+        return self.kind in ("channel", "channel half")
 
     @property
     def neutral(self) -> float | None:
@@ -73,16 +78,19 @@ class Gate:
         return statistics_of(self.values, self.top, self.kind, self.fresh)
 
     def grids(self, fresh: bool = False) -> np.ndarray | None:
-        """Return the maps over positions, ``(K, H, W)``; ``None`` for kinds that have none.
+        """Return the maps over positions or cells, ``(K, H, W)``; ``None`` for kinds that have none.
 
-        Weights are multiples of the uniform weight. Pairwise weights give one map, the mean over all queries.
+        Weights are multiples of the uniform weight. Pairwise weights give one map, the mean over all queries. Gates of
+        rows and of columns are repeated along the other side.
 
         Args:
             fresh: Return those of the freshly built block.
         """
         values = self.fresh if fresh else self.values
-        if values is None or self.kind in ("channel", "rows", "columns", "other"):
+        if values is None or self.per_channel or self.kind == "other":
             return None
+        if self.kind in ("rows", "columns"):
+            return np.broadcast_to(values, (len(values), *self.size))
         if self.kind == "pairs":
             return self._relative_weights(values, None)[None]
         return values * math.prod(self.size) if self.kind == "weights" else values
@@ -167,6 +175,8 @@ def _shaped(values: np.ndarray, kind: str, channels: int, size: tuple[int, int])
     """Return a map with the dimensions that :class:`Gate` documents."""
     if kind == "channel":
         return values.reshape(channels, 1, 1)
+    if kind == "channel half":
+        return values.reshape(-1, 1, 1)
     return values.reshape(1, *size) if kind in ("spatial", "weights") else values
 
 

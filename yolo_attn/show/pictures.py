@@ -17,7 +17,7 @@ from yolo_attn.show.letterbox import position_of
 from yolo_attn.show.look import BlockMaps, Prediction
 from yolo_attn.show.panels import Scale, Scene, Tile
 
-_TILES = {"product": 4, "full": 4, "groups": 8, "pairs": 4}  # how many maps of a block are drawn one by one, by kind
+_TILES = {"product": 4, "full": 4, "full half": 4, "cells": 4, "groups": 8, "pairs": 4}  # drawn one by one, by kind
 _CONSTANT = 1e-6
 MOST_OUTLINES = 10
 """Largest number of detections that are outlined and explained by a class activation map."""
@@ -156,15 +156,17 @@ class _Block:
 def _scales(gates: Sequence[Gate], full: bool) -> dict[str, Scale]:
     """Return one colour scale per kind of gate, for all models and freshly built blocks."""
     scales = {}
-    for kind in dict.fromkeys(gate.kind for gate in gates if _is_drawn(gate)):
+    for kind in dict.fromkeys(gate.kind for gate in _drawn(gates)):
         alike = [gate for gate in gates if gate.kind == kind]
         shown = [values for gate in alike for values in (_shown(gate), _shown_at_init(gate)) if values is not None]
         scales[kind] = panels.scale_of(max(alike, key=lambda gate: gate.top or 0), shown, full)
     return scales
 
 
-def _is_drawn(gate: Gate) -> bool:
-    return gate.per_channel or gate.grids() is not None
+def _drawn(gates: Sequence[Gate]) -> list[Gate]:
+    """Return the gates to draw; those of rows and columns are drawn beside their product, if they have one."""
+    beside = ("rows", "columns") if any(gate.kind == "product" for gate in gates) else ()
+    return [gate for gate in gates if gate.kind not in beside and (gate.per_channel or gate.grids() is not None)]
 
 
 def _shown(gate: Gate) -> np.ndarray:
@@ -181,27 +183,30 @@ def _shown_at_init(gate: Gate) -> np.ndarray | None:
 
 
 def _block_images(block: _Block, scales: Mapping[str, Scale], options: DrawOptions) -> Iterable[Image]:
-    gates = {gate.kind: gate for gate in block.maps.gates}
-    for kind, gate in gates.items():
-        if kind == "channel":
-            drawn = panels.channel_panel(gate, scales[kind], block.title(gate.name))
-            yield block.panel(kind, drawn, f"{_description(gate)} {_describe_statistics(gate)}")
-        elif kind in scales:
-            yield from _map_images(block, gate, scales[kind], gates)
-            if kind in _TILES:
-                yield _tiles_image(block, gate, options)
+    beside = {gate.kind: gate for gate in block.maps.gates}
+    seen: dict[str, int] = {}
+    for gate in _drawn(block.maps.gates):
+        seen[gate.kind] = number = seen.get(gate.kind, 0) + 1
+        file = gate.kind.replace(" ", "-") + (f"-{number}" if number > 1 else "")
+        if gate.per_channel:
+            drawn = panels.channel_panel(gate, scales[gate.kind], block.title(gate.name))
+            yield block.panel(file, drawn, f"{_description(gate)} {_describe_statistics(gate)}")
+        else:
+            yield from _map_images(block, gate, scales[gate.kind], beside, file)
+            if gate.kind in _TILES:
+                yield _tiles_image(block, gate, options, file)
 
 
-def _map_images(block: _Block, gate: Gate, scale: Scale, gates: Mapping[str, Gate]) -> Iterable[Image]:
+def _map_images(block: _Block, gate: Gate, scale: Scale, beside: Mapping[str, Gate], file: str) -> Iterable[Image]:
     scene, title = block.view.scene, block.title(_averaged(gate))
     if gate.kind == "product":
-        drawn = panels.strips_panel(gate, gates["rows"], gates["columns"], scene, scale, title)
+        drawn = panels.strips_panel(gate, beside["rows"], beside["columns"], scene, scale, title)
     else:
         drawn = panels.map_panel(_shown(gate), scene, scale, title)
-    yield block.panel(gate.kind, drawn, f"{_description(gate)} {_describe_statistics(gate)}")
+    yield block.panel(file, drawn, f"{_description(gate)} {_describe_statistics(gate)}")
     if (before := _shown_at_init(gate)) is not None:
         drawn = panels.map_panel(before, scene, scale, f"{title}, at init")
-        yield block.panel(f"{gate.kind}-init", drawn, "The same block freshly built, for the same features.")
+        yield block.panel(f"{file}-init", drawn, "The same block freshly built, for the same features.")
 
 
 def _averaged(gate: Gate) -> str:
@@ -211,21 +216,22 @@ def _averaged(gate: Gate) -> str:
     return gate.name if count == 1 else f"{gate.name}, mean of {count}"
 
 
-def _tiles_image(block: _Block, gate: Gate, options: DrawOptions) -> Image:
+def _tiles_image(block: _Block, gate: Gate, options: DrawOptions, file: str) -> Image:
     tiles = _tiles(block, gate, options)
     colours = "magma" if gate.kind == "pairs" else "viridis"
     drawn = panels.sheet_panel(tiles, block.view.scene, colours, block.title(f"{gate.name}, one by one"))
     which = {
         "pairs": "How a position weighs all others; the cross marks it.",
         "groups": "The groups one by one.",
+        "full half": "Those that vary most over the image.",
     }.get(gate.kind, "Chosen channels." if options.channels else "The channels whose gate varies most over the image.")
-    return block.panel(f"{gate.kind}-each", drawn, which)
+    return block.panel(f"{file}-each", drawn, which)
 
 
 def _tiles(block: _Block, gate: Gate, options: DrawOptions) -> list[Tile]:
     if gate.kind == "pairs":
         return _seen_from_detections(block, gate)
-    grids, word = gate.values, "group" if gate.kind == "groups" else "channel"
+    grids, word = gate.values, {"groups": "group", "full half": "map"}.get(gate.kind, "channel")
     chosen = [c for c in options.channels if c < len(grids)] if word == "channel" else []
     if not chosen:
         spread = grids.reshape(len(grids), -1).std(1)
@@ -246,7 +252,7 @@ def _seen_from_detections(block: _Block, gate: Gate) -> list[Tile]:
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
-_SENTENCES = {
+SENTENCES = {
     "channel": "One factor for each channel.",
     "product": "Row gate times column gate; at the sides each gate, as mean and middle 80 % of the channels.",
     "spatial": "One factor for each position.",
@@ -254,11 +260,16 @@ _SENTENCES = {
     "weights": "How much each position contributes to the context that all positions get.",
     "pairs": "How much each position is looked at.",
     "full": "One factor for each value.",
+    "cells": "One factor for each channel and cell of the map.",
+    "channel half": "One factor for each channel of one half.",
+    "full half": "One factor for each value of the other half of the channels.",
+    "rows": "One factor for each channel and row.",
+    "columns": "One factor for each channel and column.",
 }
 
 
 def _description(gate: Gate) -> str:
-    return _SENTENCES[gate.kind]
+    return SENTENCES[gate.kind]
 
 
 def _describe_statistics(gate: Gate) -> str:

@@ -1,16 +1,19 @@
 """Equations of every block in plain tensor algebra, stated a second time, and the cases to compare them in.
 
 Nothing here uses ``nn.Module`` or a function of the package. An equation takes the feature map, the block's state dict,
-the scale of its sigmoid gates, and whether the block is in training mode.
+the scale of its sigmoid gates (of no meaning to a block that is blended in), and whether the block is in training mode.
 """
 
 from __future__ import annotations
 
 import torch
 
-from support.equations import first_ring
+from support.equations import first_ring, full_maps
 
-CASES = [*first_ring.CASES]  # block, channels, arguments, equation
+CASES = [  # block, channels, arguments, equation
+    *first_ring.CASES,
+    *full_maps.CASES,
+]
 
 
 def case_id(value):

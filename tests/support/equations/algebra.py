@@ -46,3 +46,18 @@ def mlp(v, p, first, last, norm=None):  # (N, C)
         v = (v - v.mean(1, keepdim=True)) / (v.var(1, keepdim=True, unbiased=False) + EPS).sqrt()
         v = v * p[f"{norm}.weight"] + p[f"{norm}.bias"]
     return relu(v) @ p[f"{last}.weight"].T + p.get(f"{last}.bias", 0)
+
+
+def conv2d(z, weight, bias=None, groups=1, dilation=1):  # (N, C, H, W), zeros beyond the edges
+    rows, columns = weight.shape[2:]
+    padding = (dilation * (rows // 2), dilation * (columns // 2))
+    out = []
+    for part, kernel in zip(z.chunk(groups, 1), weight.chunk(groups), strict=True):
+        windows = F.unfold(part, (rows, columns), padding=padding, dilation=dilation)  # (N, C rows columns, HW)
+        out.append((kernel.flatten(1) @ windows).unflatten(2, z.shape[2:]))
+    y = torch.cat(out, 1)
+    return y if bias is None else y + bias[:, None, None]
+
+
+def blend(x, y, p):  # with a block that cannot start as the identity
+    return x + p["gamma"] * (y - x) if "gamma" in p else y

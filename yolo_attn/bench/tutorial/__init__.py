@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from torch import nn
 
-from yolo_attn.bench.tutorial import first_ring
+from yolo_attn.bench.tutorial import first_ring, full_maps
 
-TUTORIALS: dict[type[nn.Module], type[nn.Module]] = {**first_ring.TUTORIALS}
-"""The tutorial form of every shipped block."""
+TUTORIALS: dict[type[nn.Module], type[nn.Module]] = {
+    **first_ring.TUTORIALS,
+    **full_maps.TUTORIALS,
+}
+"""The tutorial form of every shipped block of which one form is common."""
 
 
 def from_block(block: nn.Module) -> nn.Module:

@@ -1,0 +1,45 @@
+"""Equations of SimAM and GAM, whose gates differ for every value, and the cases to compare them in."""
+
+from __future__ import annotations
+
+import torch
+
+from support.equations.algebra import batch_norm, blend, conv2d, relu, sigmoid
+
+
+def simam(eps):
+    def equation(x, p, scale, train):
+        n = x.shape[2] * x.shape[3]
+        squares = (x - x.sum((2, 3), keepdim=True) / n) ** 2
+        v = squares.sum((2, 3), keepdim=True) / max(n - 1, 1)
+        return blend(x, x * sigmoid(squares / (4 * (v + eps)) + 0.5), p)
+
+    return equation
+
+
+def shuffled(z, groups):
+    """Channel k of the result is number k // groups of group k % groups."""
+    width = z.shape[1] // groups
+    return torch.stack([z[:, k % groups * width + k // groups] for k in range(z.shape[1])], 1)
+
+
+def gam(groups, with_sigmoid):
+    def equation(x, p, scale, train):
+        hidden = torch.einsum("oc,nchw->nohw", p["squeeze.weight"], x) + p["squeeze.bias"][:, None, None]
+        z = torch.einsum("oc,nchw->nohw", p["excite.weight"], relu(hidden)) + p["excite.bias"][:, None, None]
+        x = x * (scale * sigmoid(z) if with_sigmoid else z)
+        z = conv2d(x, p["conv1.weight"], p["conv1.bias"], groups)
+        z = shuffled(relu(batch_norm(z, p, "norm1", train)), groups)
+        z = conv2d(z, p["conv2.weight"], p["conv2.bias"], groups)
+        return x * scale * sigmoid(batch_norm(z, p, "norm2", train))
+
+    return equation
+
+
+CASES = [  # block, channels, arguments, equation
+    ("SimAM", 8, {}, simam(1e-4)),
+    ("SimAM", 8, {"eps": 0.5}, simam(0.5)),
+    ("GAM", 16, {}, gam(1, True)),
+    ("GAM", 16, {"channel_sigmoid": False, "reduction": 2}, gam(1, False)),
+    ("GAM", 24, {"groups": 2, "reduction": 6}, gam(2, True)),
+]
