@@ -20,6 +20,7 @@ from support.block_cases import (
     VARIANTS,
     WIDTHS,
     close,
+    defaults_first,
     every_variant,
     make,
     maps,
@@ -86,7 +87,7 @@ def test_images_of_a_batch_do_not_mix_in_eval_mode(name, kwargs):
     torch.testing.assert_close(block(x), torch.cat([block(one) for one in x.split(1)]))
 
 
-@every_variant
+@defaults_first
 def test_runs_in_half_precision(name, kwargs):
     for dtype, train in itertools.product(HALVES, (False, True)):
         x = rand(2, 16, 5, 7, dtype=dtype)
@@ -182,7 +183,7 @@ def test_identity_learns_everything_after_one_step(name, kwargs):
     block = make(name, kwargs, init="identity", random=False).double()
     x, target = (rand(4, 16, 6, 5, seed=s, dtype=torch.float64) for s in (1, 2))
     optimizer = torch.optim.SGD(block.parameters(), lr=1.0)
-    for _ in range(2):
+    for _ in range(2 + block.blends):  # the factor that blends it in moves first
         optimizer.zero_grad()
         (block(x) - target).square().mean().backward()
         optimizer.step()
@@ -218,6 +219,7 @@ SHAPES = {  # of two images with 16 channels in G groups, 5 x 7, by kind of map
     "weights": lambda block: (2, 1, 5, 7),
     "pairs": lambda block: (2, 35, 35),
 }
+HARD = {"ESE"}  # gates that reach the ends of their range
 WEIGHTS = {"weights", "pairs"}  # all others multiply
 
 
@@ -234,7 +236,7 @@ def test_attention_maps_have_their_declared_shape_and_range(name, kwargs):
         gates = [(one, top) for one, top in zip(found, block.tops, strict=True) if top is not None]
         for one, top in gates:
             assert one.min() > 0, init
-            assert one.max() < top, init
+            assert one.max() < top or (name in HARD and one.max() == top), init
         if gates:
             used = max(float(one.detach().max()) / top for one, top in gates)
             assert used > 0.5, f"{init}: the declared range is not used"
@@ -249,22 +251,29 @@ def test_attention_maps_have_their_declared_shape_and_range(name, kwargs):
                 close(total, torch.ones_like(total), init)
 
 
-def repeated(gates, x):
-    """Return the gates of groups of channels for each channel."""
-    return gates.repeat_interleave(x.shape[1] // gates.shape[1], 1)
+def in_groups(block, x, gates):
+    return x * gates.repeat_interleave(x.shape[1] // gates.shape[1], 1)
 
 
-def scse_factor(block, x, c, s):
+def scse(block, x, c, s):
     if block.combine == "mul":
-        return c * s
-    if block.combine == "add":
-        return c + s
-    return torch.where(x > 0, torch.maximum(c, s), torch.minimum(c, s))
+        return x * c * s
+    return x * c + x * s if block.combine == "add" else torch.maximum(x * c, x * s)
 
 
-FACTORS = {  # what the input is multiplied by, from block, input and maps, where that is not the product of the maps
-    "SGE": lambda block, x, gates: repeated(gates, x),
-    "scSE": scse_factor,
+def sa(block, x, channel, spatial):
+    halves = [g.unflatten(1, (block.groups, -1)) for g in (channel.expand_as(spatial), spatial)]
+    y = x * torch.cat(halves, 2).flatten(1, 2)
+    return y.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2) if block.shuffle else y
+
+
+EXPECTED = {  # what a block gives, from block, input and maps, where that is not the input times all maps
+    "SGE": in_groups,
+    "EMA": in_groups,
+    "scSE": scse,
+    "SA": sa,
+    "Triplet": lambda block, x, *maps: x * sum(maps) / 3,
+    "MLCA": lambda block, x, cells: x * nn.functional.adaptive_avg_pool2d(cells, x.shape[2:]),
 }
 GATES = [v for v in VARIANTS if not WEIGHTS & set(ATTENTION_BLOCKS[v[0]].maps) and v[1].get("combine") != "concat"]
 
@@ -275,8 +284,7 @@ def test_forward_multiplies_by_the_attention_maps(name, kwargs):
         block = make(name, kwargs, init=init).eval()
         x = rand(2, 16, 5, 7)
         found = maps(block, x)
-        factor = FACTORS[name](block, x, *found) if name in FACTORS else math.prod(found)
-        expected = x * factor
+        expected = EXPECTED[name](block, x, *found) if name in EXPECTED else x * math.prod(found)
         if block.blends and init == "identity":
             expected = x + block.gamma * (expected - x)
         close(block(x), expected, init)
@@ -293,7 +301,7 @@ def test_nl_forward_uses_the_weights_it_shows(kwargs):
 # -------------------------------------------------------------------------------------- export, tracing, persistence
 
 
-@every_variant
+@defaults_first
 @pytest.mark.skipif(not hasattr(torch.export, "Dim"), reason="this torch exports no dynamic sizes")
 def test_export_keeps_the_values_at_another_size(name, kwargs):
     block = make(name, kwargs).eval()

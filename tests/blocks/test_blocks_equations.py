@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
 from support.block_cases import ADAPTED, WIDTHS
 from support.equations import CASES, case_id, randomized
+from support.tiers import sampled
 
 from yolo_attn.blocks import ATTENTION_BLOCKS
 
@@ -27,16 +29,26 @@ def test_matches_its_equations(name, channels, kwargs, equation, init, mode):
     assert (y - x).abs().max() > 1e-2, "the parameters of this test leave the block without effect"
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"])
-@pytest.mark.parametrize("mode", ["train", "eval"])
-@pytest.mark.parametrize("init", ["paper", "identity"])
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+@pytest.mark.parametrize(
+    ("init", "mode", "layout"),
+    sampled(
+        itertools.product(["paper", "identity"], ["train", "eval"], LAYOUTS),
+        [("paper", "train", "contiguous"), ("identity", "eval", "channels_last")],
+        "slow",
+    ),
+)
 @pytest.mark.parametrize(("name", "channels", "kwargs", "equation"), CASES, ids=case_id)
 def test_its_gradients_are_those_of_its_equations(name, channels, kwargs, equation, init, mode, layout):
     block = randomized(ATTENTION_BLOCKS[name](channels, **kwargs, init=init).double()).train(mode == "train")
     for size in [(4, 5), (3, 3), (1, 6), (6, 1)]:
         generator = torch.Generator().manual_seed(2)
         shape = (2, channels, *size)
-        x, gy = (torch.randn(shape, dtype=torch.float64, generator=generator).to(memory_format=layout) for _ in "xy")
+        x, gy = (
+            torch.randn(shape, dtype=torch.float64, generator=generator).to(memory_format=LAYOUTS[layout]) for _ in "xy"
+        )
         x.requires_grad_()
         learned = dict(block.named_parameters())
         p = {k: v.clone() for k, v in block.state_dict().items()} | learned
@@ -146,6 +158,15 @@ COUNTS = [  # block, arguments, parameters at width c
     ("SimAM", {}, lambda c: 0),
     ("GAM", {}, gam_count),
     ("GAM", {"groups": 2}, lambda c: gam_count(c, 2)),
+    ("EMA", {}, lambda c: 10 * (c // fits(c, 32)) ** 2 + 4 * (c // fits(c, 32))),
+    ("EMA", {"factor": 8}, lambda c: 10 * (c // 8) ** 2 + 4 * (c // 8)),
+    ("Triplet", {}, lambda c: 300),
+    ("Triplet", {"kernel_size": 3}, lambda c: 60),
+    ("SA", {}, lambda c: 3 * c // fits(c // 2, 64)),
+    ("SA", {"groups": 4, "shuffle": False}, lambda c: 3 * c // 4),
+    ("MLCA", {}, lambda c: 2 * adaptive_kernel(c)),
+    ("SRM", {}, lambda c: 4 * c),
+    ("ESE", {}, lambda c: c * c + c),
 ]
 
 

@@ -45,6 +45,12 @@ HYPER_PARAMETERS = {  # those of a release: model YAMLs name them
     "GCT": {"mode": "l2", "eps": 1e-5},
     "SimAM": {"eps": 1e-4},
     "GAM": {"reduction": 4, "groups": 1, "channel_sigmoid": True},
+    "EMA": {"factor": 32},
+    "Triplet": {"kernel_size": 7},
+    "SA": {"groups": 64, "shuffle": True},
+    "MLCA": {"local_size": 5, "local_weight": 0.5, "gamma": 2, "b": 1},
+    "SRM": {},
+    "ESE": {},
 }
 
 
@@ -87,6 +93,13 @@ PARAMETER_ORDER = {  # of a release: checkpoints name them, and optimizers numbe
     "SimAM": "",
     "GAM": "squeeze.weight squeeze.bias excite.weight excite.bias conv1.weight conv1.bias norm1.weight norm1.bias "
     "conv2.weight conv2.bias norm2.weight norm2.bias",
+    "EMA": "conv1x1.weight conv1x1.bias norm.weight norm.bias conv3x3.weight conv3x3.bias",
+    "Triplet": "conv_h.weight norm_h.weight norm_h.bias conv_w.weight norm_w.weight norm_w.bias conv_c.weight "
+    "norm_c.weight norm_c.bias",
+    "SA": "channel_weight channel_bias spatial_weight spatial_bias norm.weight norm.bias",
+    "MLCA": "local_conv.weight global_conv.weight",
+    "SRM": "weigh.weight norm.weight norm.bias",
+    "ESE": "fc.weight fc.bias",
 }
 
 
@@ -148,6 +161,13 @@ BAD = [
     ("SimAM", {"eps": 0}, ValueError, "eps=0 is out of range"),
     ("SimAM", {"eps": "0"}, TypeError, "eps='0' "),
     ("GAM", {"groups": 3}, ValueError, "groups=3 .*channels=64.*2 or 4"),
+    ("EMA", {"factor": 0}, ValueError, "factor=0 "),
+    ("Triplet", {"kernel_size": 4}, ValueError, "kernel_size=4 .*3 or 5"),
+    ("SA", {"groups": 2.0}, TypeError, "groups=2.0 "),
+    ("SA", {"shuffle": 1}, TypeError, "shuffle=1 "),
+    ("MLCA", {"local_size": 0}, ValueError, "local_size=0 "),
+    ("MLCA", {"local_weight": 1.5}, ValueError, "local_weight=1.5 .*from 0 to 1"),
+    ("MLCA", {"gamma": 0}, ValueError, "gamma=0 "),
     ("GAM", {"channel_sigmoid": 1}, TypeError, "channel_sigmoid=1 "),
     ("SGE", {"groups": 7}, ValueError, "groups=7 .*channels=64.*4 or 8"),
     ("SGE", {"groups": 100}, ValueError, "groups=100 .*64$"),
@@ -176,6 +196,47 @@ def test_ela_says_once_what_it_adapted(monkeypatch):
         assert "norm groups 16->15" in repr(make("ELA", {}, 360))
         assert "->" not in repr(make("ELA", {"norm_groups": 8}, 360))
         assert "->" not in repr(make("ELA", {"variant": "L"}, 64))
+
+
+def test_ema_and_sa_say_once_what_they_adapted(monkeypatch):
+    monkeypatch.setattr(base, "_WARNED", set())
+    with pytest.warns(UserWarning, match="EMA: factor 32.* 48 channels; 24 "):
+        assert "factor 32->24" in repr(make("EMA", {}, 48))
+    with pytest.warns(UserWarning, match="SA: groups 64.* 80 channels; 40 "):
+        assert "groups 64->40" in repr(make("SA", {}, 80))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "factor 32->16" in repr(make("EMA", {}, 16))
+        assert "->" not in repr(make("EMA", {}, 64))
+        assert "->" not in repr(make("SA", {}, 128))
+
+
+def test_halves_need_an_even_number_of_channels():
+    with pytest.raises(ValueError, match=r"channels=7 is odd .*e\.g\. 8"):
+        make("SA", {}, 7)
+
+
+def test_mlca_keeps_the_images_of_a_batch_apart_in_training_too():
+    block, x = make("MLCA", {}), rand(3, 16, 9, 7)
+    torch.testing.assert_close(block(x), torch.cat([block(one) for one in x.split(1)]))
+
+
+@pytest.mark.parametrize("name", ["SimAM", "SRM"])
+def test_the_variance_of_one_position_is_zero(name):
+    block, x = make(name, {}).eval(), rand(2, 16, 1, 1)
+    if name == "SimAM":
+        torch.testing.assert_close(block(x), x * torch.sigmoid(torch.tensor(0.5)))
+    else:
+        c = block.weigh.weight[:, 0, 0]
+        z = (c[:, :1] * x[:, :, 0] + c[:, 1:] * 1e-5**0.5)[..., None] / (1 + 1e-5) ** 0.5
+        z = z * block.norm.weight[:, None, None] + block.norm.bias[:, None, None]
+        torch.testing.assert_close(block(x), x * torch.sigmoid(z))
+
+
+@pytest.mark.parametrize(("name", "size"), [("SimAM", 300.0), ("SRM", 300.0)])
+def test_statistics_of_half_precision_do_not_overflow(name, size):
+    block, x = make(name, {}).eval(), (size * rand(2, 16, 9, 7)).half().float()  # squares beyond 65504
+    torch.testing.assert_close(block.half()(x.half()).float(), block.float()(x), rtol=5e-3, atol=1e-3)
 
 
 def test_nl_says_once_that_a_map_is_large(monkeypatch):

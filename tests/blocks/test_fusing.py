@@ -6,7 +6,8 @@ import pickle
 
 import pytest
 import torch
-from support.block_cases import ADAPTED, VARIANTS, every_init, every_variant, make, rand
+from support.block_cases import ADAPTED, INITS, VARIANTS, make, rand
+from support.tiers import sampled
 from support.users_blocks import known
 from torch import nn
 from ultralytics import YOLO
@@ -163,8 +164,10 @@ def test_like_the_hosts_convolutions_a_block_fused_in_training_mode_takes_the_ru
 
 
 # --- whole models -----------------------------------------------------------------------------------------------------
-@every_init
-@every_variant
+@pytest.mark.parametrize(
+    ("name", "kwargs", "init"),
+    sampled([(*v, i) for v in VARIANTS for i in INITS], lambda case: case[:2] in FUSING and case[2] == "paper", "slow"),
+)
 def test_no_norm_is_left_in_a_fused_model(name, kwargs, init):
     hyper = {**kwargs, "init": init}
     inside = [[-1, 1, f"C3k2_{name}@{place}", [64, True, 0.5, hyper]] for place in ("inner", "outer")]

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import yolo_attn.blocks
+from support.tiers import sampled
 from yolo_attn.blocks import ATTENTION_BLOCKS
 
 WIDTHS = [8, 16, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192]
@@ -37,6 +38,8 @@ MARKS = [
 ]
 INITS = ["paper", "identity"]
 every_variant = pytest.mark.parametrize(("name", "kwargs"), VARIANTS, ids=IDS)
+defaults_first = pytest.mark.parametrize(("name", "kwargs"), sampled(VARIANTS, lambda v: not v[1], "slow"), ids=IDS)
+"""Every variant; by default those with the default hyper-parameters run, the others in the slow tier."""
 every_init = pytest.mark.parametrize("init", INITS)
 every_module = pytest.mark.parametrize("module", MODULES)
 
@@ -77,6 +80,12 @@ IMPORT_PATHS = {
     "GCT": "yolo_attn.blocks.gct.GCT",
     "SimAM": "yolo_attn.blocks.simam.SimAM",
     "GAM": "yolo_attn.blocks.gam.GAM",
+    "EMA": "yolo_attn.blocks.ema.EMA",
+    "Triplet": "yolo_attn.blocks.triplet.Triplet",
+    "SA": "yolo_attn.blocks.sa.SA",
+    "MLCA": "yolo_attn.blocks.mlca.MLCA",
+    "SRM": "yolo_attn.blocks.srm.SRM",
+    "ESE": "yolo_attn.blocks.ese.ESE",
 }
 """Class paths stored in users' checkpoints. Lines may be added, never changed."""
 

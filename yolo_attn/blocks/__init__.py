@@ -11,14 +11,20 @@ from yolo_attn.blocks.ca import CA
 from yolo_attn.blocks.cbam import CBAM
 from yolo_attn.blocks.eca import ECA
 from yolo_attn.blocks.ela import ELA
+from yolo_attn.blocks.ema import EMA
+from yolo_attn.blocks.ese import ESE
 from yolo_attn.blocks.gam import GAM
 from yolo_attn.blocks.gcnet import GC
 from yolo_attn.blocks.gct import GCT
+from yolo_attn.blocks.mlca import MLCA
 from yolo_attn.blocks.non_local import NL, SNL
+from yolo_attn.blocks.sa import SA
 from yolo_attn.blocks.scse import CSE, SCSE, SSE
 from yolo_attn.blocks.se import SE
 from yolo_attn.blocks.sge import SGE
 from yolo_attn.blocks.simam import SimAM
+from yolo_attn.blocks.srm import SRM
+from yolo_attn.blocks.triplet import Triplet
 
 _SHIPPED = (
     SE,
@@ -36,6 +42,12 @@ _SHIPPED = (
     GCT,
     SimAM,
     GAM,
+    EMA,
+    Triplet,
+    SA,
+    MLCA,
+    SRM,
+    ESE,
 )
 
 ATTENTION_BLOCKS: dict[str, type[AttentionBlock]] = {block.yaml_name: block for block in _SHIPPED}

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from yolo_attn.blocks._checks import check_odd
 from yolo_attn.blocks.base import AttentionBlock, Init, Paper, zero_
-from yolo_attn.blocks.ops import gate
+from yolo_attn.blocks.ops import adaptive_kernel, conv_channels, gate
 
 
 class ECA(AttentionBlock):
@@ -50,8 +47,7 @@ class ECA(AttentionBlock):
     ) -> None:
         super().__init__(channels, init)
         if kernel_size is None:
-            t = int(abs((math.log2(channels) + b) / gamma))
-            kernel_size = t if t % 2 else t + 1
+            kernel_size = adaptive_kernel(channels, gamma, b)
         self.kernel_size = check_odd("kernel_size", kernel_size)
         self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
         if init == "identity":
@@ -60,5 +56,4 @@ class ECA(AttentionBlock):
     def attention(self, x: Tensor) -> Tensor:
         """Return the channel gate ``(N, C, 1, 1)``."""
         s = x.mean((2, 3), keepdim=True).transpose(1, 2)  # (N, 1, C, 1)
-        s = F.conv2d(s, self.conv.weight.unsqueeze(3), padding=(self.kernel_size // 2, 0))
-        return gate(s, self.scale).transpose(1, 2)
+        return gate(conv_channels(s, self.conv), self.scale).transpose(1, 2)

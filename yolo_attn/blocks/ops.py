@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 
 import torch
@@ -77,9 +78,51 @@ def max_hw(x: Tensor) -> Tensor:
     return x.amax((2, 3), keepdim=True) if in_place() or is_traced() else F.max_pool2d(x, x.shape[2:])
 
 
+def max_along(x: Tensor, dim: int) -> Tensor:
+    """Return the maximum along one dimension, which is kept; indices are kept only if a gradient needs them."""
+    return x.amax(dim, keepdim=True) if in_place() or is_traced() else x.max(dim, keepdim=True).values
+
+
 def max_c(x: Tensor) -> Tensor:
     """Return the maximum over channels, ``(N, 1, H, W)``; indices are kept only if a gradient needs them."""
-    return x.amax(1, keepdim=True) if in_place() or is_traced() else x.max(1, keepdim=True).values
+    return max_along(x, 1)
+
+
+def variance(x: Tensor) -> Tensor:
+    """Return the unbiased variance over positions, ``(N, C, 1, 1)``; that of a single position is 0."""
+    if is_exported():
+        biased = (x - x.mean((2, 3), keepdim=True)).square().mean((2, 3), keepdim=True)
+    else:
+        biased = x.var((2, 3), unbiased=False, keepdim=True)
+    return biased * (1 + 1 / other_positions(x))
+
+
+def sum_groups(x: Tensor, groups: int) -> Tensor:
+    """Return the sum over the channels of each group, ``(N, C, H, W)`` -> ``(N, G, H, W)``."""
+    width = x.shape[1] // groups
+    if is_exported():
+        return F.conv2d(x, x.new_ones(groups, width, 1, 1), groups=groups)
+    return x.view(x.shape[0], groups, width, *x.shape[2:]).sum(2)
+
+
+def multiply_groups(x: Tensor, gates: Tensor) -> Tensor:
+    """Return ``x`` times the gate ``(N, G, H, W)`` of each group of channels."""
+    groups, gates = gates.shape[1], gates.to(x.dtype)
+    if is_exported():
+        return x * F.conv2d(gates, gates.new_ones(x.shape[1], 1, 1, 1), groups=groups)
+    grouped = x.view(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
+    return (grouped * gates.unsqueeze(2)).flatten(1, 2)
+
+
+def adaptive_kernel(channels: int, gamma: float, b: float) -> int:
+    """Return the odd kernel size ``t`` or ``t + 1``, with ``t = int(abs((log2 C + b) / gamma))``, of ECA."""
+    t = int(abs((math.log2(channels) + b) / gamma))
+    return t if t % 2 else t + 1
+
+
+def conv_channels(x: Tensor, layer: nn.Conv1d) -> Tensor:
+    """Slide a kernel over ``(N, 1, L, 1)``, a sequence of channels, zeros beyond both ends."""
+    return F.conv2d(x, layer.weight.unsqueeze(3), padding=(layer.kernel_size[0] // 2, 0))
 
 
 def shuffle(x: Tensor, groups: int) -> Tensor:

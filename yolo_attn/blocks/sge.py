@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from yolo_attn.blocks._checks import check_divides
 from yolo_attn.blocks.base import AttentionBlock, Init, Paper
-from yolo_attn.blocks.ops import gate, is_exported, no_autocast, other_positions
+from yolo_attn.blocks.ops import gate, is_exported, multiply_groups, no_autocast, other_positions, sum_groups
 
 
 class SGE(AttentionBlock):
@@ -53,9 +52,8 @@ class SGE(AttentionBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` times the gate of each group."""
-        if is_exported():  # the gate of each group for each of its channels
-            gates = self._exported_gates(x).to(x.dtype)
-            return x * F.conv2d(gates, x.new_ones(self.channels, 1, 1, 1), groups=self.groups)
+        if is_exported():
+            return multiply_groups(x, self._exported_gates(x))
         groups = self._grouped(x)
         gates = self._gates(groups, x.dtype)
         if x.is_contiguous():
@@ -81,9 +79,7 @@ class SGE(AttentionBlock):
     def _exported_gates(self, x: Tensor) -> Tensor:
         """Return the gates ``(N, G, H, W)`` by operations in four dimensions."""
         wide = x if x.dtype == torch.float64 else x.float()
-        products = wide * wide.mean((2, 3), keepdim=True)
-        summing = products.new_ones(self.groups, self.channels // self.groups, 1, 1)
-        t = F.conv2d(products, summing, groups=self.groups)
+        t = sum_groups(wide * wide.mean((2, 3), keepdim=True), self.groups)
         t = t - t.mean((2, 3), keepdim=True)
         std = torch.linalg.vector_norm(t, dim=(2, 3), keepdim=True) / other_positions(t) ** 0.5
         weight, bias = self.weight.view(-1, 1, 1), self.bias.view(-1, 1, 1)

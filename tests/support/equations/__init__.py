@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import torch
 
-from support.equations import first_ring, full_maps
+from support.equations import first_ring, full_maps, grouped, pooled
 
 CASES = [  # block, channels, arguments, equation
     *first_ring.CASES,
     *full_maps.CASES,
+    *grouped.CASES,
+    *pooled.CASES,
 ]
 
 

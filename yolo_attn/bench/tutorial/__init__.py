@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from torch import nn
 
-from yolo_attn.bench.tutorial import first_ring, full_maps
+from yolo_attn.bench.tutorial import first_ring, full_maps, grouped, pooled
 
 TUTORIALS: dict[type[nn.Module], type[nn.Module]] = {
     **first_ring.TUTORIALS,
     **full_maps.TUTORIALS,
+    **grouped.TUTORIALS,
+    **pooled.TUTORIALS,
 }
 """The tutorial form of every shipped block of which one form is common."""
 
