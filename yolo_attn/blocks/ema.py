@@ -56,12 +56,12 @@ class EMA(AttentionBlock):
         a_h, a_w = torch.sigmoid(self._in_groups(a, self.conv1x1)).split_with_sizes((x.shape[2], x.shape[3]), 2)
         x1 = self._normalised(x * a_h.to(x.dtype) * a_w.transpose(2, 3).to(x.dtype))  # (N, C, H, W)
         x2 = self._in_groups(x, self.conv3x3)  # (N, C, H, W)
-        w = sum_groups(self._weights(x1) * x2 + self._weights(x2) * x1, self.groups)
+        w = sum_groups(self._weights(x1) * x2 + self._weights(x2) * x1, self.groups, self.norm.num_channels)
         return gate(w, self.scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` times the gate of each group."""
-        return multiply_groups(x, self.attention(x))
+        return multiply_groups(x, self.attention(x), self.groups, self.norm.num_channels)
 
     def _in_groups(self, x: Tensor, layer: nn.Conv2d) -> Tensor:
         """Apply one convolution to every group."""

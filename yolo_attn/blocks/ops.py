@@ -90,28 +90,26 @@ def max_c(x: Tensor) -> Tensor:
 
 def variance(x: Tensor) -> Tensor:
     """Return the unbiased variance over positions, ``(N, C, 1, 1)``; that of a single position is 0."""
-    if is_exported():
+    if is_exported() or len(x) == 0:  # torch warns of an empty batch
         biased = (x - x.mean((2, 3), keepdim=True)).square().mean((2, 3), keepdim=True)
     else:
         biased = x.var((2, 3), unbiased=False, keepdim=True)
     return biased * (1 + 1 / other_positions(x))
 
 
-def sum_groups(x: Tensor, groups: int) -> Tensor:
-    """Return the sum over the channels of each group, ``(N, C, H, W)`` -> ``(N, G, H, W)``."""
-    width = x.shape[1] // groups
+def sum_groups(x: Tensor, groups: int, width: int) -> Tensor:
+    """Return the sum over the ``width`` channels of each group, ``(N, C, H, W)`` -> ``(N, G, H, W)``."""
     if is_exported():
         return F.conv2d(x, x.new_ones(groups, width, 1, 1), groups=groups)
     return x.view(x.shape[0], groups, width, *x.shape[2:]).sum(2)
 
 
-def multiply_groups(x: Tensor, gates: Tensor) -> Tensor:
-    """Return ``x`` times the gate ``(N, G, H, W)`` of each group of channels."""
-    groups, gates = gates.shape[1], gates.to(x.dtype)
+def multiply_groups(x: Tensor, gates: Tensor, groups: int, width: int) -> Tensor:
+    """Return ``x`` times the gate ``(N, G, H, W)`` of each group of ``width`` channels."""
+    gates = gates.to(x.dtype)
     if is_exported():
-        return x * F.conv2d(gates, gates.new_ones(x.shape[1], 1, 1, 1), groups=groups)
-    grouped = x.view(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
-    return (grouped * gates.unsqueeze(2)).flatten(1, 2)
+        return x * F.conv2d(gates, gates.new_ones(groups * width, 1, 1, 1), groups=groups)
+    return (x.view(x.shape[0], groups, width, *x.shape[2:]) * gates.unsqueeze(2)).flatten(1, 2)
 
 
 def adaptive_kernel(channels: int, gamma: float, b: float) -> int:

@@ -53,7 +53,7 @@ class SGE(AttentionBlock):
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` times the gate of each group."""
         if is_exported():
-            return multiply_groups(x, self._exported_gates(x))
+            return multiply_groups(x, self._exported_gates(x), self.groups, self.channels // self.groups)
         groups = self._grouped(x)
         gates = self._gates(groups, x.dtype)
         if x.is_contiguous():
@@ -79,7 +79,8 @@ class SGE(AttentionBlock):
     def _exported_gates(self, x: Tensor) -> Tensor:
         """Return the gates ``(N, G, H, W)`` by operations in four dimensions."""
         wide = x if x.dtype == torch.float64 else x.float()
-        t = sum_groups(wide * wide.mean((2, 3), keepdim=True), self.groups)
+        products = wide * wide.mean((2, 3), keepdim=True)
+        t = sum_groups(products, self.groups, self.channels // self.groups)
         t = t - t.mean((2, 3), keepdim=True)
         std = torch.linalg.vector_norm(t, dim=(2, 3), keepdim=True) / other_positions(t) ** 0.5
         weight, bias = self.weight.view(-1, 1, 1), self.bias.view(-1, 1, 1)
