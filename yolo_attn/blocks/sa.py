@@ -65,7 +65,7 @@ class SA(AttentionBlock):
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` times its gates, with shuffled channels."""
         channel, spatial = self.attention(x)
-        y = multiply(x, self._joined(channel.expand_as(spatial), spatial))
+        y = multiply(x, self._joined(channel + torch.zeros_like(spatial), spatial))
         return shuffled(y, 2) if self.shuffle else y
 
     def _gate(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
