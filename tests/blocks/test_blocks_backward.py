@@ -38,9 +38,11 @@ KEPT = {  # in units of the input's size, without the input: what plain autograd
     "SGE": 1.26,  # the map in another layout where it is channels last, and four maps of the groups
     "SimAM": 3.1,  # the deviations, their squares, the gate
     "GAM": 5.1,  # the map times its first gate, both gates, the result of the last convolution, five or six at C / r
+    "BAM": 2.5,  # 1 plus the gate, the gate, and seven maps at C / r
     "EMA": 4.7,  # the map times its two sigmoids and times one, both branches, and a map for each group
     "Triplet": 1.5,  # the mean of the gates, and pooled planes with the places of their maxima
-    "SA": 2.6,  # the gates, and the second half, copied where there are several groups
+    "SA": 1.1,  # the gates and a copy of the second half
+    "SRM": 1.1,  # the deviations
     "MLCA": 1.1,  # the gates of the cells for each position
 }
 KEPT_BY_VARIANT = {"scSE-combine=max": 2.1, "scSE-combine=concat": 2.1, "GC-fusion=add+mul": 0.1}

@@ -163,6 +163,7 @@ WITHOUT_EFFECT = {
     "NL": {"phi.bias"},  # adds the same to all positions a query compares
     "CA": {"reduce.bias"},  # a BatchNorm over the batch removes it (in training)
     "GAM": {"conv1.bias", "conv2.bias"},
+    "BAM": {"squeeze.bias", "reduce.bias", "conv1.bias", "conv2.bias"},
 }
 
 
@@ -273,6 +274,7 @@ EXPECTED = {  # what a block gives, from block, input and maps, where that is no
     "scSE": scse,
     "SA": sa,
     "Triplet": lambda block, x, *maps: x * sum(maps) / 3,
+    "BAM": lambda block, x, gates: x * (1 + gates),
     "MLCA": lambda block, x, cells: x * nn.functional.adaptive_avg_pool2d(cells, x.shape[2:]),
 }
 GATES = [v for v in VARIANTS if not WEIGHTS & set(ATTENTION_BLOCKS[v[0]].maps) and v[1].get("combine") != "concat"]

@@ -125,6 +125,11 @@ def cbam_count(c):
     return 2 * c * h + h + c + 100
 
 
+def bam_count(c):
+    h = max(4, c // 16)
+    return (2 * c * h + 3 * h + c) + (c * h + 3 * h) + 2 * (9 * h * h + 3 * h) + h + 1  # channel, reduce, 3x3, project
+
+
 def gam_count(c, groups=1):
     h = c // 4
     return 2 * (c * h + 49 * c * h // groups) + 2 * (h + c) + 2 * (h + c)  # weights, biases, BatchNorms
@@ -167,6 +172,7 @@ COUNTS = [  # block, arguments, parameters at width c
     ("MLCA", {}, lambda c: 2 * adaptive_kernel(c)),
     ("SRM", {}, lambda c: 4 * c),
     ("ESE", {}, lambda c: c * c + c),
+    ("BAM", {}, bam_count),
 ]
 
 
@@ -193,6 +199,11 @@ def test_parameter_counts_follow_the_closed_forms(name, kwargs, formula):
         ("SE", 256, {}, 2 * 256**2 // 16),
         ("CBAM", 256, {}, 2 * 256**2 // 16 + 256 // 16 + 256 + 100),
         ("GC", 256, {}, 2 * 256**2 // 16 + 3 * 256 // 16 + 2 * 256 + 1),
+        ("Triplet", 64, {}, 4_800 // 16),  # the paper's ResNet-50: 4.8 K more parameters in 16 blocks
+        ("GAM", 64, {}, 102_720),
+        ("EMA", 64, {}, 48),
+        ("EMA", 64, {"factor": 8}, 672),
+        ("SA", 64, {"groups": 64}, 6),
         ("CA", 512, {}, 3 * 512 * 16 + 3 * 16 + 2 * 512),
         ("cSE", 1, {}, 2),
         ("NL", 1, {}, 8),
@@ -201,6 +212,10 @@ def test_parameter_counts_follow_the_closed_forms(name, kwargs, formula):
 )
 def test_parameter_counts_at_floors_and_fallbacks(name, channels, kwargs, count):
     assert parameters(name, channels, **kwargs) == count
+
+
+def test_bam_adds_to_resnet_50_what_the_paper_says():
+    assert round(25_557_032 + sum(parameters("BAM", c) for c in (256, 512, 1024)), -4) == 25_920_000  # 25.92 M
 
 
 @pytest.mark.parametrize(

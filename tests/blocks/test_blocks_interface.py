@@ -51,6 +51,7 @@ HYPER_PARAMETERS = {  # those of a release: model YAMLs name them
     "MLCA": {"local_size": 5, "local_weight": 0.5, "gamma": 2, "b": 1},
     "SRM": {},
     "ESE": {},
+    "BAM": {"reduction": 16, "dilation": 4, "min_hidden": 4},
 }
 
 
@@ -100,6 +101,9 @@ PARAMETER_ORDER = {  # of a release: checkpoints name them, and optimizers numbe
     "MLCA": "local_conv.weight global_conv.weight",
     "SRM": "weigh.weight norm.weight norm.bias",
     "ESE": "fc.weight fc.bias",
+    "BAM": "squeeze.weight squeeze.bias norm.weight norm.bias excite.weight excite.bias reduce.weight reduce.bias "
+    "norm0.weight norm0.bias conv1.weight conv1.bias norm1.weight norm1.bias conv2.weight conv2.bias norm2.weight "
+    "norm2.bias project.weight project.bias",
 }
 
 
@@ -162,6 +166,7 @@ BAD = [
     ("SimAM", {"eps": "0"}, TypeError, "eps='0' "),
     ("GAM", {"groups": 3}, ValueError, "groups=3 .*channels=64.*2 or 4"),
     ("EMA", {"factor": 0}, ValueError, "factor=0 "),
+    ("BAM", {"dilation": 0}, ValueError, "dilation=0 "),
     ("Triplet", {"kernel_size": 4}, ValueError, "kernel_size=4 .*3 or 5"),
     ("SA", {"groups": 2.0}, TypeError, "groups=2.0 "),
     ("SA", {"shuffle": 1}, TypeError, "shuffle=1 "),

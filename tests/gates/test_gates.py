@@ -45,6 +45,25 @@ def test_weights_are_told_from_a_gate_by_their_sum():
     assert gate_of(weights).kind == "spatial"
 
 
+def test_kinds_that_only_a_block_declares_have_shapes_and_grids_of_their_own():
+    shapes = {"channel half": (C // 2, 1, 1), "full half": (C // 2, H, W), "cells": (C, 2, 2)}
+    maps = [RANDOM.random(shape) for shape in shapes.values()]
+    gates = gates_of(maps, C, (H, W), [1.0] * 3, kinds=list(shapes))
+    assert {gate.kind: gate.values.shape for gate in gates} == shapes
+    assert [gate.per_channel for gate in gates] == [True, False, False]
+    assert gates[0].grids() is None
+    for gate, values in zip(gates[1:], maps[1:], strict=True):
+        np.testing.assert_array_equal(gate.grids(), values)
+
+
+def test_row_and_column_gates_that_are_no_pair_are_repeated_over_the_map():
+    columns, rows, spatial = RANDOM.random((C, 1, W)), RANDOM.random((C, H, 1)), RANDOM.random((1, H, W))
+    gates = gates_of([columns, rows, spatial], C, (H, W), [1.0] * 3, kinds=["columns", "rows", "spatial"])
+    assert [gate.kind for gate in gates] == ["columns", "rows", "spatial"]  # no product
+    np.testing.assert_array_equal(gates[0].grids(), np.repeat(columns, H, 1))
+    np.testing.assert_array_equal(gates[1].grids(), np.repeat(rows, W, 2))
+
+
 def test_row_and_column_gates_have_a_product():
     rows, columns = RANDOM.random((C, H, 1)), RANDOM.random((C, 1, W))
     fresh = np.ones_like(rows), np.ones_like(columns)

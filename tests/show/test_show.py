@@ -45,6 +45,15 @@ def test_every_block_is_drawn(shown):
     found = json.loads((shown / NUMBERS).read_text())
     for name in ya.ATTENTION_BLOCKS:
         assert list((shown / "zidane").glob(f"*-{name}-*.png")), f"{name} is not drawn"
+    for name, kinds in {
+        "GAM": {"full", "full-each", "full-2", "full-2-each"},
+        "Triplet": {"columns", "rows", "spatial"},
+        "SA": {"channel-half", "full-half", "full-half-each"},
+        "MLCA": {"cells", "cells-each"},
+        "CA": {"product", "product-each"},  # which has rows and columns at its sides
+    }.items():
+        drawn = {p.stem.partition(f"-{name}-")[2] for p in (shown / "zidane").glob(f"*-{name}-*.png")}
+        assert {kind for kind in drawn if not kind.endswith("-init")} == kinds, name
     assert (shown / "zidane" / "prediction.png").is_file()
     assert (shown / "zidane" / "cam.png").is_file()
     assert sorted(found["files"]) == sorted(p.relative_to(shown).as_posix() for p in shown.rglob("*.png"))

@@ -86,6 +86,7 @@ IMPORT_PATHS = {
     "MLCA": "yolo_attn.blocks.mlca.MLCA",
     "SRM": "yolo_attn.blocks.srm.SRM",
     "ESE": "yolo_attn.blocks.ese.ESE",
+    "BAM": "yolo_attn.blocks.bam.BAM",
 }
 """Class paths stored in users' checkpoints. Lines may be added, never changed."""
 

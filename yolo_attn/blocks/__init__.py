@@ -6,6 +6,7 @@ format, and ``block.attention(x)`` returns the map or maps it computes.
 
 from __future__ import annotations
 
+from yolo_attn.blocks.bam import BAM
 from yolo_attn.blocks.base import AttentionBlock
 from yolo_attn.blocks.ca import CA
 from yolo_attn.blocks.cbam import CBAM
@@ -48,6 +49,7 @@ _SHIPPED = (
     MLCA,
     SRM,
     ESE,
+    BAM,
 )
 
 ATTENTION_BLOCKS: dict[str, type[AttentionBlock]] = {block.yaml_name: block for block in _SHIPPED}

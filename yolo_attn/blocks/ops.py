@@ -65,9 +65,14 @@ def bottleneck(x: Tensor, down: nn.Linear, up: nn.Linear) -> Tensor:
     return pointwise(pointwise(x, down).relu_(), up)
 
 
+def is_channels_last(x: Tensor) -> bool:
+    """Tell whether channels are last in memory; not while traced, when the layout is not known."""
+    return x.stride(1) == 1 and x.shape[1] > 1 and not is_traced()
+
+
 def strips(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean of every row, ``(N, C, H, 1)``, and of every column, ``(N, C, 1, W)``."""
-    if x.stride(1) == 1 and not is_traced():  # channels last: ten times faster reduced in the order of the memory
+    if is_channels_last(x):  # ten times faster reduced in the order of the memory
         x = x.permute(0, 2, 3, 1)
         return x.mean(2, keepdim=True).permute(0, 3, 1, 2), x.mean(1, keepdim=True).permute(0, 3, 1, 2)
     return x.mean(3, keepdim=True), x.mean(2, keepdim=True)
@@ -90,10 +95,7 @@ def max_c(x: Tensor) -> Tensor:
 
 def variance(x: Tensor) -> Tensor:
     """Return the unbiased variance over positions, ``(N, C, 1, 1)``; that of a single position is 0."""
-    if is_exported() or len(x) == 0:  # torch warns of an empty batch
-        biased = (x - x.mean((2, 3), keepdim=True)).square().mean((2, 3), keepdim=True)
-    else:
-        biased = x.var((2, 3), unbiased=False, keepdim=True)
+    biased = (x - x.mean((2, 3), keepdim=True)).square().mean((2, 3), keepdim=True)  # several times faster than var
     return biased * (1 + 1 / other_positions(x))
 
 
@@ -178,10 +180,10 @@ def batch_norm(x: Tensor, norm: nn.BatchNorm2d | nn.Identity) -> Tensor:
     return norm(x)  # type: ignore[no-any-return]
 
 
-def folded(norm: nn.BatchNorm2d | nn.Identity, conv: nn.Conv2d) -> nn.Identity:
-    """Fold ``norm`` into the convolution before it, and return an identity to replace it.
+def folded(norm: nn.BatchNorm2d | nn.Identity, conv: nn.Conv2d | nn.Linear) -> nn.Identity:
+    """Fold ``norm`` into the convolution or linear layer before it, and return an identity to replace it.
 
-    Like Ultralytics' own ``fuse()``, it uses the running statistics in any mode, and freezes the convolution.
+    Like Ultralytics' own ``fuse()``, it uses the running statistics in any mode, and freezes the layer.
     """
     if isinstance(norm, nn.BatchNorm2d):
         mean, var = norm.running_mean, norm.running_var

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from yolo_attn.blocks.base import AttentionBlock, Init, Paper
-from yolo_attn.blocks.ops import gate, multiply
+from yolo_attn.blocks.ops import gate, is_channels_last, is_exported
 from yolo_attn.blocks.ops import shuffle as shuffled
 
 
@@ -56,33 +56,33 @@ class SA(AttentionBlock):
 
     def attention(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gates of both halves, ``(N, C/2, 1, 1)`` and ``(N, C/2, H, W)``, group after group."""
-        x0, x1 = self._halves(x)
-        weight, bias = self.norm.weight.repeat(self.groups), self.norm.bias.repeat(self.groups)
-        normalised = torch.group_norm(x1, self.channels // 2, weight, bias, self.norm.eps)
-        channel = self._gate(x0.mean((2, 3), keepdim=True), self.channel_weight, self.channel_bias)
-        return channel, self._gate(normalised, self.spatial_weight, self.spatial_bias)
+        return self._gates(*self._halves(x), x.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` times its gates, with shuffled channels."""
-        channel, spatial = self.attention(x)
-        y = multiply(x, self._joined(channel + torch.zeros_like(spatial), spatial))
-        return shuffled(y, 2) if self.shuffle else y
+        first, second = self._halves(x)
+        channel, spatial = (g.to(x.dtype) for g in self._gates(first, second, x.shape))
+        channel = channel.view(*first.shape[:3], *[1] * (first.dim() - 3))
+        y = torch.cat((first * channel, second * spatial.view(second.shape)), 2).reshape(x.shape)
+        y = shuffled(y, 2) if self.shuffle else y
+        return y.contiguous(memory_format=torch.channels_last) if is_channels_last(x) else y
 
-    def _gate(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return gate(self._for_all(weight) * x + self._for_all(bias), self.scale)
+    def _gates(self, first: Tensor, second: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
+        n, half, height, width = shape[0], self.channels // 2, shape[2], shape[3]
+        means = first.mean(tuple(range(3, first.dim()))).view(n, half, 1, 1)
+        channel = self._for_all(self.channel_weight).view(-1, 1, 1) * means
+        channel = channel + self._for_all(self.channel_bias).view(-1, 1, 1)
+        weight = self._for_all(self.spatial_weight * self.norm.weight)  # both scales and shifts in one
+        bias = self._for_all(self.spatial_weight * self.norm.bias + self.spatial_bias)
+        spatial = torch.group_norm(second.reshape(n, half, height, width), half, weight, bias, self.norm.eps)
+        return gate(channel, self.scale), gate(spatial, self.scale)
 
     def _for_all(self, parameter: Tensor) -> Tensor:
-        return parameter.repeat(self.groups).view(-1, 1, 1)
+        return parameter.repeat(self.groups)
 
     def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the first and the second halves of the channels of all groups, ``(N, C/2, H, W)`` each."""
-        n, channels, height, width = x.shape
-        grouped = x.reshape(n, self.groups, channels // self.groups, height * width)
-        first, second = (half.reshape(n, channels // 2, height, width) for half in grouped.chunk(2, 2))
+        """Return first and second half of the channels of all groups, ``(N, G, C/2G, H, W)``, exported with ``HW``."""
+        n, _, height, width = x.shape
+        sizes = (height * width,) if is_exported() else (height, width)
+        first, second = x.reshape(n, self.groups, self.channels // self.groups, *sizes).chunk(2, 2)
         return first, second
-
-    def _joined(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return halves as ``_halves`` took them apart."""
-        n, channels, height, width = first.shape
-        halves = [half.reshape(n, self.groups, channels // self.groups, height * width) for half in (first, second)]
-        return torch.cat(halves, 2).reshape(n, 2 * channels, height, width)

@@ -1,4 +1,4 @@
-"""Equations of SimAM and GAM, whose gates differ for every value, and the cases to compare them in."""
+"""Equations of SimAM, GAM and BAM, whose gates differ for every value, and the cases to compare them in."""
 
 from __future__ import annotations
 
@@ -36,10 +36,28 @@ def gam(groups, with_sigmoid):
     return equation
 
 
+def bam(dilation):
+    def equation(x, p, scale, train):
+        def normalised(z, conv, norm, dilation=1):
+            weight, bias = p[f"{conv}.weight"], p[f"{conv}.bias"]
+            weight = weight if weight.dim() == 4 else weight[:, :, None, None]
+            return relu(batch_norm(conv2d(z, weight, bias, dilation=dilation), p, norm, train))
+
+        c = normalised(x.mean((2, 3), keepdim=True), "squeeze", "norm")
+        c = torch.einsum("oc,nchw->nohw", p["excite.weight"], c) + p["excite.bias"][:, None, None]
+        s = normalised(normalised(x, "reduce", "norm0"), "conv1", "norm1", dilation)
+        s = conv2d(normalised(s, "conv2", "norm2", dilation), p["project.weight"], p["project.bias"])
+        return blend(x, x * (1 + sigmoid(c + s)), p)
+
+    return equation
+
+
 CASES = [  # block, channels, arguments, equation
     ("SimAM", 8, {}, simam(1e-4)),
     ("SimAM", 8, {"eps": 0.5}, simam(0.5)),
     ("GAM", 16, {}, gam(1, True)),
     ("GAM", 16, {"channel_sigmoid": False, "reduction": 2}, gam(1, False)),
     ("GAM", 24, {"groups": 2, "reduction": 6}, gam(2, True)),
+    ("BAM", 16, {}, bam(4)),
+    ("BAM", 32, {"reduction": 4, "dilation": 2}, bam(2)),
 ]

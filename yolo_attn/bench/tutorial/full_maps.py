@@ -1,4 +1,4 @@
-"""Tutorial forms of SimAM and GAM."""
+"""Tutorial forms of SimAM, GAM and BAM."""
 # ruff: noqa: D102 - forward methods are equivalent to those of the blocks
 
 from __future__ import annotations
@@ -55,8 +55,32 @@ class TutorialGAM(nn.Module):
         return x * self.bn2(self.conv2(out)).sigmoid()
 
 
+class TutorialBAM(nn.Module):
+    """BAM: both terms expanded to the whole map, then added."""
+
+    def __init__(self, block: blocks.BAM) -> None:
+        super().__init__()
+        c, hidden, dilation = block.channels, block.squeeze.out_features, block.conv1.dilation[0]
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc0 = nn.Conv2d(c, hidden, kernel_size=1)
+        self.bn = nn.BatchNorm2d(hidden)
+        self.fc1 = nn.Conv2d(hidden, c, kernel_size=1)
+        layers: list[nn.Module] = [nn.Conv2d(c, hidden, kernel_size=1), nn.BatchNorm2d(hidden), nn.ReLU()]
+        for _ in range(2):
+            conv = nn.Conv2d(hidden, hidden, kernel_size=3, padding=dilation, dilation=dilation)
+            layers += [conv, nn.BatchNorm2d(hidden), nn.ReLU()]
+        self.sa = nn.Sequential(*layers, nn.Conv2d(hidden, 1, kernel_size=1))
+        self.sigmoid = nn.Sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        ca_out = self.fc1(torch.relu(self.bn(self.fc0(self.avgpool(x))))).expand_as(x)
+        weight = self.sigmoid(self.sa(x).expand_as(x) + ca_out)
+        return (1 + weight) * x
+
+
 TUTORIALS: dict[type[nn.Module], type[nn.Module]] = {
     blocks.SimAM: TutorialSimAM,
     blocks.GAM: TutorialGAM,
+    blocks.BAM: TutorialBAM,
 }
 """The tutorial forms by the class of their block."""
