@@ -44,8 +44,22 @@ KEPT = {  # in units of the input's size, without the input: what plain autograd
     "SA": 1.1,  # the gates and a copy of the second half
     "SRM": 1.1,  # the deviations
     "MLCA": 1.1,  # the gates of the cells for each position
+    "LSKA": 5.1,  # the input of every further convolution, and the factor
+    "LSK": 4.7,
+    "MSCA": 6.1,
+    "CPCA": 10.1,
+    "CAA": 9.1,  # the inputs of convolutions, norms and SiLUs, and the gate
+    "SCSA": 3.2,  # the map times each of its first gates, strips and windows
+    "SEAM": 5.1,  # the inputs of convolutions, GELUs and norms, but the first
+    "SK": 8.1,  # of every branch the input of the norm, and its result
 }
-KEPT_BY_VARIANT = {"scSE-combine=max": 2.1, "scSE-combine=concat": 2.1, "GC-fusion=add+mul": 0.1}
+KEPT_BY_VARIANT = {
+    "SEAM-depth=2": 11.1,
+    "SK-form=paper": 4.1,
+    "scSE-combine=max": 2.1,
+    "scSE-combine=concat": 2.1,
+    "GC-fusion=add+mul": 0.1,
+}
 
 
 @every_layout

@@ -40,7 +40,8 @@ pytestmark = MARKS
 
 @every_variant
 def test_takes_every_width(name, kwargs):
-    for channels, init in itertools.product(WIDTHS, INITS):
+    widths = [c for c in WIDTHS if c <= 512] if name == "SK" else WIDTHS  # 1280 channels are 500 MB of convolutions
+    for channels, init in itertools.product(widths, INITS):
         x = rand(2, channels, 3, 2)
         y = make(name, kwargs, channels, init, random=False)(x)
         assert y.shape == x.shape, (channels, init)
@@ -164,6 +165,8 @@ WITHOUT_EFFECT = {
     "CA": {"reduce.bias"},  # a BatchNorm over the batch removes it (in training)
     "GAM": {"conv1.bias", "conv2.bias"},
     "BAM": {"squeeze.bias", "reduce.bias", "conv1.bias", "conv2.bias"},
+    "CAA": {"strips.1.bias"},
+    "SK": {f"branches.{k}.conv.bias" for k in range(4)},
 }
 
 
@@ -189,7 +192,7 @@ def test_identity_learns_everything_after_one_step(name, kwargs):
         (block(x) - target).square().mean().backward()
         optimizer.step()
     dead = {n for n, p in block.named_parameters() if p.grad.abs().max() < 1e-12}
-    expected = WITHOUT_EFFECT.get(name, set()) if not {"avg", "dot_product"} & set(kwargs.values()) else set()
+    expected = WITHOUT_EFFECT.get(name, set()) if not {"avg", "dot_product", "paper"} & set(kwargs.values()) else set()
     assert dead == expected
 
 
@@ -217,11 +220,14 @@ SHAPES = {  # of two images with 16 channels in G groups, 5 x 7, by kind of map
     "cells": lambda block: (2, 16, block.local_size, block.local_size),
     "channel half": lambda block: (2, 8, 1, 1),
     "full half": lambda block: (2, 8, 5, 7),
+    "kernels": lambda block: (2, 2, 5, 7),
+    "factors": lambda block: (2, 16, 5, 7),
+    "branches": lambda block: (2, len(block.branches), 16),
     "weights": lambda block: (2, 1, 5, 7),
     "pairs": lambda block: (2, 35, 35),
 }
 HARD = {"ESE"}  # gates that reach the ends of their range
-WEIGHTS = {"weights", "pairs"}  # all others multiply
+WEIGHTS = {"branches", "weights", "pairs"}  # all others multiply
 
 
 def test_every_kind_of_map_has_a_shape_here_and_a_name_where_gates_are_drawn():
@@ -243,12 +249,12 @@ def test_attention_maps_have_their_declared_shape_and_range(name, kwargs):
             assert used > 0.5, f"{init}: the declared range is not used"
         for one, kind, top in zip(found, block.maps, block.tops, strict=True):
             if kind not in WEIGHTS:
-                assert top is not None or kwargs, "by default a gate has a range"
+                assert (top is None) == (kind == "factors") or kwargs, "by default a gate has a range"
                 continue
             assert top is None, init
             if "dot_product" not in kwargs.values():  # similarities of either sign
                 assert (one >= 0).all(), init
-                total = one.sum(2) if kind == "pairs" else one.flatten(1).sum(1)
+                total = one.sum({"branches": 1, "pairs": 2}.get(kind, (1, 2, 3)))
                 close(total, torch.ones_like(total), init)
 
 
@@ -260,6 +266,12 @@ def scse(block, x, c, s):
     if block.combine == "mul":
         return x * c * s
     return x * c + x * s if block.combine == "add" else torch.maximum(x * c, x * s)
+
+
+def lsk(block, x, gates):
+    small = block.small(x)
+    large = block.large(small)
+    return x * block.proj(block.reduce_small(small) * gates[:, :1] + block.reduce_large(large) * gates[:, 1:])
 
 
 def sa(block, x, channel, spatial):
@@ -276,8 +288,10 @@ EXPECTED = {  # what a block gives, from block, input and maps, where that is no
     "Triplet": lambda block, x, *maps: x * sum(maps) / 3,
     "BAM": lambda block, x, gates: x * (1 + gates),
     "MLCA": lambda block, x, cells: x * nn.functional.adaptive_avg_pool2d(cells, x.shape[2:]),
+    "LSK": lsk,
 }
-GATES = [v for v in VARIANTS if not WEIGHTS & set(ATTENTION_BLOCKS[v[0]].maps) and v[1].get("combine") != "concat"]
+OF_OTHERS = {"CPCA": {}, "scSE": {"combine": "concat"}}  # blocks that multiply something else than their input
+GATES = [v for v in VARIANTS if not WEIGHTS & set(ATTENTION_BLOCKS[v[0]].maps) and OF_OTHERS.get(v[0]) != v[1]]
 
 
 @pytest.mark.parametrize(("name", "kwargs"), GATES, ids=[IDS[VARIANTS.index(v)] for v in GATES])
@@ -300,6 +314,20 @@ def test_nl_forward_uses_the_weights_it_shows(kwargs):
     torch.testing.assert_close(block(x), x + block.out(y))
 
 
+def test_cpca_forward_uses_the_maps_it_shows():
+    block, x = make("CPCA", {}).eval(), rand(2, 16, 5, 7)
+    channel, factors = block.attention(x)
+    y = nn.functional.gelu(block.mix(x)) * channel * factors
+    torch.testing.assert_close(block(x), block.mix(y))
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"form": "paper"}], ids=str)
+def test_sk_forward_uses_the_weights_it_shows(kwargs):
+    block, x = make("SK", kwargs).eval(), rand(2, 16, 5, 7)
+    y = torch.einsum("nkc,kncij->ncij", block.attention(x), torch.stack([branch(x) for branch in block.branches]))
+    torch.testing.assert_close(block(x), y)
+
+
 # -------------------------------------------------------------------------------------- export, tracing, persistence
 
 
@@ -307,9 +335,11 @@ def test_nl_forward_uses_the_weights_it_shows(kwargs):
 @pytest.mark.skipif(not hasattr(torch.export, "Dim"), reason="this torch exports no dynamic sizes")
 def test_export_keeps_the_values_at_another_size(name, kwargs):
     block = make(name, kwargs).eval()
-    n, h, w = (torch.export.Dim(d, min=2, max=64) for d in "nhw")
-    program = torch.export.export(block, (rand(2, 16, 6, 5),), dynamic_shapes=({0: n, 2: h, 3: w},))
-    for shape in [(2, 16, 6, 5), (3, 16, 9, 7)]:
+    least = getattr(block, "window", 1) + 1  # torch.export takes a size of 1, here of the map of windows, as a constant
+    n, h, w = (torch.export.Dim(d, min=size, max=64) for d, size in (("n", 2), ("h", least), ("w", least)))
+    first, second = (2, 16, least + 4, least + 3), (3, 16, least + 7, least + 5)
+    program = torch.export.export(block, (rand(*first),), dynamic_shapes=({0: n, 2: h, 3: w},))
+    for shape in [first, second]:
         torch.testing.assert_close(program.module()(rand(*shape)), block(rand(*shape)))
 
 

@@ -45,7 +45,7 @@ def test_its_gradients_are_those_of_its_equations(name, channels, kwargs, equati
     block = randomized(ATTENTION_BLOCKS[name](channels, **kwargs, init=init).double()).train(mode == "train")
     for size in [(4, 5), (3, 3), (1, 6), (6, 1)]:
         generator = torch.Generator().manual_seed(2)
-        shape = (2, channels, *size)
+        shape = (4, channels, *size)  # batch statistics of two averages would have nearly no gradient
         x, gy = (
             torch.randn(shape, dtype=torch.float64, generator=generator).to(memory_format=LAYOUTS[layout]) for _ in "xy"
         )
@@ -135,6 +135,34 @@ def gam_count(c, groups=1):
     return 2 * (c * h + 49 * c * h // groups) + 2 * (h + c) + 2 * (h + c)  # weights, biases, BatchNorms
 
 
+def strips_count(*lengths):
+    """Return the parameters per channel of pairs of depthwise convolutions with biases."""
+    return sum(2 * (length + 1) for length in lengths)
+
+
+def lsk_count(c):
+    half = c // 2
+    return c * (25 + 1 + 49 + 1) + 2 * (c * half + half) + 2 * 2 * 49 + 2 + half * c + c
+
+
+def cpca_count(c):
+    return c * c + c + 2 * c * (c // 4) + c // 4 + c + c * (26 + strips_count(7, 11, 21))
+
+
+def seam_count(c, depth=1):
+    return depth * (c * (9 + 1) + c * c + c + 4 * c) + 2 * c * max(c // 16, 1)
+
+
+def sk_count(c):
+    hidden = max(c // 16, 32)
+    return (1 + 9 + 25 + 49) * c * c + 4 * 3 * c + (c + 1) * hidden + 4 * (hidden + 1) * c
+
+
+def sk_paper_count(c):
+    hidden = max(c // 16, 32)
+    return 2 * (9 * c * c // fits(c, 32) + 2 * c) + c * hidden + 2 * hidden + 2 * hidden * c
+
+
 COUNTS = [  # block, arguments, parameters at width c
     ("SE", {}, lambda c: 2 * c * max(4, c // 16)),
     ("SE", {"bias": True}, lambda c: 2 * c * max(4, c // 16) + c + max(4, c // 16)),
@@ -161,6 +189,21 @@ COUNTS = [  # block, arguments, parameters at width c
     ("SGE", {"groups": 4}, lambda c: 8),
     ("GCT", {}, lambda c: 3 * c),
     ("SimAM", {}, lambda c: 0),
+    ("LSKA", {}, lambda c: c * strips_count(3, 5) + c * c + c),
+    ("LSKA", {"kernel_size": 7}, lambda c: c * strips_count(3, 3) + c * c + c),
+    ("LSKA", {"kernel_size": 23}, lambda c: c * strips_count(5, 7) + c * c + c),
+    ("LSKA", {"kernel_size": 53}, lambda c: c * strips_count(5, 17) + c * c + c),
+    ("LSK", {}, lsk_count),
+    ("CAA", {}, lambda c: 2 * (c * c + 2 * c) + c * strips_count(11)),
+    ("CAA", {"kernel_size": 5}, lambda c: 2 * (c * c + 2 * c) + c * strips_count(5)),
+    ("MSCA", {}, lambda c: c * (26 + strips_count(7, 11, 21)) + c * c + c),
+    ("CPCA", {}, cpca_count),
+    ("SCSA", {}, lambda c: 16 * c),
+    ("SCSA", {"window": 2, "heads": 4}, lambda c: 16 * c),
+    ("SEAM", {}, seam_count),
+    ("SEAM", {"depth": 2}, lambda c: seam_count(c, 2)),
+    ("SK", {}, sk_count),
+    ("SK", {"form": "paper"}, sk_paper_count),
     ("GAM", {}, gam_count),
     ("GAM", {"groups": 2}, lambda c: gam_count(c, 2)),
     ("EMA", {}, lambda c: 10 * (c // fits(c, 32)) ** 2 + 4 * (c // fits(c, 32))),
@@ -177,7 +220,8 @@ COUNTS = [  # block, arguments, parameters at width c
 
 
 def parameters(name, c, **kwargs):
-    return sum(p.numel() for p in ATTENTION_BLOCKS[name](c, **kwargs).parameters())
+    with torch.device("meta"):
+        return sum(p.numel() for p in ATTENTION_BLOCKS[name](c, **kwargs).parameters())
 
 
 @pytest.mark.parametrize(("name", "kwargs", "formula"), COUNTS, ids=case_id)
@@ -207,6 +251,16 @@ def test_parameter_counts_follow_the_closed_forms(name, kwargs, formula):
         ("CA", 512, {}, 3 * 512 * 16 + 3 * 16 + 2 * 512),
         ("cSE", 1, {}, 2),
         ("NL", 1, {}, 8),
+        ("LSKA", 64, {}, 5440),
+        ("LSK", 64, {}, 11334),
+        ("CAA", 64, {}, 9984),
+        ("MSCA", 64, {}, 11200),
+        ("CPCA", 64, {}, 13328),
+        ("SCSA", 64, {}, 1024),
+        ("SEAM", 64, {}, 5568),
+        ("SEAM", 8, {}, 8 * 10 + 8 * 8 + 8 + 4 * 8 + 2 * 8),  # one hidden channel
+        ("CPCA", 2, {}, 2 * 2 + 2 + 2 * 2 + 1 + 2 + 2 * (26 + 84)),
+        ("LSK", 1, {}, 76 + 2 * 2 + 198 + 2),
     ],
     ids=case_id,
 )

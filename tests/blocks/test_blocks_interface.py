@@ -44,6 +44,14 @@ HYPER_PARAMETERS = {  # those of a release: model YAMLs name them
     "SGE": {"groups": 8},
     "GCT": {"mode": "l2", "eps": 1e-5},
     "SimAM": {"eps": 1e-4},
+    "LSKA": {"kernel_size": 11},
+    "LSK": {},
+    "CAA": {"kernel_size": 11},
+    "MSCA": {},
+    "CPCA": {"reduction": 4},
+    "SCSA": {"window": 7, "kernels": (3, 5, 7, 9), "heads": 8},
+    "SEAM": {"depth": 1, "reduction": 16},
+    "SK": {"form": "copies", "reduction": 16, "min_hidden": 32},
     "GAM": {"reduction": 4, "groups": 1, "channel_sigmoid": True},
     "EMA": {"factor": 32},
     "Triplet": {"kernel_size": 7},
@@ -76,6 +84,11 @@ def test_signature(name):
     assert hints["init"] == typing.Literal["paper", "identity"]
 
 
+def with_biases(layers):
+    """Return the names of the parameters of layers with weight and bias."""
+    return " ".join(f"{layer}.weight {layer}.bias" for layer in layers.split())
+
+
 PARAMETER_ORDER = {  # of a release: checkpoints name them, and optimizers number them
     "SE": "squeeze.weight excite.weight",
     "ECA": "conv.weight",
@@ -92,6 +105,18 @@ PARAMETER_ORDER = {  # of a release: checkpoints name them, and optimizers numbe
     "SGE": "weight bias",
     "GCT": "alpha gamma beta",
     "SimAM": "",
+    "LSKA": with_biases("local.0 local.1 dilated.0 dilated.1 proj"),
+    "LSK": with_biases("small large reduce_small reduce_large select proj"),
+    "CAA": "conv1.weight norm1.weight norm1.bias strips.0.weight strips.0.bias strips.1.weight strips.1.bias "
+    "conv2.weight norm2.weight norm2.bias",
+    "MSCA": with_biases("local strips.0.0 strips.0.1 strips.1.0 strips.1.1 strips.2.0 strips.2.1 proj"),
+    "CPCA": with_biases("mix squeeze excite local strips.0.0 strips.0.1 strips.1.0 strips.1.1 strips.2.0 strips.2.1"),
+    "SCSA": with_biases("convs.0 convs.1 convs.2 convs.3 norm_h norm_w norm") + " q.weight k.weight v.weight",
+    "SEAM": with_biases("stages.0.depthwise stages.0.norm1 stages.0.pointwise stages.0.norm2")
+    + " squeeze.weight excite.weight",
+    "SK": with_biases(" ".join(f"branches.{k}.conv branches.{k}.norm" for k in range(4)))
+    + " "
+    + with_biases("squeeze select.0 select.1 select.2 select.3"),
     "GAM": "squeeze.weight squeeze.bias excite.weight excite.bias conv1.weight conv1.bias norm1.weight norm1.bias "
     "conv2.weight conv2.bias norm2.weight norm2.bias",
     "EMA": "conv1x1.weight conv1x1.bias norm.weight norm.bias conv3x3.weight conv3x3.bias",
@@ -163,6 +188,16 @@ BAD = [
     ("ELA", {"conv_groups": 5}, ValueError, "conv_groups=5 .*channels=64.*4 or 8"),
     ("ELA", {"norm_groups": 24}, ValueError, "norm_groups=24 .*16 or 32"),
     ("SimAM", {"eps": 0}, ValueError, "eps=0 is out of range"),
+    ("LSKA", {"kernel_size": 9}, ValueError, "kernel_size=9 .*nearest is 7.*7, 11, 23, 35, 41, 53"),
+    ("LSKA", {"kernel_size": "11"}, TypeError, "kernel_size='11' .*7, 11, 23, 35, 41, 53"),
+    ("CAA", {"kernel_size": 10}, ValueError, "kernel_size=10 .*9 or 11"),
+    ("CPCA", {"reduction": 0}, ValueError, "reduction=0 "),
+    ("SCSA", {"kernels": (3, 5, 7)}, ValueError, r"kernels=\(3, 5, 7\) .*\[3, 5, 7, 9\]"),
+    ("SCSA", {"kernels": 3}, TypeError, r"kernels=3 .*\[3, 5, 7, 9\]"),
+    ("SCSA", {"kernels": (3, 5, 7, 8)}, ValueError, "kernels=8 .*7 or 9"),
+    ("SCSA", {"window": 0}, ValueError, "window=0 "),
+    ("SEAM", {"depth": 0}, ValueError, "depth=0 "),
+    ("SK", {"form": "copy"}, ValueError, "form='copy' .*did you mean 'copies'.*'copies', 'paper'"),
     ("SimAM", {"eps": "0"}, TypeError, "eps='0' "),
     ("GAM", {"groups": 3}, ValueError, "groups=3 .*channels=64.*2 or 4"),
     ("EMA", {"factor": 0}, ValueError, "factor=0 "),

@@ -87,6 +87,14 @@ IMPORT_PATHS = {
     "SRM": "yolo_attn.blocks.srm.SRM",
     "ESE": "yolo_attn.blocks.ese.ESE",
     "BAM": "yolo_attn.blocks.bam.BAM",
+    "LSKA": "yolo_attn.blocks.lska.LSKA",
+    "LSK": "yolo_attn.blocks.lsk.LSK",
+    "CAA": "yolo_attn.blocks.caa.CAA",
+    "MSCA": "yolo_attn.blocks.msca.MSCA",
+    "CPCA": "yolo_attn.blocks.cpca.CPCA",
+    "SCSA": "yolo_attn.blocks.scsa.SCSA",
+    "SEAM": "yolo_attn.blocks.seam.SEAM",
+    "SK": "yolo_attn.blocks.sk.SK",
 }
 """Class paths stored in users' checkpoints. Lines may be added, never changed."""
 

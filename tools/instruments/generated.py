@@ -20,6 +20,8 @@ ATTENDS = {
     "(N, C, L, L)": "cells of the map",
     "(N, C/2, 1, 1)": "half of the channels",
     "(N, C/2, H, W)": "every value of the other half",
+    "(N, 2, H, W)": "positions, for each kernel",
+    "(N, K, C)": "branches, for each channel",
     "(N, HW, HW)": "pairs of positions",
 }
 """Words of the README for a map, by its shape."""

@@ -16,8 +16,8 @@ def check(name: str, value: object, hint: Any, positive: bool = False) -> None:
     Args:
         name: Name of the argument.
         value: What was given.
-        hint: ``int`` (at least 1), ``float`` (finite), ``bool``, ``Literal[...]``, or one of these ``| None``; anything
-            else is not checked.
+        hint: ``int`` (at least 1), ``float`` (finite), ``bool``, ``Literal[...]`` of words or of integers, or one of
+            these ``| None``; anything else is not checked.
         positive: Whether a ``float`` has to be greater than 0.
 
     Raises:
@@ -40,7 +40,8 @@ def check(name: str, value: object, hint: Any, positive: bool = False) -> None:
         if not math.isfinite(value) or (positive and value <= 0):
             raise ValueError(f"{name}={value} is out of range; give {range_}")
     if typing.get_origin(hint) is Literal:
-        _check_word(name, value, what, typing.get_args(hint))
+        allowed = typing.get_args(hint)
+        (_check_word if isinstance(allowed[0], str) else _check_choice)(name, value, what, allowed)
 
 
 def _check_word(name: str, value: object, what: str, allowed: Sequence[str]) -> None:
@@ -52,6 +53,15 @@ def _check_word(name: str, value: object, what: str, allowed: Sequence[str]) -> 
         near = difflib.get_close_matches(value.lower(), by_lower, n=1)
         hint = f" (did you mean {by_lower[near[0]]!r}?)" if near else ""
         raise ValueError(f"{name}={value!r} is unknown{hint}; give one of {listed}")
+
+
+def _check_choice(name: str, value: object, what: str, allowed: Sequence[int]) -> None:
+    listed = ", ".join(map(str, allowed))
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what} one of {listed}")
+    if value not in allowed:
+        nearest = min(allowed, key=lambda other: abs(other - value))
+        raise ValueError(f"{name}={value} is not available (the nearest is {nearest}); give one of {listed}")
 
 
 def check_int(name: str, value: object) -> None:

@@ -28,14 +28,18 @@ MAPS = {
     "cells": "(N, C, L, L)",
     "channel half": "(N, C/2, 1, 1)",
     "full half": "(N, C/2, H, W)",
+    "kernels": "(N, 2, H, W)",
+    "factors": "(N, C, H, W)",
+    "branches": "(N, K, C)",
     "weights": "(N, 1, H, W)",
     "pairs": "(N, HW, HW)",
 }
-"""The kinds of attention maps and their shapes. All are gates, which multiply, but the last two: ``weights`` sum to 1
-over positions, and row ``i`` of ``pairs`` holds the weights that position ``i`` gives to all positions. ``cells`` are
+"""The kinds of attention maps and their shapes. All are gates, which multiply, but the last three: ``branches`` sum to
+1 over the ``K`` branches, ``weights`` over positions, and row ``i`` of ``pairs`` holds the weights that position ``i``
+gives to all positions. ``factors`` are gates of either sign and without bound. ``cells`` are
 the ``L x L`` parts of equal size that a map is divided into."""
 
-_WEIGHTS = ("weights", "pairs")
+_UNBOUNDED = ("factors", "branches", "weights", "pairs")
 _WARNED: set[tuple[str, str]] = set()
 
 
@@ -116,8 +120,8 @@ class AttentionBlock(nn.Module):
 
     @property
     def tops(self) -> tuple[float | None, ...]:
-        """Upper bounds of the gates, whose lower bound is 0; ``None`` for weights."""
-        return tuple(None if kind in _WEIGHTS else self.scale for kind in self.maps)
+        """Upper bounds of the gates, whose lower bound is 0; ``None`` for weights and for factors without bound."""
+        return tuple(None if kind in _UNBOUNDED else self.scale for kind in self.maps)
 
     def fit(self, what: str, wanted: int, number: int | None = None) -> int:
         """Return the largest divisor of a number up to ``wanted``; if it differs, warn and show it in ``repr``.
@@ -155,6 +159,12 @@ def zero_(*modules: nn.Module) -> None:
     for module in modules:
         for parameter in module.parameters(recurse=False):
             nn.init.zeros_(parameter)
+
+
+def one_(conv: nn.Conv2d) -> None:
+    """Set the weight of a convolution to 0 and its bias to 1, so that it returns 1."""
+    zero_(conv)
+    nn.init.ones_(conv.bias)  # type: ignore[arg-type]
 
 
 def _checked(init: Callable[..., None]) -> Callable[..., None]:

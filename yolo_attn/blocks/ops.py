@@ -16,6 +16,29 @@ _is_tracing: Callable[[], bool] = torch.jit.is_tracing
 _is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # also missing from early torch 2
 
 
+class Depthwise(nn.Conv2d):
+    """Depthwise convolution; float16 on a CPU is computed in float32: torch never returns from some kernels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve ``(N, C, H, W)`` to ``(N, C, H, W)``."""
+        if x.is_cpu and x.dtype == torch.float16:
+            bias = None if self.bias is None else self.bias.float()
+            y: Tensor = self._conv_forward(x.float(), self.weight.float(), bias)
+            return y.to(x.dtype)
+        return super().forward(x)
+
+
+def depthwise(channels: int, height: int, width: int, dilation: int = 1) -> Depthwise:
+    """Return a depthwise convolution with bias that keeps the size of the map, for odd kernel sizes."""
+    padding = (height // 2 * dilation, width // 2 * dilation)
+    return Depthwise(channels, channels, (height, width), padding=padding, dilation=dilation, groups=channels)
+
+
+def strip_convs(channels: int, length: int, dilation: int = 1) -> nn.Sequential:
+    """Return two depthwise convolutions, one along the width and then one along the height."""
+    return nn.Sequential(depthwise(channels, 1, length, dilation), depthwise(channels, length, 1, dilation))
+
+
 def is_traced() -> bool:
     """Tell whether the call is compiled, exported or traced; then no warnings, and no branches on sizes."""
     return _is_compiling() or _is_tracing()

@@ -22,6 +22,9 @@ NAMES = {
     "product": "row gate x column gate",
     "spatial": "spatial gate",
     "groups": "spatial gate of each group",
+    "kernels": "spatial gate of each kernel",
+    "factors": "factor of every value",
+    "branches": "weights of the branches",
     "weights": "pooling weights",
     "pairs": "pairwise weights",
     "full": "gate of every value",
@@ -42,7 +45,8 @@ class Gate:
         kind: Key of ``NAMES``.
         values: ``(C, 1, 1)`` channel, ``(C, H, 1)`` rows, ``(C, 1, W)`` columns, ``(C, H, W)`` product and full,
             ``(1, H, W)`` spatial and weights, ``(G, H, W)`` groups, ``(C, L, L)`` cells, ``(C/2, 1, 1)`` channel half,
-            ``(C/2, H, W)`` full half, ``(HW, HW)`` pairs.
+            ``(C/2, H, W)`` full half, ``(2, H, W)`` kernels, ``(C, H, W)`` factors, ``(K, C)`` branches,
+            ``(HW, HW)`` pairs.
         size: Height and width of the block's feature map.
         top: Upper end of the range, which begins at 0; ``None`` for weights and unknown ranges.
         declared: Whether the block declares the range; else it is the smallest of (0, 1) and (0, 2) that holds all
@@ -64,8 +68,8 @@ class Gate:
 
     @property
     def per_channel(self) -> bool:
-        """Whether it holds one value per channel rather than a map of positions."""
-        return self.kind in ("channel", "channel half")
+        """Whether it holds values per channel rather than a map of positions."""
+        return self.kind in ("channel", "channel half", "branches")
 
     @property
     def neutral(self) -> float | None:

@@ -69,7 +69,8 @@ def statistics_of(
     """Return the statistics of a map.
 
     Args:
-        values: The map, of one image or of several; of weights the last two axes are positions, of pairs the last one.
+        values: The map, of one image or of several; of weights the last two axes are positions, of pairs the
+            last one; of branches the last but one is the branches.
         top: Upper end of its range, which begins at 0; ``None`` without a range.
         kind: Key of :data:`yolo_attn.gates.gate.NAMES`.
         fresh: The map of the freshly built block for the same input.
@@ -142,9 +143,11 @@ def subsample(values: np.ndarray, most: int = 2**16) -> np.ndarray:
 
 
 def _weight_statistics(values: np.ndarray, kind: str) -> dict[str, float | None]:
-    positions = values.shape[-1] if kind == "pairs" else math.prod(values.shape[-2:])
+    if kind == "branches":
+        values = values.swapaxes(-1, -2)
+    positions = values.shape[-1] if kind in ("pairs", "branches") else math.prod(values.shape[-2:])
     lines = values.reshape(-1, positions)
-    if kind not in ("weights", "pairs") or not are_weights(lines, "pairs"):
+    if kind not in ("weights", "pairs", "branches") or not are_weights(lines, "pairs"):
         return dict.fromkeys(("entropy", "uniformity", "peak"))
     logs = np.log(lines, out=np.zeros_like(lines), where=lines > 0)
     entropy = float(-(lines * logs).sum(1).mean())

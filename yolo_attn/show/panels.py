@@ -246,6 +246,7 @@ def channel_panel(gate: Gate, scale: Scale, title: str) -> bytes:
     """Draw a channel gate: sorted as bars, with the freshly built block's, and in the order of the channels."""
     values = gate.values.ravel()
     ordered = np.sort(values)[::-1]
+    what = "channels of each branch" if gate.kind == "branches" else "channels"
     with styled():
         figure = Figure(figsize=(_WIDTH, 3.4))
         bars, strip = figure.subplots(2, 1, height_ratios=(5, 1))
@@ -257,10 +258,11 @@ def channel_panel(gate: Gate, scale: Scale, title: str) -> bytes:
             _draw_steps(bars, gate.fresh, color=_FRESH, linewidth=1.2, linestyle="--", label="at init")
             bars.legend(loc="upper right", frameon=False, fontsize=9)
         _limit(bars, gate, scale)
-        bars.set(xlim=(-0.5, len(values) - 0.5), xlabel="channels, sorted by their gate", ylabel=scale.label)
+        bars.set(xlim=(-0.5, len(values) - 0.5), xlabel=f"{what}, sorted by their gate", ylabel=scale.label)
         bars.set_title(title)
-        strip.imshow(values[None], aspect="auto", cmap=scale.colours, norm=scale.norm, interpolation="nearest")
-        strip.set(yticks=[], xlabel="channels, in their order")
+        lines = gate.values if gate.kind == "branches" else values[None]
+        strip.imshow(lines, aspect="auto", cmap=scale.colours, norm=scale.norm, interpolation="nearest")
+        strip.set(yticks=[], xlabel=f"{what}, in their order")
         strip.grid(False)
         return to_png(figure)
 

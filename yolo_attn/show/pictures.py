@@ -17,7 +17,8 @@ from yolo_attn.show.letterbox import position_of
 from yolo_attn.show.look import BlockMaps, Prediction
 from yolo_attn.show.panels import Scale, Scene, Tile
 
-_TILES = {"product": 4, "full": 4, "full half": 4, "cells": 4, "groups": 8, "pairs": 4}  # drawn one by one, by kind
+_TILES = {"product": 4, "full": 4, "full half": 4, "factors": 4, "cells": 4, "kernels": 2, "groups": 8, "pairs": 4}
+"""How many maps of a block are drawn one by one, by kind."""
 _CONSTANT = 1e-6
 MOST_OUTLINES = 10
 """Largest number of detections that are outlined and explained by a class activation map."""
@@ -223,6 +224,7 @@ def _tiles_image(block: _Block, gate: Gate, options: DrawOptions, file: str) -> 
     which = {
         "pairs": "How a position weighs all others; the cross marks it.",
         "groups": "The groups one by one.",
+        "kernels": "The small kernel, then the large one.",
         "full half": "Those that vary most over the image.",
     }.get(gate.kind, "Chosen channels." if options.channels else "The channels whose gate varies most over the image.")
     return block.panel(f"{file}-each", drawn, which)
@@ -231,7 +233,7 @@ def _tiles_image(block: _Block, gate: Gate, options: DrawOptions, file: str) -> 
 def _tiles(block: _Block, gate: Gate, options: DrawOptions) -> list[Tile]:
     if gate.kind == "pairs":
         return _seen_from_detections(block, gate)
-    grids, word = gate.values, {"groups": "group", "full half": "map"}.get(gate.kind, "channel")
+    grids, word = gate.values, {"groups": "group", "kernels": "kernel", "full half": "map"}.get(gate.kind, "channel")
     chosen = [c for c in options.channels if c < len(grids)] if word == "channel" else []
     if not chosen:
         spread = grids.reshape(len(grids), -1).std(1)
@@ -257,6 +259,9 @@ SENTENCES = {
     "product": "Row gate times column gate; at the sides each gate, as mean and middle 80 % of the channels.",
     "spatial": "One factor for each position.",
     "groups": "One factor for each position and group of channels.",
+    "kernels": "One factor for each position: of the small, then of the large kernel.",
+    "factors": "One factor for each value, of either sign.",
+    "branches": "How much of each branch a channel takes; over the branches it sums to 1.",
     "weights": "How much each position contributes to the context that all positions get.",
     "pairs": "How much each position is looked at.",
     "full": "One factor for each value.",

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import torch
 
-from support.equations import first_ring, full_maps, grouped, pooled
+from support.equations import convolutional, first_ring, full_maps, grouped, pooled
 
 CASES = [  # block, channels, arguments, equation
     *first_ring.CASES,
+    *convolutional.CASES,
     *full_maps.CASES,
     *grouped.CASES,
     *pooled.CASES,

@@ -21,11 +21,11 @@ def softmax(z):  # over the last dimension
     return e / e.sum(-1, keepdim=True)
 
 
-def batch_norm(z, p, name, train):  # (N, C, H, W)
+def batch_norm(z, p, name, train, eps=EPS):  # (N, C, H, W)
     mean, var = p[f"{name}.running_mean"], p[f"{name}.running_var"]
     if train:
         mean, var = z.mean((0, 2, 3)), z.var((0, 2, 3), unbiased=False)
-    z = (z - mean[:, None, None]) / (var[:, None, None] + EPS).sqrt()
+    z = (z - mean[:, None, None]) / (var[:, None, None] + eps).sqrt()
     return z * p[f"{name}.weight"][:, None, None] + p[f"{name}.bias"][:, None, None]
 
 

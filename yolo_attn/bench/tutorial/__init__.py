@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from yolo_attn.bench.tutorial import first_ring, full_maps, grouped, pooled
+from yolo_attn.bench.tutorial import convolutional, first_ring, full_maps, grouped, pooled
 
 TUTORIALS: dict[type[nn.Module], type[nn.Module]] = {
     **first_ring.TUTORIALS,
+    **convolutional.TUTORIALS,
     **full_maps.TUTORIALS,
     **grouped.TUTORIALS,
     **pooled.TUTORIALS,
