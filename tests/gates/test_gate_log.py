@@ -193,6 +193,9 @@ def test_scalars_go_where_tensorboard_is(monkeypatch):
     assert got == [("gates/17_SE_1/mean", 0.5, 3)]
 
 
+WITHOUT_RANGE = ("factors", "branches", "weights", "pairs")
+
+
 # --- statistics -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", sorted(ya.ATTENTION_BLOCKS))
 @pytest.mark.parametrize("init", ["paper", "identity"])
@@ -206,7 +209,7 @@ def test_statistics_of_every_block(name, init):
     if "tops" in vars(type(block)):  # a range of its own
         assert tops == block.tops
     else:
-        assert tops == tuple(None if kind in ("weights", "pairs") else wanted for kind in block.maps)
+        assert tops == tuple(None if kind in WITHOUT_RANGE else wanted for kind in block.maps)
     for values, top in zip(maps, tops, strict=True):
         found, plain = statistics_of(values.numpy(), top), values.double().numpy()
         assert found.mean == pytest.approx(plain.mean(), rel=1e-5)

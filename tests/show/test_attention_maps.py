@@ -88,7 +88,10 @@ def test_identity_blocks_stood_at_one(looked):
         for gate in block.gates:
             assert gate.fresh is not None, block.location
             assert gate.fresh.shape == gate.values.shape
-            if gate.kind not in ("weights", "pairs") and not ya.ATTENTION_BLOCKS[block.location.block].blends:
+            if (
+                gate.kind not in ("kernels", "weights", "pairs")
+                and not ya.ATTENTION_BLOCKS[block.location.block].blends
+            ):
                 np.testing.assert_array_equal(
                     gate.fresh, 0.5 if block.location.block == "scSE" else 1.0, block.location.block
                 )

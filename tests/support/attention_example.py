@@ -56,5 +56,5 @@ def with_every_block(folder: Path) -> Path:
     torch.manual_seed(1)
     model = ya.YOLO(made.save(folder / "yolo11n-all.yaml")).model
     for block in (m for m in model.modules() if type(m) in ya.ATTENTION_BLOCKS.values()):
-        randomize(block, keep=False)
+        randomize(block, 0.3 if type(block).__name__ == "SCSA" else 0.05, keep=False)  # its channel gate multiplies two
     return save(calibrate_norms(model, torch.rand(4, 3, 96, 96)), folder / "all.pt")

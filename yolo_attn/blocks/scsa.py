@@ -98,12 +98,19 @@ class SCSA(AttentionBlock):
 
     def _channel_gate(self, x: Tensor) -> Tensor:
         z, mean = self._exported_windows(x) if is_exported() else self._windows(x)
-        n, width = x.shape[0], self.channels // self.heads
-        q = self.q(z).reshape(n, self.heads, width, -1)
-        k = self.k(z).reshape(n, self.heads, width, -1)
-        weights = torch.softmax(q @ k.transpose(2, 3) * width**-0.5, 3)  # (N, heads, C/heads, C/heads)
-        attended = weights @ self.v(mean).reshape(n, self.heads, width, 1)  # the mean of all is that of the mean
+        q, k, v = self._by_head(self.q(z)), self._by_head(self.k(z)), self._by_head(self.v(mean))
+        weights = torch.softmax(
+            q @ k.transpose(2, 3) * (self.channels / self.heads) ** -0.5, 3
+        )  # (N, heads, C/heads, C/heads)
+        attended = weights @ v  # (N, heads, C/heads, 1); the mean of all positions is that of their mean
         return gate(attended.flatten(1, 2).unsqueeze(3), self.scale)
+
+    def _by_head(self, z: Tensor) -> Tensor:
+        """Return ``(N, C, h, w)`` as ``(N, heads, C/heads, hw)``."""
+        width = self.channels // self.heads
+        if is_exported():
+            return z.reshape(z.shape[0], self.heads, width, -1)
+        return z.reshape(z.shape[0], self.heads, width, z.shape[2] * z.shape[3])  # also of an empty batch
 
     def _windows(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the normalised averages of the windows ``(N, C, h, w)``, and their mean ``(N, C, 1, 1)``."""
