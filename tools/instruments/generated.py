@@ -38,16 +38,18 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def readme_table() -> str:
-    """Return the README's table of the blocks: those that attend over the same share a row."""
+    """Return the README's table of the blocks: a row for those that attend over the same, and one for the others."""
     from yolo_attn.models.block_table import CHANNELS, describe_blocks
 
     over: dict[str, list[str]] = {}
     for block in describe_blocks():
-        words = dict.fromkeys(ATTENDS[shape] for shape in re.findall(r"\(.*?\)", block["map"]))
-        paper = f"[`{block['name']}`]({block['link']}) {block['parameters']:,}"
-        over.setdefault(" and ".join(words), []).append(paper)
-    head = ["attention over", f"blocks, with their parameters at C={CHANNELS}"]
-    rows = [head, ["---"] * 2, *([maps, ", ".join(papers)] for maps, papers in over.items())]
+        words = list(dict.fromkeys(ATTENDS[shape] for shape in re.findall(r"\(.*?\)", block["map"])))
+        listed = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+        over.setdefault(listed, []).append(f"[`{block['name']}`]({block['link']}) {block['parameters']:,}")
+    rows = [["attention over", f"blocks, with their parameters at C={CHANNELS}"], ["---"] * 2]
+    rows += [[listed, ", ".join(blocks)] for listed, blocks in over.items() if len(blocks) > 1]
+    others = [f"{blocks[0]} ({listed})" for listed, blocks in over.items() if len(blocks) == 1]
+    rows += [["others", ", ".join(others)]] if others else []
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
