@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.block_cases import ADAPTED, close, defaults_first, make, rand
+from support.block_cases import ADAPTED, IDS, VARIANTS, close, make, rand
 from support.tiers import sampled
 from ultralytics.nn import tasks
 
 import yolo_attn as ya
 
 PACKAGE = Path(ya.__file__).parent
+COMPILED = ["SE", "CBAM", "NL", "SGE", "SimAM", "EMA", "SA", "MLCA", "SRM"]
+"""Blocks that are compiled by default, one for each way of computing; all are in the slow tier."""
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread", "nothing_compiled"),
@@ -44,7 +46,9 @@ def results(block, run, x):
     return {"y": y, "gradient of the input": x.grad, **gradients, **dict(block.named_buffers())}
 
 
-@defaults_first
+@pytest.mark.parametrize(
+    ("name", "kwargs"), sampled(VARIANTS, lambda v: not v[1] and v[0] in COMPILED, "slow"), ids=IDS
+)
 def test_a_compiled_block_gives_the_same_values_and_gradients(name, kwargs):
     """In training at a second size too: from then on torch compiles for sizes that vary, as training at scales has."""
     for train in (True, False):
@@ -61,7 +65,7 @@ def test_a_compiled_block_gives_the_same_values_and_gradients(name, kwargs):
         torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("name", sampled(ya.ATTENTION_BLOCKS, ["SE", "CBAM", "NL", "SGE", "SimAM", "SRM"], "slow"))
+@pytest.mark.parametrize("name", sampled(ya.ATTENTION_BLOCKS, COMPILED, "slow"))
 def test_a_compiled_block_gives_the_same_under_autocast(name):
     plain, x = make(name, {}), rand(2, 16, 5, 7)
     block = copy.deepcopy(plain)
