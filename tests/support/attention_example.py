@@ -56,5 +56,9 @@ def with_every_block(folder: Path) -> Path:
     torch.manual_seed(1)
     model = ya.YOLO(made.save(folder / "yolo11n-all.yaml")).model
     for block in (m for m in model.modules() if type(m) in ya.ATTENTION_BLOCKS.values()):
-        randomize(block, 0.3 if type(block).__name__ == "SCSA" else 0.05, keep=False)  # its channel gate multiplies two
+        name = type(block).__name__
+        if name in ("LSKA", "LSK", "MSCA"):  # factors near 1, of which several leave the features as large as they are
+            randomize(block, 0.01 if name == "LSK" else 0.003, keep=False).proj.bias.data.add_(1)
+        else:
+            randomize(block, 0.3 if name == "SCSA" else 0.05, keep=False)  # SCSA's last gate multiplies two weights
     return save(calibrate_norms(model, torch.rand(4, 3, 96, 96)), folder / "all.pt")
