@@ -79,9 +79,10 @@ def run(asked: argparse.Namespace, work: Path, words: Sequence[str]) -> report.R
     log("making stand-ins")
     stand_ins.make()
     files = asked.only or FILES
-    ways = [Run(file, MODELS) for file in files] + [Run(file, TRAINERS) for file in WITH_TRAINERS if file in files]
-    plain = suite.run([Run(file, PLAIN) for file in files])
-    ours = suite.run(ways)
+    pairs = [Run(file, way) for file in files for way in (PLAIN, MODELS)]
+    outcomes = suite.run(pairs + [Run(file, TRAINERS) for file in WITH_TRAINERS if file in files])
+    plain = {run: found for run, found in outcomes.items() if run.replaces == PLAIN}
+    ours = {run: found for run, found in outcomes.items() if run.replaces != PLAIN}
     return report.Results(
         command=" ".join(["python tools/host_suite.py", *(Path(word).name for word in words)]),
         environment=env.environment(),

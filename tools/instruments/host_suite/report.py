@@ -128,8 +128,8 @@ def to_page(results: Results) -> str:
         "",
         f"`{results.command}`",
         "",
-        f"{describe(results.environment)}. Plain {seconds['plain'] / 60:.0f} min, with yolo-attn "
-        f"{seconds['ours'] / 60:.0f} min, in processes side by side on a machine that did other work too.",
+        f"{describe(results.environment)}. The tests took {seconds['plain'] / 60:.0f} min plain and "
+        f"{seconds['ours'] / 60:.0f} min with yolo-attn, on a machine that did other work at the same time.",
         "",
         "The tests are those of the source distribution of the installed Ultralytics, unchanged. *Plain*: without "
         "yolo-attn. *With yolo-attn*: its model classes in the place of Ultralytics', `yolo-attn` in the place of "
