@@ -11,7 +11,7 @@ from instruments.contract.releases import environment_with
 
 COMMANDS = ("yolo", "yolo-attn")
 CLIENTS = ("supervision", "sahi")
-TESTED = ("MNN", "aiohttp", "albumentations", "lap", "mlflow", "streamlit")
+TESTED = ("MNN", "aiohttp", "lap", "mlflow", "streamlit")
 """What the host's tests use beyond what exports need."""
 
 
