@@ -10,6 +10,11 @@ from packaging.requirements import Requirement
 from instruments.contract.releases import environment_with
 
 COMMANDS = ("yolo", "yolo-attn")
+START = """#!/bin/sh
+'''exec' "{python}" "$0" "$@"
+' '''
+"""
+"""First lines of a command: shell and Python read them differently, so that the interpreter's path may be long."""
 CLIENTS = ("supervision", "sahi")
 TESTED = ("MNN", "aiohttp", "lap", "mlflow", "streamlit")
 """What the host's tests use beyond what exports need."""
@@ -31,8 +36,9 @@ def write_commands(python: str | Path, folder: Path) -> None:
     for command in entry_points(group="console_scripts"):
         if command.name in COMMANDS:
             script = folder / command.name
-            start = f"#!{python}\nimport sys\n\nfrom {command.module} import {command.attr}\n\n"
-            script.write_text(f"{start}sys.exit({command.attr}())\n", encoding="utf-8")
+            start = START.format(python=python)
+            text = f"{start}import sys\nfrom {command.module} import {command.attr}\nsys.exit({command.attr}())\n"
+            script.write_text(text, encoding="utf-8")
             script.chmod(0o755)
 
 
