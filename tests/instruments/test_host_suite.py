@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -12,8 +14,7 @@ import numpy as np
 import pytest
 import torch
 import ultralytics
-from instruments.host_suite import clients, plugin, report, scenes, source, standins, weights
-from instruments.host_suite.command import host_suite
+from instruments.host_suite import clients, command, plugin, report, scenes, source, standins, weights
 from instruments.host_suite.environment import exports, write_commands
 from instruments.host_suite.outcomes import (
     FAILED,
@@ -76,8 +77,8 @@ def test_outcomes_are_read_from_a_run_with_the_plugin(tmp_path):
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     words = ["-p", "instruments.host_suite.plugin", "-p", "no:cacheprovider", "--junitxml=report.xml"]
     environment = variables(HOST_SUITE_SECONDS="0.5", **standins.offline(tmp_path, tmp_path))
-    command = [sys.executable, "-m", "pytest", *words, "tests/test_example.py"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    pytest_words = [sys.executable, "-m", "pytest", *words, "tests/test_example.py"]
+    done = subprocess.run(pytest_words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1, done.stdout
     found = read_outcomes((tmp_path / "report.xml").read_text())
     assert {test.removeprefix("test_example::"): outcome.result for test, outcome in found.items()} == {
@@ -172,6 +173,22 @@ def test_the_page_has_counts_reasons_and_what_failed_both_ways():
     assert "- `t::both`: KeyError: 'a'" in page.split("## Failed both ways")[1]
 
 
+def test_results_are_stored_whole():
+    written = results({"t::broken@trainers": "Because."}, [{"check": "sahi", "result": "equal"}])
+    again = report.Results.from_json(json.loads(json.dumps(written.to_json())), written.reasons)
+    assert again == written
+
+
+@pytest.mark.skipif(not command.STORED.with_suffix(".json").is_file(), reason="no stored results")
+def test_the_stored_results_make_the_stored_page_and_have_no_problem():
+    stored = report.Results.from_json(json.loads(command.STORED.with_suffix(".json").read_text()), REASONS)
+    assert report.to_page(stored) == command.STORED.with_suffix(".md").read_text()
+    assert stored.problems() == []
+    assert stored.plain.keys() == {*source.FILES}
+    details = [o.detail for found in (*stored.plain.values(), *stored.ours.values()) for o in found.values()]
+    assert [detail for detail in details if re.search(r"(^|[ '\"])/(tmp|home|root|opt|work)/", detail)] == []
+
+
 def test_reasons_are_sentences():
     assert [test for test, reason in REASONS.items() if not reason.endswith(".") or "::" not in test] == []
 
@@ -226,7 +243,7 @@ def test_a_release_that_the_index_lacks_is_an_error_of_one_line(monkeypatch, tmp
 
     monkeypatch.setattr(source, "pip", refuse)
     monkeypatch.setattr("instruments.host_suite.command.environment", lambda work: Path(sys.executable))
-    assert host_suite(["--work", str(tmp_path), "--only", "test_cli"]) == 2
+    assert command.host_suite(["--work", str(tmp_path), "--only", "test_cli"]) == 2
     assert capsys.readouterr().err == "host_suite: pip download: no such release\n"
 
 

@@ -22,6 +22,7 @@ from yolo_attn.util import env
 from yolo_attn.util.files import write_json, write_whole
 from yolo_attn.util.words import log_to_stderr
 
+STORED = RESULTS / "host-suite"
 WITH_TRAINERS = ("test_engine",)
 """Files whose tests use Ultralytics' trainers directly; run once more with the trainers of this package."""
 
@@ -33,16 +34,24 @@ def host_suite(words: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 where a difference has no reason or a reason no difference, 2 where nothing could be run.
     """
     asked = _parser().parse_args(words)
+    if asked.show:
+        stored = json.loads(STORED.with_suffix(".json").read_text(encoding="utf-8"))
+        return finish(report.Results.from_json(stored, REASONS), STORED)
     try:
         with tempfile.TemporaryDirectory(prefix="host-suite-") as scratch:
             results = run(asked, Path(asked.work or scratch).resolve(), sys.argv[1:] if words is None else words)
     except YoloAttnError as error:
         print(f"host_suite: {error}", file=sys.stderr)
         return 2
+    return finish(results, asked.output or (None if asked.only or asked.keyword else STORED))
+
+
+def finish(results: report.Results, target: Path | None) -> int:
+    """Print results, write them if there is a place for them, and return the exit code."""
     print("\n".join(report.table(results)))
     problems = results.problems()
     print("\n".join(problems) or "every difference has a reason")
-    if target := asked.output or (None if asked.only or asked.keyword else RESULTS / "host-suite"):
+    if target:
         write_whole(target.with_suffix(".md"), report.to_page(results))
         write_json(target.with_suffix(".json"), results.to_json())
         print(f"wrote {target.with_suffix('.md')}")
@@ -61,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-k", dest="keyword", default="", metavar="EXPRESSION", help="run tests that match")
     parser.add_argument("--jobs", type=int, default=1, help="files run at a time (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=600, help="limit per test (default: %(default)s)")
+    parser.add_argument("--show", action="store_true", help="run nothing; write the page anew from the stored results")
     parser.add_argument("-o", "--output", type=Path, help="results to write (default: of a whole run, in docs/results)")
     return parser
 

@@ -13,6 +13,7 @@ from instruments.host_suite.outcomes import (
     Outcome,
     compare,
     counts,
+    from_json,
     to_json,
     unexplained,
     without_difference,
@@ -85,6 +86,27 @@ class Results:
             "with yolo-attn": {_named(file, way): to_json(outcomes) for (file, way), outcomes in self.ours.items()},
             "clients": self.clients,
         }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any], reasons: Mapping[str, str]) -> Results:
+        """Return results from their JSON values, with reasons of today."""
+        return cls(
+            **{name: stored[name] for name in ("command", "environment", "attention", "seconds", "clients")},
+            plain={file: from_json(outcomes) for file, outcomes in stored["plain"].items()},
+            ours={_run_of(name): from_json(outcomes) for name, outcomes in stored["with yolo-attn"].items()},
+            reasons=reasons,
+        )
+
+
+def _run_of(name: str) -> tuple[str, str]:
+    """Return file and way of running it; the opposite of :func:`_named`.
+
+    Examples:
+        >>> _run_of("test_cli"), _run_of("test_engine@trainers")
+        (('test_cli', 'models'), ('test_engine', 'models trainers'))
+    """
+    file, _, more = name.partition("@")
+    return file, f"models {more}".strip()
 
 
 def _named(test: str, way: str) -> str:
