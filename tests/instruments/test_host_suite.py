@@ -32,7 +32,7 @@ from instruments.host_suite.outcomes import (
 )
 from instruments.host_suite.reasons import REASONS
 from instruments.host_suite.runs import MODELS, PLAIN, Run, Suite
-from instruments.paths import variables
+from instruments.paths import ROOT, variables
 from support.markdown import table_rows
 
 import yolo_attn as ya
@@ -96,6 +96,15 @@ def test_outcomes_are_read_from_a_run_with_the_plugin(tmp_path):
     assert "no mlflow" in found["test_example::test_skips"].detail
     assert counts(found) == "2 / 4 / 1"
     assert from_json(to_json(found)) == found
+
+
+def test_trainers_of_this_package_do_not_rename_tests():
+    from ultralytics.models.yolo.detect import DetectionTrainer
+
+    from yolo_attn.train.trainer import trainer_class
+
+    case = f'<testcase classname="tests.t" name="test_task[{trainer_class(DetectionTrainer).__name__}-coco8]"/>'
+    assert [*read_outcomes(f"<testsuite>{case}</testsuite>")] == ["t::test_task[DetectionTrainer-coco8]"]
 
 
 PLAIN_RUN = {
@@ -179,7 +188,6 @@ def test_results_are_stored_whole():
     assert again == written
 
 
-@pytest.mark.skipif(not command.STORED.with_suffix(".json").is_file(), reason="no stored results")
 def test_the_stored_results_make_the_stored_page_and_have_no_problem():
     stored = report.Results.from_json(json.loads(command.STORED.with_suffix(".json").read_text()), REASONS)
     assert report.to_page(stored) == command.STORED.with_suffix(".md").read_text()
@@ -187,6 +195,18 @@ def test_the_stored_results_make_the_stored_page_and_have_no_problem():
     assert stored.plain.keys() == {*source.FILES}
     details = [o.detail for found in (*stored.plain.values(), *stored.ours.values()) for o in found.values()]
     assert [detail for detail in details if re.search(r"(^|[ '\"])/(tmp|home|root|opt|work)/", detail)] == []
+
+
+def test_every_test_that_the_page_of_parity_names_passed_both_ways():
+    stored = report.Results.from_json(json.loads(command.STORED.with_suffix(".json").read_text()), REASONS)
+    usual = [found for (_, way), found in stored.ours.items() if way == MODELS]
+    named = re.findall(r"h:(test_\w+::test_\w+)", (ROOT / "docs" / "parity.md").read_text(encoding="utf-8"))
+    assert len(named) > 15
+    for name in named:
+        ended = [
+            o.result for found in (*stored.plain.values(), *usual) for t, o in found.items() if t.split("[")[0] == name
+        ]
+        assert {*ended} == {PASSED}, name
 
 
 def test_reasons_are_sentences():

@@ -61,8 +61,10 @@ def read_outcomes(junit_xml: str) -> dict[str, Outcome]:
 
 
 def _name(case: Element) -> str:
+    """Return the name of a test; parameters that are trainers of this package have the names of Ultralytics'."""
     module = case.get("classname", "").removeprefix("tests.")
-    return f"{module}::{case.get('name')}" if module else str(case.get("name"))
+    name = re.sub(r"ultralytics__\w+__(?=[A-Z]\w*Trainer)", "", str(case.get("name")))
+    return f"{module}::{name}" if module else name
 
 
 def _outcome(case: Element) -> Outcome:
