@@ -128,3 +128,12 @@ def test_a_users_block_in_a_shipped_ones_place_is_not_described_as_that(monkeypa
 def test_right_spelling_is_let_through(name):
     facts = next(b for b in json.loads(registry.STORED.read_text()) if b["name"] == name)
     block_table.check_spelling([name, *registry.aliases_of(name)], dict.fromkeys(facts["hyper_parameters"]))
+
+
+def test_the_version_and_the_blocks_are_told_without_ultralytics():
+    """A wheel may be looked at before what it needs is installed."""
+    hide = "import sys; sys.modules['ultralytics'] = None; from yolo_attn.cli import main; "
+    for words in (["--version"], ["--help"], ["blocks", "--json"]):
+        code = f"{hide}sys.exit(main({words!r}))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, ""), words

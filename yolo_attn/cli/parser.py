@@ -24,11 +24,8 @@ def own_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="yolo-attn",
         description="Attention blocks for Ultralytics YOLO: insert them, keep every weight, compare honestly.",
-        epilog=f"Everything else is a command of Ultralytics and takes what `yolo` takes, in any order: "
-        f"yolo-attn {'|'.join(host_words.modes())} key=value ..., and {', '.join(host_words.special_commands())}. "
-        "export then runs the file and compares it with PyTorch (--no-check, --json). `yolo help` has Ultralytics' own "
-        "help, `yolo-attn cfg` every key. Anywhere in a command, --import FILE imports a Python file (or a module, by "
-        "name) with blocks of your own; it may be repeated.",
+        epilog=f"{_commands_of_ultralytics()} Anywhere in a command, --import FILE imports a Python file (or a module, "
+        "by name) with blocks of your own; it may be repeated.",
     )
     parser.add_argument("--version", action="version", version=f"yolo-attn {__version__}")
     parser.set_defaults(run=lambda *_: (parser.format_help().rstrip(), 0))
@@ -96,6 +93,20 @@ def own_parser() -> argparse.ArgumentParser:
     report.add_argument("--ap", default="ultralytics", help="ultralytics | coco (default: %(default)s)")
     report.add_argument("--json", action="store_true", help="print JSON instead of the report")
     return parser
+
+
+def _commands_of_ultralytics() -> str:
+    """Return the help on Ultralytics' commands; nothing where it is missing, so that ``--version`` works there too."""
+    try:
+        modes, others = host_words.modes(), host_words.special_commands()
+    except ModuleNotFoundError:
+        return ""
+    return (
+        f"Everything else is a command of Ultralytics and takes what `yolo` takes, in any order: "
+        f"yolo-attn {'|'.join(modes)} key=value ..., and {', '.join(others)}. "
+        "export then runs the file and compares it with PyTorch (--no-check, --json). `yolo help` has Ultralytics' own "
+        "help, `yolo-attn cfg` every key."
+    )
 
 
 class _Parser(argparse.ArgumentParser):
