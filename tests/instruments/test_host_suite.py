@@ -350,6 +350,7 @@ def test_videos_of_the_solutions_open(tmp_path):
 def test_random_weights_detect_something_and_attention_changes_nothing(tmp_path, monkeypatch):
     (tmp_path / "plain").mkdir()
     monkeypatch.setattr(weights, "copy_where_tests_look", lambda folder: None)
+    torch.manual_seed(0)
     torch.save(weights.checkpoint("yolo26n-seg"), tmp_path / "plain" / "yolo26n-seg.pt")
     weights.make_attention(tmp_path / "plain", tmp_path / "attention", "ELA")
     plain, ours = (ultralytics.YOLO(tmp_path / kind / "yolo26n-seg.pt") for kind in ("plain", "attention"))
