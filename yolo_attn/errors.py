@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -75,6 +76,20 @@ def one_of(kind: str, value: object, allowed: Iterable[str], also: Iterable[str]
     near = difflib.get_close_matches(str(value).casefold(), list(folded), n=1, cutoff=0.5)
     hint = f" Did you mean '{folded[near[0]]}'?" if near else ""
     return f"unknown {kind} {str(value)!r}.{hint} Allowed: {', '.join(names)}"
+
+
+def nearest_file(missing: Path, pattern: str, also: Iterable[str] = (), cutoff: float = 0.6) -> str:
+    """Return the end of an error message for a missing file: the one in its folder with the most similar name.
+
+    Args:
+        missing: The file that is not there.
+        pattern: Glob pattern of the files to look among, e.g. ``*.pt``.
+        also: Further names.
+        cutoff: Least similarity, from 0 to 1.
+    """
+    there = [file.name for file in missing.parent.glob(pattern)] if missing.parent.is_dir() else []
+    near = difflib.get_close_matches(missing.name, [*there, *also], n=1, cutoff=cutoff)
+    return f". Did you mean '{missing.parent / near[0]}'?" if near else ""
 
 
 def shorten(value: object) -> str:

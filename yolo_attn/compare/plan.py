@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -12,7 +11,7 @@ from typing import Any
 import yaml
 
 from yolo_attn.compare import run_folder
-from yolo_attn.errors import YoloAttnError, like, one_of
+from yolo_attn.errors import YoloAttnError, like, nearest_file, one_of
 from yolo_attn.util import imports
 from yolo_attn.util.files import plain_name
 
@@ -93,7 +92,7 @@ def read_plan(path: str | Path) -> dict[str, Any]:
     try:
         plan = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise like(error, f"no comparison at '{path}'{_nearest_matrix(Path(path))}. {_SEVERAL}") from error
+        raise like(error, f"no comparison at '{path}'{nearest_file(Path(path), '*.y*ml')}. {_SEVERAL}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise YoloAttnError(f"'{path}' is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(plan, dict) or not isinstance(plan.get("arms"), list) or not plan["arms"]:
@@ -115,12 +114,6 @@ def read_plan(path: str | Path) -> dict[str, Any]:
     if "base" in plan:
         plan["arms"] = [plan.pop("base"), *plan["arms"]]
     return plan
-
-
-def _nearest_matrix(missing: Path) -> str:
-    there = [file.name for file in missing.parent.glob("*.y*ml")] if missing.parent.is_dir() else []
-    near = difflib.get_close_matches(missing.name, there, n=1)
-    return f". Did you mean '{missing.parent / near[0]}'?" if near else ""
 
 
 def _files_beside(matrix: Path, register: Any) -> list[str]:

@@ -6,7 +6,6 @@ Ultralytics' and the registered blocks; a file that needs more is unpickled in f
 
 from __future__ import annotations
 
-import difflib
 import functools
 import pickle
 import re
@@ -19,7 +18,7 @@ import torch
 from torch import nn
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
-from yolo_attn.errors import YoloAttnError, like
+from yolo_attn.errors import YoloAttnError, like, nearest_file
 from yolo_attn.host.missing_classes import name_missing_classes, refuse_missing_modules
 from yolo_attn.host.safe_load import loads_are_restricted, restricted_loads
 
@@ -163,11 +162,7 @@ def _open_file(source: str | Path) -> Any:
 
 def _nearest_file(missing: Path) -> str:
     """Return a suggestion for a missing checkpoint: the file in its folder with the most similar name."""
-    there = [file.name for file in missing.parent.glob("*.pt")] if missing.parent.is_dir() else []
-    if missing.parent == Path("."):
-        there += GITHUB_ASSETS_NAMES
-    near = difflib.get_close_matches(missing.name, there, n=1)
-    return f". Did you mean '{missing.parent / near[0]}'?" if near else ""
+    return nearest_file(missing, "*.pt", also=GITHUB_ASSETS_NAMES if missing.parent == Path(".") else ())
 
 
 def yolo_model(source: Any) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What ``parse_model`` and ``yaml_model_load`` of Ultralytics do besides, for models with attention.
+"""Wrap Ultralytics' ``parse_model`` and ``yaml_model_load``, so that they build models with attention.
 
 A model none of whose rows is attention goes to Ultralytics untouched, and what Ultralytics raises goes through.
 """

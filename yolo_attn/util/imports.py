@@ -7,7 +7,6 @@ name with its folder on ``sys.path``, so that a checkpoint stores ``mine.Scale``
 from __future__ import annotations
 
 import contextlib
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -17,7 +16,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from yolo_attn.errors import YoloAttnError, like
+from yolo_attn.errors import YoloAttnError, like, nearest_file
 
 VARIABLE = "YOLO_ATTN_IMPORT"
 """Environment variable with the files, as absolute paths separated by ``os.pathsep``, and the names of modules."""
@@ -75,13 +74,16 @@ def _entry(word: str) -> str:
     if any(Path(*parts[:-1], name).exists() for name in (f"{parts[-1]}.py", f"{parts[-1]}/__init__.py")):
         return os.path.join(os.getcwd(), word)
     if not all(part.isidentifier() for part in parts) or not _is_found(parts[0]):
-        raise like(ModuleNotFoundError, f"no file or module '{word}' to import{_nearest(Path(f'{word}.py'))}")
+        raise like(
+            ModuleNotFoundError,
+            f"no file or module '{word}' to import{nearest_file(Path(f'{word}.py'), '*.py', cutoff=0.5)}",
+        )
     return word
 
 
 def _file_entry(path: Path, word: str) -> str:
     if not path.exists():
-        raise like(FileNotFoundError, f"no file '{word}' to import{_nearest(path)}")
+        raise like(FileNotFoundError, f"no file '{word}' to import{nearest_file(path, '*.py', cutoff=0.5)}")
     if path.is_file() and path.suffix != ".py":
         raise YoloAttnError(f"'{word}' cannot be imported: it is no Python file")
     if not path.stem.isidentifier():
@@ -129,9 +131,3 @@ def _line_of(error: BaseException, entry: str) -> str:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == entry]
     line = lines[-1] if lines else getattr(error, "lineno", None)
     return "" if line is None or isinstance(error, SyntaxError) else f" (line {line})"
-
-
-def _nearest(missing: Path) -> str:
-    there = [file.name for file in missing.parent.glob("*.py")] if missing.parent.is_dir() else []
-    near = difflib.get_close_matches(missing.name, there, n=1, cutoff=0.5)
-    return f". Did you mean '{missing.parent / near[0]}'?" if near else ""

@@ -17,7 +17,7 @@ START = """#!/bin/sh
 """First lines of a command: shell and Python read them differently, so that the interpreter's path may be long."""
 CLIENTS = ("supervision", "sahi")
 TESTED = ("MNN", "aiohttp", "lap", "mlflow", "optuna", "streamlit")
-"""What the host's tests use beyond what exports need."""
+"""Packages that the host's tests use, in addition to those of exports."""
 
 
 def environment(work: Path) -> Path:

@@ -28,7 +28,7 @@ class Outcome:
 
     @property
     def kind(self) -> str:
-        """What two runs must agree in: the result, and for a failure the type of the error."""
+        """Result, and for a failure the type of the error; two runs have to agree in it."""
         return f"{self.result} {error_type(self.detail)}" if self.result == FAILED else self.result
 
 

@@ -27,7 +27,7 @@ HEAD = ("tests of Ultralytics", "run", "plain: passed / failed / skipped", "with
 
 @dataclass
 class Results:
-    """What was run, and how it ended.
+    """Results of all runs.
 
     Attributes:
         command: The command that gave the results.

@@ -17,7 +17,7 @@ NAMES = (
 DETECTORS = ("yolo26n", "yolo11n")
 """Names that a given file of weights replaces, because some tests look at what is detected."""
 OTHERS = {"yolo11n-grayscale": {"ch": 1}, "FastSAM-s": {"nc": 1}}
-"""What a model's YAML does not say."""
+"""Settings of a model that its YAML lacks."""
 SPACES = "path with spaces"
 PLACES = ("neck:P3,P4,P5", "backbone:P5", "pre-detect")
 """Tried in turn: classifiers have no neck."""
