@@ -27,6 +27,9 @@ VARIANTS = {
 }
 """Blocks by a name of their own: every class, and hyper-parameters that change what it holds."""
 
+FACTORS = ("LSKA", "LSK", "MSCA")
+"""Blocks whose factors have no bound: in a model they start near 1, so that several leave the features in size."""
+
 CHANNELS = 16
 NOISE = 0.3
 
@@ -72,7 +75,10 @@ def model(folder: Path, content: dict[str, object] | None = None) -> nn.Module:
     torch.manual_seed(2)
     built = ya.YOLO(str(file)).model
     for block in [m for m in built.modules() if type(m) in ya.ATTENTION_BLOCKS.values()]:
-        randomize(block, NOISE)
+        if type(block).__name__ in FACTORS:
+            randomize(block, 0.003, keep=False).proj.bias.data.add_(1)
+        else:
+            randomize(block, NOISE)
     with torch.no_grad():
         for scores in built.model[-1].cv3:
             scores[-1].bias.zero_()
