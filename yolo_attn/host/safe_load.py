@@ -56,12 +56,17 @@ def allow(*classes: type) -> None:
 
 
 def modules_beside(cls: type[nn.Module]) -> list[type[nn.Module]]:
-    """Return a block's class and the other module classes of its file."""
+    """Return a block's class and the other module classes of its file and of the package that the file is in."""
     from torch import nn
 
-    beside = vars(sys.modules[cls.__module__]).values()
-    own = [c for c in beside if isinstance(c, type) and issubclass(c, nn.Module) and c.__module__ == cls.__module__]
-    return [cls, *own]
+    package = cls.__module__.rpartition(".")[0]
+    near = [
+        m for name, m in list(sys.modules.items()) if name == cls.__module__ or name.rpartition(".")[0] == package != ""
+    ]
+    held = {
+        c for module in near for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__
+    }
+    return [cls, *(c for c in held if issubclass(c, nn.Module))]
 
 
 def gated_classes() -> list[type]:
