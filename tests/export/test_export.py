@@ -45,8 +45,9 @@ def best(tmp_path_factory):
 def frozen(tmp_path):
     """A checkpoint whose export is right at the traced size and nowhere else."""
     content = tiny_model.model_yaml()
-    content["backbone"][1:1] = [[-1, 1, "FrozenMean", []]]
-    content["head"][0][0] = [level + 1 for level in content["head"][0][0]]
+    first = content["backbone"][0]
+    content["backbone"] = [first, [-1, 1, "FrozenMean", []], first, [-1, 1, "Conv", [128, 3, 1]]]
+    content["head"][0][0] = [3]
     with known(FrozenMean):
         yield tiny_model.checkpoint(tmp_path, "frozen.pt", content)
 

@@ -27,8 +27,8 @@ VARIANTS = {
 }
 """Blocks by a name of their own: every class, and hyper-parameters that change what it holds."""
 
-FACTORS = ("LSKA", "LSK", "MSCA")
-"""Blocks whose factors have no bound: in a model they start near 1, so that several leave the features in size."""
+FACTORS = {"LSKA": 0.003, "LSK": 0.03, "MSCA": 0.003}
+"""Noise of blocks whose factors have no bound: they stay near 1, so that several leave the features in size."""
 
 CHANNELS = 16
 NOISE = 0.3
@@ -75,8 +75,8 @@ def model(folder: Path, content: dict[str, object] | None = None) -> nn.Module:
     torch.manual_seed(2)
     built = ya.YOLO(str(file)).model
     for block in [m for m in built.modules() if type(m) in ya.ATTENTION_BLOCKS.values()]:
-        if type(block).__name__ in FACTORS:
-            randomize(block, 0.003, keep=False).proj.bias.data.add_(1)
+        if noise := FACTORS.get(type(block).__name__):
+            randomize(block, noise, keep=False).proj.bias.data.add_(1)
         else:
             randomize(block, NOISE)
     with torch.no_grad():
