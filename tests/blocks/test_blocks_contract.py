@@ -289,6 +289,7 @@ EXPECTED = {  # what a block gives, from block, input and maps, where that is no
     "BAM": lambda block, x, gates: x * (1 + gates),
     "MLCA": lambda block, x, cells: x * nn.functional.adaptive_avg_pool2d(cells, x.shape[2:]),
     "LSK": lsk,
+    "CAA": lambda block, x, gates: x * gates if block.multiply else gates,
 }
 OF_OTHERS = {"CPCA": {}, "scSE": {"combine": "concat"}}  # blocks that multiply something else than their input
 GATES = [v for v in VARIANTS if not WEIGHTS & set(ATTENTION_BLOCKS[v[0]].maps) and OF_OTHERS.get(v[0]) != v[1]]

@@ -14,7 +14,8 @@ class ECA(AttentionBlock):
 
     ``y = x * sigmoid(conv1d_k(mean_hw(x)))``; one kernel without bias slides over the channels, zeros beyond
     both ends. ``k`` follows from the width: ``t = int(abs((log2 C + b) / gamma))``, and ``k`` is ``t`` if odd,
-    else ``t + 1``. (The paper's ResNet-50 with 80 extra parameters has explicit sizes instead: 3, 5, 5, 7.)
+    else ``t + 1``. (The paper's ResNet-50 with 80 extra parameters has explicit sizes instead: 3, 5, 5, 7.) Many copies
+    have a kernel of 3 at every width, some with a bias: that is ``kernel_size=3, bias=True``.
 
     ``init="identity"``: the kernel starts at 0.
 
@@ -23,6 +24,7 @@ class ECA(AttentionBlock):
         kernel_size: Odd kernel size ``k``; ``None`` computes it from ``channels``, ``gamma`` and ``b``.
         gamma: Divisor in the adaptive size, greater than 0.
         b: Offset in the adaptive size.
+        bias: Whether the convolution has a bias.
         init: ``"paper"`` or ``"identity"``.
 
     Example:
@@ -39,17 +41,24 @@ class ECA(AttentionBlock):
     )
     aliases = ("ECAAttention", "ECALayer", "eca_block", "eca_layer")
     maps = ("channel",)
-    variants = ({"kernel_size": 5},)
+    variants = ({"kernel_size": 5, "bias": True},)
     positive = ("gamma",)
 
     def __init__(
-        self, channels: int, kernel_size: int | None = None, gamma: float = 2, b: float = 1, *, init: Init = "paper"
+        self,
+        channels: int,
+        kernel_size: int | None = None,
+        gamma: float = 2,
+        b: float = 1,
+        bias: bool = False,
+        *,
+        init: Init = "paper",
     ) -> None:
         super().__init__(channels, init)
         if kernel_size is None:
             kernel_size = adaptive_kernel(channels, gamma, b)
         self.kernel_size = check_odd("kernel_size", kernel_size)
-        self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=bias)
         if init == "identity":
             zero_(self.conv)
 

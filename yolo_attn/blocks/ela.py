@@ -23,7 +23,8 @@ class ELA(AttentionBlock):
     / GroupNorm groups: T 5 / C / 32, B 7 / C / 16, S 5 / (C/8) / 16, L 7 / (C/8) / 16. Unlike the paper, a width which
     these do not divide takes the largest GroupNorm groups and the largest channels per convolution group below them
     that do divide it (48 channels, T: 24 GroupNorm groups); one warning and ``repr`` say so. Values that are given
-    explicitly are never changed.
+    explicitly are never changed. Most copies in YOLO repositories have one dense convolution with a bias instead:
+    that is ``conv_groups=1, bias=True``.
 
     ``init="identity"``: the weight of the GroupNorm starts at 0.
 
@@ -33,6 +34,7 @@ class ELA(AttentionBlock):
         kernel_size: Odd kernel size instead of the variant's.
         conv_groups: Groups of the convolution instead of the variant's; has to divide ``channels``.
         norm_groups: Groups of the GroupNorm instead of the variant's; has to divide ``channels``.
+        bias: Whether the convolution has a bias.
         init: ``"paper"`` or ``"identity"``.
 
     Example:
@@ -45,7 +47,7 @@ class ELA(AttentionBlock):
     )
     aliases = ("EfficientLocalizationAttention", "EfficientLocalAttention", "ELABlock")
     maps = ("rows", "columns")
-    variants = ({"variant": "T"}, {"variant": "S"}, {"variant": "L"})
+    variants = ({"variant": "T"}, {"variant": "S", "norm_groups": 4, "bias": True}, {"variant": "L"})
 
     def __init__(
         self,
@@ -54,6 +56,7 @@ class ELA(AttentionBlock):
         kernel_size: int | None = None,
         conv_groups: int | None = None,
         norm_groups: int | None = None,
+        bias: bool = False,
         *,
         init: Init = "paper",
     ) -> None:
@@ -67,7 +70,7 @@ class ELA(AttentionBlock):
             norm_groups = self.fit("norm groups", groups)
         check_divides("conv_groups", conv_groups, channels)
         check_divides("norm_groups", norm_groups, channels)
-        self.conv = nn.Conv1d(channels, channels, kernel, padding=kernel // 2, groups=conv_groups, bias=False)
+        self.conv = nn.Conv1d(channels, channels, kernel, padding=kernel // 2, groups=conv_groups, bias=bias)
         self.norm = nn.GroupNorm(norm_groups, channels)
         if init == "identity":
             nn.init.zeros_(self.norm.weight)

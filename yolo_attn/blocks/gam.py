@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from yolo_attn.blocks._checks import check_divides
 from yolo_attn.blocks.base import AttentionBlock, Init, Paper, zero_
-from yolo_attn.blocks.ops import batch_norm, bottleneck, folded, gate, multiply, shuffle
+from yolo_attn.blocks.ops import batch_norm, bottleneck, folded, gate, multiply
+from yolo_attn.blocks.ops import shuffle as shuffled
 
 
 class GAM(AttentionBlock):
@@ -15,8 +18,10 @@ class GAM(AttentionBlock):
     ``x' = x * sigmoid(MLP(x))`` with one MLP ``W1 relu(W0 .)`` over the channels at every position, Eq. 1, and
     ``y = x' * sigmoid(BN(conv7(relu(BN(conv7(x'))))))``, ``C -> C/r -> C`` channels, Eq. 2; all layers have biases.
     With ``groups`` above 1 the convolutions are grouped and channels are shuffled between them. Most copies lack the
-    first sigmoid, so that ``x'`` is ``x`` times a factor of either sign: that is ``channel_sigmoid=False``. Unlike the
-    paper, in training a batch of one 1x1 map, which has no batch statistics, is normalised by the running ones.
+    first sigmoid, so that ``x'`` is ``x`` times a factor of either sign: that is ``channel_sigmoid=False``. Many have
+    four groups and shuffle the last gate instead, which puts it on other channels than those it was computed for:
+    ``groups=4, shuffle="gate"``. Unlike the paper, in training a batch of one 1x1 map, which has no batch statistics,
+    is normalised by the running ones.
 
     ``init="identity"``: ``W1`` with its bias (which is 1 without the first sigmoid) and the weight of the last
     BatchNorm start at 0.
@@ -27,6 +32,7 @@ class GAM(AttentionBlock):
             ``groups``.
         groups: Groups of both convolutions; has to divide ``channels``.
         channel_sigmoid: Whether the MLP ends in a sigmoid.
+        shuffle: What is shuffled where there are groups: ``"hidden"`` channels or the last ``"gate"``.
         init: ``"paper"`` or ``"identity"``.
 
     Example:
@@ -41,7 +47,7 @@ class GAM(AttentionBlock):
     )
     aliases = ("GAM_Attention", "GAMAttention", "GAMBlock")
     maps = ("full", "full")
-    variants = ({"channel_sigmoid": False}, {"groups": 4})
+    variants = ({"channel_sigmoid": False}, {"groups": 4, "shuffle": "gate"})
 
     def __init__(
         self,
@@ -49,13 +55,14 @@ class GAM(AttentionBlock):
         reduction: int = 4,
         groups: int = 1,
         channel_sigmoid: bool = True,
+        shuffle: Literal["hidden", "gate"] = "hidden",
         *,
         init: Init = "paper",
     ) -> None:
         super().__init__(channels, init)
         check_divides("groups", groups, channels)
         hidden = max(-(-(channels // reduction) // groups), 1) * groups
-        self.groups, self.channel_sigmoid = groups, channel_sigmoid
+        self.groups, self.channel_sigmoid, self.shuffle = groups, channel_sigmoid, shuffle
         self.squeeze = nn.Linear(channels, hidden)
         self.excite = nn.Linear(hidden, channels)
         self.conv1 = nn.Conv2d(channels, hidden, 7, padding=3, groups=groups)
@@ -88,8 +95,9 @@ class GAM(AttentionBlock):
 
     def _spatial_gate(self, x: Tensor) -> Tensor:
         z = batch_norm(self.conv1(x), self.norm1).relu()  # (N, hidden, H, W)
-        z = batch_norm(self.conv2(shuffle(z, self.groups)), self.norm2)
-        return gate(z, self.scale)
+        z = shuffled(z, self.groups) if self.shuffle == "hidden" else z
+        z = batch_norm(self.conv2(z), self.norm2)
+        return gate(shuffled(z, self.groups) if self.shuffle == "gate" else z, self.scale)
 
     def fuse(self) -> None:
         """Fold both BatchNorms into the convolutions before them, for inference; they have nothing to train then."""

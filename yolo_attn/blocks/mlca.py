@@ -16,8 +16,8 @@ class MLCA(AttentionBlock):
     ``c`` are the means of the cells, ``(N, C, L, L)``. Local: ``sigmoid(conv1d_k(c))`` over all ``L^2 C`` values of an
     image in one row, cell after cell, zeros beyond both ends. Global: ``sigmoid(conv1d_k(mean(c)))`` over the ``C``
     channels. ``y = x * up(local_weight * local + (1 - local_weight) * global)``; ``up`` takes for each position the
-    mean of the cells that overlap with it. Both kernels have the size of ECA's and no bias. Most copies put the images
-    of a batch in one row; here they never mix.
+    mean of the cells that overlap with it. Both kernels have the size of ECA's and no bias. In most copies
+    the global gates of a batch become the rows of one map that multiplies every image; here images never mix.
 
     ``init="identity"``: both kernels start at 0.
 

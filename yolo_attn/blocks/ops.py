@@ -145,7 +145,7 @@ def adaptive_kernel(channels: int, gamma: float, b: float) -> int:
 
 def conv_channels(x: Tensor, layer: nn.Conv1d) -> Tensor:
     """Slide a kernel over ``(N, 1, L, 1)``, a sequence of channels, zeros beyond both ends."""
-    return F.conv2d(x, layer.weight.unsqueeze(3), padding=(layer.kernel_size[0] // 2, 0))
+    return F.conv2d(x, layer.weight.unsqueeze(3), layer.bias, padding=(layer.kernel_size[0] // 2, 0))
 
 
 def shuffle(x: Tensor, groups: int) -> Tensor:

@@ -51,11 +51,19 @@ def lsk(x, p, scale, train):
     return x * conv(a[0] * s[:, :1] + a[1] * s[:, 1:], p, "proj")
 
 
-def caa(x, p, scale, train):
+def caa_gate(x, p, train):
     sums = sum(F.pad(x, (3, 3, 3, 3))[:, :, i : i + x.shape[2], j : j + x.shape[3]] for i in range(7) for j in range(7))
     z = silu(batch_norm(conv(sums / 49, p, "conv1"), p, "norm1", train, 1e-3))
     z = silu(batch_norm(conv(strip(z, p, "strips"), p, "conv2"), p, "norm2", train, 1e-3))
-    return x * scale * sigmoid(z)
+    return sigmoid(z)
+
+
+def caa(x, p, scale, train):
+    return x * scale * caa_gate(x, p, train)
+
+
+def caa_alone(x, p, scale, train):
+    return blend(x, caa_gate(x, p, train), p)
 
 
 def cpca(x, p, scale, train):
@@ -135,6 +143,7 @@ CASES = [  # block, channels, arguments, equation
     ("LSK", 7, {}, lsk),  # half of the channels, rounded down
     ("CAA", 8, {}, caa),
     ("CAA", 8, {"kernel_size": 3}, caa),
+    ("CAA", 8, {"multiply": False}, caa_alone),
     ("MSCA", 8, {}, msca),
     ("CPCA", 8, {}, cpca),
     ("CPCA", 8, {"reduction": 2}, cpca),

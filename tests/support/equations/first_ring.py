@@ -13,7 +13,7 @@ def se(x, p, scale, train):
 
 
 def eca(x, p, scale, train):
-    z = conv1d(x.mean((2, 3))[:, None], p["conv.weight"], 1)
+    z = conv1d(x.mean((2, 3))[:, None], p["conv.weight"], 1) + p.get("conv.bias", 0)
     return x * scale * sigmoid(z).transpose(1, 2)[..., None]
 
 
@@ -105,6 +105,7 @@ def ela(conv_groups, norm_groups):
     def equation(x, p, scale, train):
         def gate(strip):  # (N, C, L)
             z = conv1d(strip, p["conv.weight"], conv_groups)
+            z = z + p["conv.bias"][:, None] if "conv.bias" in p else z
             parts = []
             for part in z.chunk(norm_groups, 1):
                 mean, var = part.mean((1, 2), keepdim=True), part.var((1, 2), unbiased=False, keepdim=True)
@@ -150,6 +151,7 @@ CASES = [  # block, channels, arguments, equation
     ("ECA", 16, {}, eca),
     ("ECA", 64, {"kernel_size": 7}, eca),
     ("ECA", 32, {"gamma": 1, "b": 2}, eca),
+    ("ECA", 32, {"kernel_size": 3, "bias": True}, eca),
     ("GC", 16, {}, gc),
     ("GC", 16, {"pooling": "avg"}, gc),
     ("GC", 16, {"fusion": "mul"}, gc),
@@ -177,6 +179,7 @@ CASES = [  # block, channels, arguments, equation
     ("ELA", 32, {"variant": "S"}, ela(4, 16)),
     ("ELA", 12, {"variant": "L"}, ela(2, 12)),  # neither 8 nor 16 divides 12
     ("ELA", 16, {"kernel_size": 3, "conv_groups": 4, "norm_groups": 2}, ela(4, 2)),
+    ("ELA", 32, {"conv_groups": 1, "bias": True}, ela(1, 16)),
     ("SGE", 16, {}, sge(8)),
     ("SGE", 24, {"groups": 3}, sge(3)),
     ("GCT", 16, {}, gct("l2", 1e-5)),

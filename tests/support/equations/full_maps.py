@@ -23,15 +23,15 @@ def shuffled(z, groups):
     return torch.stack([z[:, k % groups * width + k // groups] for k in range(z.shape[1])], 1)
 
 
-def gam(groups, with_sigmoid):
+def gam(groups, with_sigmoid, of="hidden"):
     def equation(x, p, scale, train):
         hidden = torch.einsum("oc,nchw->nohw", p["squeeze.weight"], x) + p["squeeze.bias"][:, None, None]
         z = torch.einsum("oc,nchw->nohw", p["excite.weight"], relu(hidden)) + p["excite.bias"][:, None, None]
         x = x * (scale * sigmoid(z) if with_sigmoid else z)
         z = conv2d(x, p["conv1.weight"], p["conv1.bias"], groups)
-        z = shuffled(relu(batch_norm(z, p, "norm1", train)), groups)
+        z = shuffled(relu(batch_norm(z, p, "norm1", train)), groups if of == "hidden" else 1)
         z = conv2d(z, p["conv2.weight"], p["conv2.bias"], groups)
-        return x * scale * sigmoid(batch_norm(z, p, "norm2", train))
+        return x * scale * shuffled(sigmoid(batch_norm(z, p, "norm2", train)), groups if of == "gate" else 1)
 
     return equation
 
@@ -58,6 +58,7 @@ CASES = [  # block, channels, arguments, equation
     ("GAM", 16, {}, gam(1, True)),
     ("GAM", 16, {"channel_sigmoid": False, "reduction": 2}, gam(1, False)),
     ("GAM", 24, {"groups": 2, "reduction": 6}, gam(2, True)),
+    ("GAM", 16, {"groups": 4, "shuffle": "gate"}, gam(4, True, "gate")),
     ("BAM", 16, {}, bam(4)),
     ("BAM", 32, {"reduction": 4, "dilation": 2}, bam(2)),
 ]

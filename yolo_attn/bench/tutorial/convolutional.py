@@ -76,6 +76,7 @@ class TutorialCAA(nn.Module):
         self.h_conv, self.v_conv = like(h_conv), like(v_conv)
         self.conv2 = self._conv_bn_act(block.channels)
         self.act = nn.Sigmoid()
+        self.multiply = block.multiply
 
     @staticmethod
     def _conv_bn_act(channels: int) -> nn.Sequential:
@@ -84,7 +85,7 @@ class TutorialCAA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         attn_factor = self.act(self.conv2(self.v_conv(self.h_conv(self.conv1(self.avg_pool(x))))))
-        return attn_factor * x
+        return attn_factor * x if self.multiply else attn_factor
 
 
 class TutorialMSCA(nn.Module):

@@ -38,9 +38,9 @@ class TutorialECA(nn.Module):
 
     def __init__(self, block: blocks.ECA) -> None:
         super().__init__()
-        k = block.kernel_size
+        k, bias = block.kernel_size, block.conv.bias is not None
         self.avg_pool = nn.AdaptiveAvgPool2d(1)
-        self.conv = nn.Conv1d(1, 1, kernel_size=k, padding=(k - 1) // 2, bias=False)
+        self.conv = nn.Conv1d(1, 1, kernel_size=k, padding=(k - 1) // 2, bias=bias)
         self.sigmoid = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -223,8 +223,8 @@ class TutorialELA(nn.Module):
 
     def __init__(self, block: blocks.ELA) -> None:
         super().__init__()
-        c, k = block.channels, block.conv.kernel_size[0]
-        self.conv = nn.Conv1d(c, c, kernel_size=k, padding=k // 2, groups=block.conv.groups, bias=False)
+        c, k, bias = block.channels, block.conv.kernel_size[0], block.conv.bias is not None
+        self.conv = nn.Conv1d(c, c, kernel_size=k, padding=k // 2, groups=block.conv.groups, bias=bias)
         self.gn = nn.GroupNorm(block.norm.num_groups, c)
         self.sigmoid = nn.Sigmoid()
 

@@ -31,7 +31,7 @@ class TutorialGAM(nn.Module):
     def __init__(self, block: blocks.GAM) -> None:
         super().__init__()
         c, hidden = block.channels, block.squeeze.out_features
-        self.groups, self.channel_sigmoid = block.groups, block.channel_sigmoid
+        self.groups, self.channel_sigmoid, self.shuffle = block.groups, block.channel_sigmoid, block.shuffle
         self.channel_attention = nn.Sequential(nn.Linear(c, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, c))
         self.conv1 = nn.Conv2d(c, hidden, kernel_size=7, padding=3, groups=self.groups)
         self.bn1 = nn.BatchNorm2d(hidden)
@@ -50,9 +50,12 @@ class TutorialGAM(nn.Module):
         x_channel_att = self.channel_attention(x_permute).view(b, h, w, c).permute(0, 3, 1, 2)
         x = x * (x_channel_att.sigmoid() if self.channel_sigmoid else x_channel_att)
         out = self.relu(self.bn1(self.conv1(x)))
-        if self.groups > 1:
+        if self.groups > 1 and self.shuffle == "hidden":
             out = self.channel_shuffle(out)
-        return x * self.bn2(self.conv2(out)).sigmoid()
+        out = self.bn2(self.conv2(out)).sigmoid()
+        if self.groups > 1 and self.shuffle == "gate":
+            out = self.channel_shuffle(out)
+        return x * out
 
 
 class TutorialBAM(nn.Module):
