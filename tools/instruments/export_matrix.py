@@ -85,6 +85,19 @@ def calibration_set(folder: Path, imgsz: int, images: int = 16) -> Path:
     return data
 
 
+def openvino_in_float32() -> None:
+    """Let OpenVINO compute in float32 on every CPU: on one with bfloat16 units its default is bfloat16."""
+    if find_spec("openvino"):
+        import openvino
+
+        default = openvino.Core.compile_model
+
+        def compile_model(self: Any, *args: Any, config: Any = None, **more: Any) -> Any:
+            return default(self, *args, config={**(config or {}), "INFERENCE_PRECISION_HINT": "f32"}, **more)
+
+        openvino.Core.compile_model = compile_model
+
+
 # --- cells ------------------------------------------------------------------------------------------------------------
 def measure(folder: Path, imgsz: int, log: Log, only: Iterable[str] = ()) -> None:
     """Measure every cell that has no line yet; raw lines go to ``cells.jsonl``.
@@ -240,6 +253,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--imgsz", type=int, default=160)
+    parser.add_argument("--blocks", type=lambda text: text.split(","), default=(), help="e.g. EMA,GAM; by default all")
     parser.add_argument("--map", nargs=2, metavar=("WEIGHTS", "DATA"), help="validate exported models on these images")
     parser.add_argument("--map-blocks", default="none,ELA,SE,NL")
     parser.add_argument("--show", action="store_true", help="measure nothing, print the tables of the stored lines")
@@ -247,7 +261,8 @@ def main(words: Sequence[str] | None = None) -> None:
     log = log_to_stderr("export")
     with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout
         if not given.show:
-            measure(given.folder, given.imgsz, log)
+            openvino_in_float32()
+            measure(given.folder, given.imgsz, log, given.blocks)
             measure_speed(given.folder, given.imgsz, log)
             write_environment(given.folder)
         if given.map and not given.show:
@@ -257,4 +272,5 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    openvino_in_float32()
     measure_block(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4])

@@ -78,6 +78,19 @@ def _cell(line: Line | None, base: Line | None) -> str:
     return shown if all(v is not None and v <= _allowed(line, base) for v in found) else f"**{shown}**"
 
 
+def beyond_tolerance(lines: Sequence[Line], block: str, format: str) -> list[str]:
+    """Return the cells of a block and a format that are not as PyTorch: beyond the tolerance, failed, not measured.
+
+    Eight bits are left out: with random weights these cells only find a broken file.
+    """
+    cells = [cell for cell in cells_of(format) if cell["precision"] != "int8"]
+    shown = {
+        "free sizes" if cell["dynamic"] else cell["precision"]: _cell(_find(lines, block, format, cell), None)
+        for cell in cells
+    }
+    return [title for title, text in shown.items() if text.startswith("**") or text == "not measured"]
+
+
 def _compared(line: Line) -> list[float | None]:
     counts = "worst" if line["precision"] == "fp32" else "typical"
     return [comparison[counts] for comparison in line["comparisons"]]

@@ -10,22 +10,6 @@ from pathlib import Path
 
 from instruments.paths import ROOT
 
-ATTENDS = {
-    "(N, C, 1, 1)": "channels",
-    "(N, 1, H, W)": "positions",
-    "(N, C, H, 1)": "rows",
-    "(N, C, 1, W)": "columns",
-    "(N, G, H, W)": "positions, for each group of channels",
-    "(N, C, H, W)": "every value",
-    "(N, C, L, L)": "cells of the map",
-    "(N, C/2, 1, 1)": "half of the channels",
-    "(N, C/2, H, W)": "every value of the other half",
-    "(N, 2, H, W)": "positions, for each kernel",
-    "(N, K, C)": "branches, for each channel",
-    "(N, HW, HW)": "pairs of positions",
-}
-"""Words of the README for a map, by its shape."""
-
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run ``tools/update_generated.py``: write everything and print the paths."""
@@ -33,18 +17,17 @@ def main(words: Sequence[str] | None = None) -> None:
         subprocess.run([sys.executable, ROOT / "tools" / script], check=True)
     from yolo_attn.models.block_table import as_markdown  # reads the facts when imported
 
-    for page, table in ((ROOT / "docs" / "blocks.md", as_markdown()), (ROOT / "README.md", readme_table())):
-        print(replace_table(page, table))
+    for page, tables in ((ROOT / "docs" / "blocks.md", as_markdown()), (ROOT / "README.md", readme_table())):
+        print(replace_tables(page, tables))
 
 
 def readme_table() -> str:
     """Return the README's table of the blocks: a row for those that attend over the same, and one for the others."""
-    from yolo_attn.models.block_table import CHANNELS, describe_blocks
+    from yolo_attn.models.block_table import CHANNELS, attends, describe_blocks
 
     over: dict[str, list[str]] = {}
     for block in describe_blocks():
-        words = list(dict.fromkeys(ATTENDS[shape] for shape in re.findall(r"\(.*?\)", block["map"])))
-        listed = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+        listed = attends(block["map"])
         over.setdefault(listed, []).append(f"[`{block['name']}`]({block['link']}) {block['parameters']:,}")
     rows = [["attention over", f"blocks, with their parameters at C={CHANNELS}"], ["---"] * 2]
     rows += [[listed, ", ".join(blocks)] for listed, blocks in over.items() if len(blocks) > 1]
@@ -53,17 +36,21 @@ def readme_table() -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def replace_table(page: Path, table: str) -> Path:
-    """Replace the table of a page that has the same head as the new one.
+def replace_tables(page: Path, tables: str) -> Path:
+    """Replace the tables of a page that have the same heads as the new ones, and what is between them.
 
     Raises:
-        ValueError: If the page has no such table.
+        ValueError: If the page has no such tables, or several.
     """
-    head = table.split("\n", 1)[0]
+    heads = [re.escape(head) for head in re.findall(r"^(\|.*)\n\| ---", tables, flags=re.MULTILINE)]
+    between = r"\n(?:.*\n)*?"
     text, found = re.subn(
-        rf"^{re.escape(head)}\n(\|.*\n)*", lambda _: table + "\n", page.read_text(encoding="utf-8"), flags=re.MULTILINE
+        rf"^{between.join(heads)}\n(\|.*\n)*",
+        lambda _: tables + "\n",
+        page.read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
     )
     if found != 1:
-        raise ValueError(f"{page} has {found} tables that begin with {head}")
+        raise ValueError(f"{page} has {found} times tables that begin with {' and '.join(heads)}")
     page.write_text(text, encoding="utf-8")
     return page

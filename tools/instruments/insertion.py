@@ -218,6 +218,19 @@ def write_csv(cases: Sequence[Case], path: str | Path) -> None:
         writer.writerows(asdict(case) for case in cases)
 
 
+def read_csv(path: str | Path) -> list[Case]:
+    """Return the cases that :func:`write_csv` wrote."""
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        return [
+            Case(
+                **{name: row[name] for name in ("model", "site", "block", "result")},
+                blocks=int(row["blocks"]),
+                **{name: float(row[name]) for name in ("transferred", "difference", "difference_train")},
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
 def to_markdown(cases: Sequence[Case]) -> str:
     """Return a table of a row per model and a column per site, and the counts.
 
@@ -252,12 +265,23 @@ def _cell(cases: Sequence[Case]) -> str:
     return text
 
 
+def _words(text: str) -> list[str]:
+    return text.split(",")
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """Run ``tools/check_insertion.py``: check stock models and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("save_to", nargs="?", metavar="cases.csv", help="file for the cases, as they come")
     parser.add_argument("names", nargs="*", metavar="MODEL.yaml", help="stock model YAMLs; all by default")
+    parser.add_argument("--blocks", type=_words, default=(), help="e.g. EMA,GAM; by default all")
+    parser.add_argument("--scales", type=_words, default=SCALES, help="of models that have several, e.g. n")
+    parser.add_argument("--show", action="store_true", help="check nothing, print the table of the CSV")
     given = parser.parse_args(words)
     with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout
-        cases = check(given.names, log=print, save_to=given.save_to)
+        cases = (
+            read_csv(given.save_to)
+            if given.show
+            else check(given.names, print, given.save_to, given.scales, given.blocks)
+        )
     print(to_markdown(cases))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import typing
 import warnings
 from collections.abc import Callable
@@ -45,10 +46,18 @@ _WARNED: set[tuple[str, str]] = set()
 
 @dataclass(frozen=True)
 class Paper:
-    """Title and link of the paper that defines a block."""
+    """Title and link of the paper that defines a block, and the year in which it appeared.
+
+    The year of a paper on arXiv is that of its number.
+    """
 
     title: str
     link: str
+    year: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.year is None and (found := re.search(r"arxiv\.org/abs/(\d\d)\d\d\.", self.link)):
+            object.__setattr__(self, "year", 2000 + int(found[1]))
 
 
 class AttentionBlock(nn.Module):

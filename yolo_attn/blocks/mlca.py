@@ -35,7 +35,7 @@ class MLCA(AttentionBlock):
     """
 
     paper = Paper(
-        "Mixed local channel attention for object detection", "https://doi.org/10.1016/j.engappai.2023.106442"
+        "Mixed local channel attention for object detection", "https://doi.org/10.1016/j.engappai.2023.106442", 2023
     )
     aliases = ("MLCABlock", "MixedLocalChannelAttention")
     maps = ("cells",)

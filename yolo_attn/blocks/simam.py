@@ -33,6 +33,7 @@ class SimAM(AttentionBlock):
     paper = Paper(
         "SimAM: A Simple, Parameter-Free Attention Module for Convolutional Neural Networks",
         "https://proceedings.mlr.press/v139/yang21o.html",
+        2021,
     )
     aliases = ("Simam", "simam_module", "SimAMBlock")
     maps = ("full",)

@@ -1,7 +1,7 @@
-"""Table of the attention blocks: name, paper, map shapes, parameters, hyper-parameters, aliases.
+"""Table of the attention blocks: name, paper, map shapes, parameters, hyper-parameters, aliases, and what was measured.
 
-The facts of the shipped blocks are stored in a JSON file, because importing torch takes seconds. Blocks that a user
-registered are described from their class.
+The facts of the shipped blocks are stored in a JSON file, because importing torch takes seconds, and what was measured
+in another, with the machine. Blocks that a user registered are described from their class, and nothing was measured.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import re
 import typing
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from yolo_attn.errors import YoloAttnError, one_of
@@ -25,14 +26,34 @@ CHANNELS = 256
 
 Facts = dict[str, Any]
 
+MEASURED = registry.STORED.with_name("block_measurements.json")
+"""What was measured of the shipped blocks, and where; written by ``tools/measure_table.py``."""
+
+ATTENDS = {
+    "(N, C, 1, 1)": "channels",
+    "(N, 1, H, W)": "positions",
+    "(N, C, H, 1)": "rows",
+    "(N, C, 1, W)": "columns",
+    "(N, G, H, W)": "positions, for each group of channels",
+    "(N, C, H, W)": "every value",
+    "(N, C, L, L)": "cells of the map",
+    "(N, C/2, 1, 1)": "half of the channels",
+    "(N, C/2, H, W)": "every value of the other half",
+    "(N, 2, H, W)": "positions, for each kernel",
+    "(N, K, C)": "branches, for each channel",
+    "(N, HW, HW)": "pairs of positions",
+}
+"""What a block attends over, by the shape of its map."""
+
 
 def describe_blocks() -> list[Facts]:
-    """Return name, paper, link, map, parameters, hyper-parameters and aliases of every registered block."""
+    """Return the facts of every registered block, and what was measured of the shipped ones."""
     blocks = []
     for name in registry.names():
         facts = _stored(name) or describe_class(name, registry.resolve(name)[1])
         hyper = ", ".join(f"{word}={default}" for word, default in facts["hyper_parameters"].items())
-        blocks.append({**facts, "hyper_parameters": hyper, "aliases": registry.aliases_of(name)})
+        aliases = registry.aliases_of(name)
+        blocks.append({**facts, "hyper_parameters": hyper, "aliases": aliases, **_measured(name)})
     return blocks
 
 
@@ -51,8 +72,10 @@ def describe_class(name: str, cls: type[nn.Module], channels: int = CHANNELS) ->
         "aliases": list(getattr(cls, "aliases", ())),
         "paper": paper.title if paper else "",
         "link": paper.link if paper else "",
+        "year": getattr(paper, "year", None),
         "map": _map_shapes(block, channels),
         "parameters": sum(p.numel() for p in block.parameters()),
+        "identity": _identity(cls, channels),
         "hyper_parameters": {p.name: _default(p) for p in hyper_parameters(cls).values()},
     }
 
@@ -89,13 +112,77 @@ def as_text() -> str:
 
 
 def as_markdown() -> str:
-    """Return the table as Markdown, with papers and map shapes."""
-    head = ["block", "paper", "map", f"parameters, C={CHANNELS}", "hyper-parameters"]
-    rows = [head, ["---"] * len(head)]
-    for b in describe_blocks():
-        paper = f"[{b['paper']}]({b['link']})"
-        rows.append([f"`{b['name']}`", paper, b["map"], f"{b['parameters']:,}", f"`{b['hyper_parameters']}`"])
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+    """Return two Markdown tables, of the facts with what was measured, and of papers and hyper-parameters."""
+    head = [
+        "block",
+        "year",
+        "attention over",
+        f"parameters, C={CHANNELS}",
+        "forward / SE",
+        "training / SE",
+        "gain",
+        "identity by",
+    ]
+    head += ["exported as PyTorch", "public YAMLs"]
+    blocks = describe_blocks()
+    facts = _markdown([head, *map(_row, blocks)])
+    papers = _markdown([["block", "paper", "map", "hyper-parameters"], *map(_paper, blocks)])
+    return f"{facts}\n\nTimes: {_read_measured()['cost']['where']}.\n\n{papers}"
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    head, *others = rows
+    lines = (head, ["---"] * len(head), *others)
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines)
+
+
+def _row(b: Facts) -> list[str]:
+    """Return a block's row of the first table; what is not known is left empty."""
+    cost, public, beyond = b["cost"], b["public_yamls"], b["beyond_tolerance"]
+    name = f"`{b['name']}`"
+    return [
+        f"[{name}]({b['link']})" if b["link"] else name,
+        str(b["year"] or ""),
+        attends(b["map"]),
+        f"{b['parameters']:,}",
+        *(_ratio(cost[word]) if cost else "" for word in ("forward", "training")),
+        "" if b["gain"] is None else f"{b['gain']:.2f}",
+        b["identity"],
+        "" if beyond is None else _exports(beyond),
+        f"{public['repositories']} / {public['yamls']}{public['note']}" if public else "",
+    ]
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.0f}"
+
+
+def _exports(beyond: Mapping[str, Sequence[str]]) -> str:
+    """Return ``all`` if a block exports to all formats as PyTorch, and otherwise what is beyond the tolerance where."""
+    formats: dict[str, list[str]] = {}
+    for format, cells in beyond.items():
+        for cell in cells:
+            formats.setdefault(cell, []).append(format)
+    exceptions = [f"{cell} of {', '.join(names)}" for cell, names in formats.items()]
+    return f"all but {'; '.join(exceptions)}" if exceptions else "all"
+
+
+def _paper(b: Facts) -> list[str]:
+    """Return a block's row of the second table; a line may break between two maps only."""
+    maps = b["map"].replace("), (", ") (").replace(", ", ",")
+    paper = f"[{b['paper']}]({b['link']})" if b["link"] else b["paper"]
+    return [f"`{b['name']}`", paper, maps, f"`{b['hyper_parameters']}`"]
+
+
+def attends(maps: str) -> str:
+    """Return what a block attends over, in words, by the shapes of its maps.
+
+    Examples:
+        >>> attends("(N, C, H, 1), (N, C, 1, W)")
+        'rows and columns'
+    """
+    words = list(dict.fromkeys(ATTENDS.get(shape, shape) for shape in re.findall(r"\(.*?\)", maps)))
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 # --- facts of a class -------------------------------------------------------------------------------------------------
@@ -116,6 +203,15 @@ def _map_shapes(block: nn.Module, channels: int) -> str:
     return ", ".join("(" + ", ".join(letters.get(n, str(n)) for n in m.shape) + ")" for m in maps)
 
 
+def _identity(cls: type[nn.Module], channels: int) -> str:
+    """Return by what ``init="identity"`` starts a shipped block as the identity; empty for other classes."""
+    from yolo_attn.blocks.base import AttentionBlock
+
+    if not issubclass(cls, AttentionBlock) or "init" not in hyper_parameters(cls):
+        return ""
+    return "scalar" if cls(channels, init="identity").blends else "weights"
+
+
 def _default(parameter: inspect.Parameter) -> str:
     """Return a parameter's default as text, or the words it may be."""
     if parameter.default is inspect.Parameter.empty:
@@ -132,3 +228,18 @@ def _stored(name: str) -> Facts | None:
 @functools.cache
 def _read_stored() -> dict[str, Facts]:
     return {facts["name"]: facts for facts in json.loads(registry.STORED.read_text(encoding="utf-8"))}
+
+
+def _measured(name: str) -> Facts:
+    """Return what was measured of a block: nothing of one that a user registered."""
+    measured = _read_measured() if registry.holds_shipped(name) else {}
+    cost = measured["cost"] if measured else {}
+    return {
+        "cost": {**cost["beside_SE"][name], "where": cost["where"]} if name in cost.get("beside_SE", ()) else None,
+        **{key: measured[key].get(name) if measured else None for key in ("gain", "beyond_tolerance", "public_yamls")},
+    }
+
+
+@functools.cache
+def _read_measured() -> Facts:
+    return cast(Facts, json.loads(MEASURED.read_text(encoding="utf-8")))
