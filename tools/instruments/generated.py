@@ -1,4 +1,4 @@
-"""Write the files generated from the blocks: stored facts, model YAMLs, and two tables in the documentation."""
+"""Write the files generated from the blocks: stored facts, model YAMLs, and tables in the documentation."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ def main(words: Sequence[str] | None = None) -> None:
 
     for page, tables in ((ROOT / "docs" / "blocks.md", as_markdown()), (ROOT / "README.md", readme_table())):
         print(replace_tables(page, tables))
+    from instruments.published.table import write_page
+
+    print(write_page())
 
 
 def readme_table() -> str:

@@ -1,0 +1,1 @@
+"""Parameter counts that papers and releases print, reproduced with the blocks of this package."""
