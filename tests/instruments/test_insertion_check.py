@@ -4,7 +4,8 @@ import csv
 
 import pytest
 from instruments import insertion
-from instruments.insertion import SITES, check, to_markdown
+from instruments.insertion import SITES, check, read_csv, to_markdown, write_csv
+from instruments.paths import RESULTS
 from instruments.ready_models import FAMILIES
 from support.markdown import table_rows
 
@@ -42,6 +43,18 @@ def test_every_family_passes_at_every_site(name):
     found = check([name], scales="n", blocks=("CA",))
     assert [c for c in found if c.result != "ok"] == []
     assert {c.site for c in found} == set(SITES)
+
+
+def test_the_documentation_counts_the_stored_cases(tmp_path):
+    cases = read_csv(RESULTS / "insertion.csv")
+    write_csv(cases, tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_text() == (RESULTS / "insertion.csv").read_text()
+    assert {case.result for case in cases} == {"ok", "no such site", "host cannot build"}
+    assert to_markdown(cases).strip() in (RESULTS / "insertion.md").read_text(encoding="utf-8")
+    passed = sum(case.result == "ok" for case in cases)
+    assert f"[{passed:,} combinations](results/insertion.md)" in (RESULTS.parent / "insert.md").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.slow
