@@ -60,9 +60,11 @@ def base_weights(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def everything(tmp_path_factory) -> Path:
     """A checkpoint of yolo11n with every shipped block behind its P4, with random weights; read it only."""
-    from support.attention_example import with_every_block
+    from support.attention_example import with_blocks
 
-    return with_every_block(tmp_path_factory.mktemp("every block"))
+    from yolo_attn import ATTENTION_BLOCKS
+
+    return with_blocks(tmp_path_factory.mktemp("every block"), ATTENTION_BLOCKS)
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from support.block_cases import (
     close,
     defaults_first,
     every_variant,
+    few_first,
     make,
     maps,
     rand,
@@ -38,7 +39,7 @@ pytestmark = MARKS
 # ------------------------------------------------------------------------------------------- shapes, dtypes, layouts
 
 
-@every_variant
+@few_first
 def test_takes_every_width(name, kwargs):
     widths = [c for c in WIDTHS if c <= 512] if name == "SK" else WIDTHS  # 1280 channels are 500 MB of convolutions
     for channels, init in itertools.product(widths, INITS):
@@ -332,7 +333,7 @@ def test_sk_forward_uses_the_weights_it_shows(kwargs):
 # -------------------------------------------------------------------------------------- export, tracing, persistence
 
 
-@defaults_first
+@few_first
 @pytest.mark.skipif(not hasattr(torch.export, "Dim"), reason="this torch exports no dynamic sizes")
 def test_export_keeps_the_values_at_another_size(name, kwargs):
     block = make(name, kwargs).eval()

@@ -14,8 +14,8 @@ from ultralytics.nn import tasks
 import yolo_attn as ya
 
 PACKAGE = Path(ya.__file__).parent
-COMPILED = ["SE", "CBAM", "NL", "SGE", "SimAM", "EMA", "SA", "MLCA", "SRM"]
-"""Blocks that are compiled by default, one for each way of computing; all are in the slow tier."""
+COMPILED = ["SE", "NL", "SGE", "EMA", "MLCA"]
+"""Blocks that are compiled by default; all are in the slow tier."""
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread", "nothing_compiled"),

@@ -232,7 +232,7 @@ def test_fusing_a_whole_model_changes_no_output(name):
     assert float((found - expected).abs().max() / expected.abs().max()) < 1e-4
 
 
-@pytest.mark.parametrize("name", sampled(sorted({name for name, _ in FUSING}), ["CA", "CBAM", "GAM"], "slow"))
+@pytest.mark.parametrize("name", sampled(sorted({name for name, _ in FUSING}), ["CA"], "slow"))
 def test_the_hosts_own_ways_to_inference_fuse(name, tmp_path):
     """``YOLO.fuse``, ``val``'s and ``predict``'s backend, ``export``; a fused checkpoint loads again."""
     path = tmp_path / "fused here.pt"

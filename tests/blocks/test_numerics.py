@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-from support.block_cases import IDS, INITS, VARIANTS, every_variant, make, rand
+from support.block_cases import IDS, INITS, VARIANTS, few_first, make, rand
 
 from yolo_attn.blocks import ATTENTION_BLOCKS
 
@@ -52,7 +52,7 @@ def step(block, x):
     return y, [x.grad, *(p.grad for p in block.parameters())]
 
 
-@every_variant
+@few_first
 def test_odd_shapes(name, kwargs, record_property):
     cases = list(itertools.product(DTYPES, (True, False), EDGES))
     for dtype, train, (n, h, w) in cases:
@@ -64,7 +64,7 @@ def test_odd_shapes(name, kwargs, record_property):
     record_property("faults", len(cases))
 
 
-@every_variant
+@few_first
 def test_odd_widths_work_or_are_refused(name, kwargs, record_property):
     refused = {}
     widths = ODD_WIDTHS[:-1] if name == "SK" else ODD_WIDTHS  # 1280 channels are 500 MB of convolutions
@@ -80,7 +80,7 @@ def test_odd_widths_work_or_are_refused(name, kwargs, record_property):
     record_property("faults", len(ODD_WIDTHS) * len(INITS))
 
 
-@every_variant
+@few_first
 def test_huge_and_tiny_numbers(name, kwargs, record_property):
     count = 0
     for dtype in DTYPES:
@@ -93,7 +93,7 @@ def test_huge_and_tiny_numbers(name, kwargs, record_property):
     record_property("faults", count)
 
 
-@every_variant
+@few_first
 def test_gradients_of_large_and_tiny_numbers(name, kwargs, record_property):
     count = 0
     for dtype in DTYPES:
@@ -106,7 +106,7 @@ def test_gradients_of_large_and_tiny_numbers(name, kwargs, record_property):
     record_property("faults", count)
 
 
-@every_variant
+@few_first
 def test_constant_maps(name, kwargs, record_property):
     count = 0
     for dtype in DTYPES:
@@ -120,7 +120,7 @@ def test_constant_maps(name, kwargs, record_property):
     record_property("faults", count)
 
 
-@every_variant
+@few_first
 def test_what_is_not_a_number_is_not_hidden(name, kwargs):
     """A wrong value stays visible where it was, so that a loss becomes NaN and a trainer notices."""
     for value, init, train in itertools.product([math.nan, math.inf, -math.inf], INITS, (True, False)):
@@ -134,7 +134,7 @@ def test_what_is_not_a_number_is_not_hidden(name, kwargs):
             assert finite(y[0]), (value, init, "another image of the batch was spoiled")
 
 
-@every_variant
+@few_first
 def test_wide_maps(name, kwargs):
     for dtype in DTYPES:
         block = make(name, kwargs, 8 if kwargs != {"groups": 4} else 4).to(dtype).eval()

@@ -169,7 +169,8 @@ OTHERS = tuple(name for name in ya.ATTENTION_BLOCKS if name not in THREE)
     ("host", "blocks"),
     sampled(
         [(host, blocks) for host in HOSTS for blocks in (THREE, OTHERS)],
-        lambda case: case[1] == THREE or case[0] in ("C3k2", "Conv"),
+        lambda case: case[1] == THREE,
+        "slow",
     ),
     ids=lambda given: given if isinstance(given, str) else f"{len(given)} blocks",
 )

@@ -1,5 +1,6 @@
 """A model with every block, and user-defined blocks."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -50,9 +51,9 @@ def save(model: nn.Module, path: Path) -> Path:
     return path
 
 
-def with_every_block(folder: Path) -> Path:
-    """Return a checkpoint of yolo11n with every shipped block behind its P4, all with random weights."""
-    made = ya.insert("yolo11n.yaml", [(name, SITE, {"init": "identity"}) for name in ya.ATTENTION_BLOCKS])
+def with_blocks(folder: Path, names: Iterable[str]) -> Path:
+    """Return a checkpoint of yolo11n with these blocks behind its P4, all with random weights."""
+    made = ya.insert("yolo11n.yaml", [(name, SITE, {"init": "identity"}) for name in names])
     torch.manual_seed(1)
     model = ya.YOLO(made.save(folder / "yolo11n-all.yaml")).model
     for block in (m for m in model.modules() if type(m) in ya.ATTENTION_BLOCKS.values()):

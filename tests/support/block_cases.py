@@ -40,6 +40,12 @@ INITS = ["paper", "identity"]
 every_variant = pytest.mark.parametrize(("name", "kwargs"), VARIANTS, ids=IDS)
 defaults_first = pytest.mark.parametrize(("name", "kwargs"), sampled(VARIANTS, lambda v: not v[1], "slow"), ids=IDS)
 """Every variant; by default those with the default hyper-parameters run, the others in the slow tier."""
+FEW = ("SE", "CBAM", "NL", "ELA", "SGE", "SimAM", "EMA", "SA", "MLCA", "SRM", "LSKA")
+"""A block for each way of computing: pooled, strips, pairs, groups, norms, statistics, cells, wide convolutions."""
+few_first = pytest.mark.parametrize(
+    ("name", "kwargs"), sampled(VARIANTS, lambda v: not v[1] and v[0] in FEW, "slow"), ids=IDS
+)
+"""Every variant; by default one of each way of computing runs, for tests that take long; the others are slow ones."""
 every_init = pytest.mark.parametrize("init", INITS)
 every_module = pytest.mark.parametrize("module", MODULES)
 
