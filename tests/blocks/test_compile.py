@@ -108,7 +108,9 @@ def graph_breaks(model):
 @pytest.fixture(scope="module")
 def breaks_of_the_host():
     torch._dynamo.reset()
-    return len(graph_breaks(detector([-1, 1, "C3k2", [32, True]], [-1, 1, "Conv", [16, 3, 2]])))
+    return len(
+        graph_breaks(detector([-1, 1, "C3k2", [32, True]], [-1, 1, "Conv", [16, 3, 2]], [-1, 1, "SPPF", [16, 5]]))
+    )
 
 
 @pytest.mark.slow
@@ -116,6 +118,7 @@ def breaks_of_the_host():
 def test_a_model_with_blocks_has_no_graph_break_of_theirs(name, breaks_of_the_host):
     row = [-1, 1, name, [{"init": "identity"}]]
     inside = [[-1, 1, f"C3k2_{name}@inner", [32, True]], [-1, 1, f"Conv_{name}@outer", [16, 3, 2]]]
+    inside.append([-1, 1, f"SPPF_{name}@concat", [16, 5]])
     found = graph_breaks(detector(row, row, row, *inside))
     assert not [(why, place) for why, place in found if Path(place.filename).is_relative_to(PACKAGE)]
     assert len(found) == breaks_of_the_host, found

@@ -172,6 +172,7 @@ def test_like_the_hosts_convolutions_a_block_fused_in_training_mode_takes_the_ru
 def test_no_norm_is_left_in_a_fused_model(name, kwargs, init):
     hyper = {**kwargs, "init": init}
     inside = [[-1, 1, f"C3k2_{name}@{place}", [64, True, 0.5, hyper]] for place in ("inner", "outer")]
+    inside.append([-1, 1, f"SPPF_{name}@concat", [64, 5, hyper]])
     model = detector([-1, 1, name, [hyper]], [-1, 2, name, [hyper]], *inside).double()
     x = rand(1, 3, 64, 64, dtype=torch.float64)
     expected = model(x)[0]

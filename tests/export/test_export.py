@@ -73,6 +73,15 @@ def test_a_model_with_every_block_is_the_same_in_the_runtime(format, best, tmp_p
     assert all(0 < c.worst < c.tolerance for c in found.comparisons)
 
 
+@pytest.mark.slow
+def test_a_gated_concatenation_is_the_same_in_the_runtime(tmp_path):
+    content = tiny_model.model_yaml()
+    content["backbone"] = [*content["backbone"][:2], [-1, 1, "SPPF_LSKA", [16, 5, {"kernel_size": 7}]]]
+    content["head"][0][0] = [2]
+    found = ya.export_checked(tiny_model.checkpoint(tmp_path, content=content), format="torchscript", imgsz=64)
+    assert not found.failures, found.failures
+
+
 # --- a file that is wrong ---------------------------------------------------------------------------------------------
 def test_a_size_that_tracing_froze_is_found(frozen):
     fixed, other = export_checked(frozen, format="torchscript", dynamic=True, imgsz=64).comparisons

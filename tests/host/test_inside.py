@@ -15,6 +15,7 @@ from ultralytics.nn import tasks
 import yolo_attn as ya
 from yolo_attn.host.gated import RESIDUAL_BRANCHES, Gated, blocks_inside, host_class, residual_branches
 from yolo_attn.host.model import load_model_dict
+from yolo_attn.host.row_names import split_name
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -54,6 +55,7 @@ WITHOUT = {
     "C3TR": (1, [64]),
     "AIFI": (1, [128, 4]),
 }
+WITH_CONCATENATION = {"SPP": 128, "SPPF": 128, "SPPELAN": 128}  # channels before the convolution that merges the maps
 HOSTS = {**WITH_BRANCHES, **WITHOUT}
 X = torch.rand(2, 64, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -154,6 +156,50 @@ def test_without_residual_branches_outer_is_the_place(host):
         row(f"{host}_SE@inner", *WITHOUT[host])
 
 
+@pytest.mark.parametrize("host", WITH_CONCATENATION)
+def test_a_concatenation_is_gated_before_the_convolution_that_merges_it(host):
+    """The row is the host with zeros instead of the concatenated maps; its other tensors keep names and shapes."""
+    built, plain = row(f"{host}_Nothing@concat", *HOSTS[host]), row(host, *HOSTS[host])
+    assert {k: v.shape for k, v in built.state_dict().items()} == {k: v.shape for k, v in plain.state_dict().items()}
+    ((path, block),) = blocks_inside(built).items()
+    merging = built.get_submodule(path.removesuffix(".attention"))
+    assert block.channels == WITH_CONCATENATION[host]
+    zeros = torch.zeros(2, block.channels, 8, 8)
+    assert torch.equal(run(built), run(plain.get_submodule(path.removesuffix(".attention")), zeros))
+    assert host_class(merging).__name__ == "Conv"
+
+
+def test_concat_is_the_formula_of_a_gated_pyramid():
+    """y = cv2(LSKA([p0, p1, p2, p3])), p0 = cv1(x) and p each the 5x5 maximum of the one before, written out."""
+    built = row("SPPF_LSKA@concat", 1, [64, 5]).eval()
+    lska = built.cv2.attention
+    with torch.no_grad():
+        maps = [built.cv1(X)]
+        for _ in range(3):
+            maps.append(nn.functional.max_pool2d(maps[-1], 5, stride=1, padding=2))
+        joined = torch.cat(maps, 1)
+        gated = joined * lska.proj(lska.dilated(lska.local(joined)))
+        torch.testing.assert_close(built(X), built.cv2.act(built.cv2.bn(built.cv2.conv(gated))))
+
+
+def test_sppf_with_lska_has_it_on_the_concatenation_and_other_blocks_on_the_output():
+    """As public model YAMLs mean SPPF_LSKA; SPPF_CA and all others keep their place."""
+    assert list(blocks_inside(row("SPPF_LSKA", 1, [64, 5]))) == ["cv2.attention"]
+    assert list(blocks_inside(row("SPPF_LSKA@outer", 1, [64, 5]))) == ["attention"]
+    assert list(blocks_inside(row("SPPF_LSKA", 1, [64, 5, {"place": "outer"}]))) == ["attention"]
+    assert list(blocks_inside(row("SPPF_LSKA", 1, [64, 5, {"kernel_size": 7}]))) == ["cv2.attention"]
+    others = [name for name, block in ya.ATTENTION_BLOCKS.items() if not block.places]
+    assert len(others) == len(ya.ATTENTION_BLOCKS) - 1
+    for name in ("CA", "SE", "ECA", "CBAM", "MSCA"):
+        assert list(blocks_inside(row(f"SPPF_{name}", 1, [64, 5]))) == ["attention"], name
+
+
+def test_a_shortcut_around_the_pooling_stays_ungated():
+    shut = row("SPPF_Nothing@concat", 1, [64, 5, 3, True]).eval()
+    without = row("SPPF_Nothing@concat", 1, [64, 5, 3, False]).eval()
+    torch.testing.assert_close(run(shut), run(without) + X)
+
+
 def test_with_residual_branches_inner_is_the_place():
     for host, given in WITH_BRANCHES.items():
         built = row(f"{host}_SE", *given)
@@ -177,7 +223,8 @@ OTHERS = tuple(name for name in ya.ATTENTION_BLOCKS if name not in THREE)
 def test_identity_changes_nothing_for_any_block_and_place(host, blocks):
     """Bit for bit: evaluation, batch statistics, half precision, after fusing and in the host's export path."""
     repeats, args = HOSTS[host]
-    for place in ("inner", "outer") if host in WITH_BRANCHES else ("outer",):
+    places = {"inner": host in WITH_BRANCHES, "outer": True, "concat": host in WITH_CONCATENATION}
+    for place in [place for place, has in places.items() if has]:
         for block in blocks:
             what = f"{host}_{block}@{place}"
             plain = row(host, repeats, args)
@@ -240,8 +287,9 @@ def test_parameters_are_counted_and_printed(monkeypatch):
 
 # --- what a model goes through ----------------------------------------------------------------------------------------
 def test_pickling_and_copying_keep_the_gates():
-    for host, given in HOSTS.items():
-        built = row(f"{host}_CA@outer", *given).eval()
+    names = [f"{host}_CA@outer" for host in HOSTS] + [f"{host}_CA@concat" for host in WITH_CONCATENATION]
+    for name in names:
+        built = row(name, *HOSTS[host := name.partition("_")[0]]).eval()
         for other in (pickle.loads(pickle.dumps(built)), copy.deepcopy(built)):
             assert torch.equal(run(other), run(built)), host
             assert {type(m) for m in other.modules()} == {type(m) for m in built.modules()}, host
@@ -306,6 +354,36 @@ def test_the_place_may_stand_among_the_arguments():
     assert built.attention.squeeze.out_features == 8
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("C2f_EMA", "C2f_EMA@inner"),
+        ("C3k2_EMA", "C3k2_EMA@inner"),
+        ("C2PSA_CAA", "C2PSA_CAA@inner"),
+        ("SPPF_LSKA", "SPPF_LSKA@concat"),
+        ("C3CBAM", "C3_CBAM@inner"),
+        ("C3CA", "C3_CA@inner"),
+        ("C3ECA", "C3_ECA@inner"),
+        ("C3SE", "C3_SE@inner"),
+        ("C2fCBAM@outer", "C2f_CBAM@outer"),
+        ("C3_CoordAtt", "C3_CA@inner"),
+        ("C3k2ELA", "C3k2_ELA@inner"),
+    ],
+)
+def test_names_of_public_model_yamls(theirs, ours):
+    """Host and block with or without an underscore; a bottleneck's block is before its shortcut is added."""
+    built, expected = row(theirs, 1, [64]), row(ours, 1, [64])
+    assert {k: type(b) for k, b in blocks_inside(built).items()} == {
+        k: type(b) for k, b in blocks_inside(expected).items()
+    }
+    assert repr(built) == repr(expected)
+
+
+@pytest.mark.parametrize("name", ["C3x", "C2fCIB", "C3TR", "C2fPSA", "GhostConv", "SPPELAN"])
+def test_ultralytics_names_stay_its_own(name):
+    assert split_name(name, tasks) is None
+
+
 def test_aliases_work_inside_too():
     assert type(row("C2f_SEAttention@outer", 1, [64]).attention) is ya.ATTENTION_BLOCKS["SE"]
 
@@ -315,6 +393,7 @@ def test_aliases_work_inside_too():
     ("module", "args", "says"),
     [
         ("C2f_ELLA", [64], "row 1 .*unknown block 'ELLA'. Did you mean 'ELA'"),
+        ("DetectSEAM", [3], "row 1 .*Detect does not return one feature map"),
         ("C2ff_ELA", [64], "row 1 .*Did you mean"),
         ("C2f_SE@iner", [64], "row 1 .*unknown place 'iner'. Did you mean 'inner'"),
         ("C2f_SE", [64, {"place": "both"}], "row 1 .*unknown place 'both'"),
@@ -322,6 +401,10 @@ def test_aliases_work_inside_too():
         ("C2f_SE", [64, {"reductoin": 8}], "row 1 .*Did you mean 'reduction'"),
         ("C2f_SGE@outer", [64, {"groups": 7}], "row 1 .*groups=7 does not divide channels=64"),
         ("CBLinear_SE", [[64]], "row 1 .*does not return one feature map"),
+        ("C2f_LSKA@concat", [64], "row 1 .*C2f has no concatenation that can be gated; hosts of @concat are SPP, SPPF"),
+        ("SPPF_LSKA@inner", [64, 5], "row 1 .*SPPF has no residual branch inside, so only @outer or @concat can be"),
+        ("SPPF_LSKA@concat", [64, 5, {"place": "outer"}], "row 1 .*@concat in the name, place: outer in the arg"),
+        ("SPPF_LSKA@cat", [64, 5], "row 1 .*unknown place 'cat'. Did you mean 'concat'"),
         ("Detect_SE", [3], "row 1 .*does not return one feature map"),
     ],
 )

@@ -15,6 +15,11 @@ from yolo_attn.host.model import load_model_dict
         ("C2PSA", "neck", "no row of C2PSA at 'neck'; they are rows 10"),
         ("C3k2@middle", None, "unknown place 'middle'"),
         ("SPPF@inner", None, "SPPF has no residual branch inside"),
+        (
+            "C3k2@concat",
+            None,
+            "row 2 .*C3k2 has no concatenation that can be gated; hosts of @concat are SPP, SPPF, SPPE",
+        ),
         ("Detect", None, "unknown host block 'Detect'"),
         ("nn.Upsample", None, "unknown host block 'nn.Upsample'"),
     ],

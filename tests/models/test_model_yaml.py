@@ -10,7 +10,7 @@ import pytest
 import torch
 import ultralytics
 import yaml
-from instruments.ready_models import FAMILIES, FEW_BLOCKS, ready_models, write_ready_models
+from instruments.ready_models import ELSEWHERE, FAMILIES, ready_models, write_ready_models
 from support.tiers import sampled
 from ultralytics.nn import tasks
 
@@ -62,7 +62,8 @@ def test_shipped_models_read_the_same_roles_as_stock(name, scales):
             ya.YOLO(name.replace(family, f"{family}n"))
         return
     ours = load_model_dict(name)
-    block = ya.ATTENTION_BLOCKS[{model.name: model.block for model in ready_models()}[name]]
+    model = {model.name: model for model in ready_models()}[name]
+    block, in_rows = ya.ATTENTION_BLOCKS[model.block], model.place in ("neck", "backbone")
     for scale in scales:
         layers, saved = build(ours, scale)
         base_layers, base_saved = stock_build(f"{family}.yaml", scale)
@@ -71,13 +72,13 @@ def test_shipped_models_read_the_same_roles_as_stock(name, scales):
         own = [sum(p.numel() for k, p in m.named_parameters() if "attention" not in k.split(".")) for m in base]
         assert own == [sum(p.numel() for p in m.parameters()) for m in base_layers], f"{name} at scale {scale}"
         assert any(type(m) is block for layer in layers for m in layer.modules())
-        assert sum(map(is_attention, layers)) == (0 if "inside" in name else 3)
-        assert bool(blocks_inside(layers)) == ("inside" in name)
+        assert sum(map(is_attention, layers)) == (3 if in_rows else 0)
+        assert bool(blocks_inside(layers)) != in_rows
 
 
 def test_every_block_ships_for_every_family():
     expected = {f"{f}-{b.lower()}.yaml" for f in FAMILIES for b in SHIPPED_ALIASES}
-    expected |= {f"{f}-{b.lower()}-{p}.yaml" for f in FAMILIES for b in FEW_BLOCKS for p in ("backbone", "inside")}
+    expected |= {f"{f}-{b.lower()}-{p}.yaml" for f in FAMILIES for p, blocks in ELSEWHERE.items() for b in blocks}
     assert set(shipped_models()) == expected == {model.name for model in ready_models()}
 
 
@@ -248,6 +249,15 @@ def test_a_place_that_has_a_block_gets_another_behind_it_and_says_so():
     assert [rows_of(twice.yaml)[i][2] for i in (16, 17, 18)] == ["C3k2", "SE", "ELA"]
     assert "behind row 17, SE, which the base has already" in str(twice)
     assert "behind" not in str(once)
+
+
+@pytest.mark.parametrize("name", [f"{family}n.yaml" for family in FAMILIES])
+def test_inside_sppf_concat_gates_the_concatenation(name):
+    made = ya.insert(name, "LSKA", inside="SPPF@concat", kernel_size=7)
+    assert made.inside == (9,)
+    assert rows_of(made.yaml)[9][2:] == ["SPPF_LSKA@concat", [*rows_of(made.base)[9][3], {"kernel_size": 7}]]
+    sppf = tasks.parse_model(made.yaml, ch=3, verbose=False)[0][9]
+    assert {path: block.channels for path, block in blocks_inside(sppf).items()} == {"cv2.attention": 512}
 
 
 def test_inside_writes_rows_of_the_host_block():

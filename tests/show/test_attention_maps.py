@@ -130,6 +130,8 @@ def test_blocks_inside_hosts_are_found():
     assert len(locations) == len(blocks_inside(model)) > 8
     assert {at.host for at in locations.values()} == {"C3k2@inner"}
     assert next(iter(locations.values())).label == "row 2: C3k2_CA@inner, m.0.cv2"
+    (at,) = find_locations(ya.YOLO("yolo11n-lska-sppf.yaml").model, ya.ATTENTION_BLOCKS).values()
+    assert at.label == "row 9: SPPF_LSKA@concat, cv2"
     made = ya.insert("yolo11n.yaml", "SE", inside="C3k2@outer", at="neck:P3")
     assert [row[2] for row in made.yaml["head"] if "SE" in str(row[2])] == ["C3k2_SE@outer"]
 

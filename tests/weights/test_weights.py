@@ -22,6 +22,7 @@ FEW = [
     "yolo11-se-inside.yaml",
     "yolo26-ca-backbone.yaml",
     "yolo26-scse.yaml",
+    "yolo26-lska-sppf.yaml",
     "yolov8-eca-inside.yaml",
     "yolov8-nl.yaml",
 ]
@@ -59,8 +60,9 @@ def test_shipped_models_start_as_their_base(name, bases):
     model = ya.YOLO(name.replace("-", "n-", 1)).model
     report = ya.transfer_weights(model, base)
     assert torch.equal(outputs(model), outputs(base)), name
-    assert (len(report.new), report.missing, report.dropped) == (0 if "inside" in name else 3, [], ())
-    assert bool(sum(r.inside for r in report.rows)) == ("inside" in name)
+    in_rows = not name.endswith(("-inside.yaml", "-sppf.yaml"))
+    assert (len(report.new), report.missing, report.dropped) == (3 if in_rows else 0, [], ())
+    assert bool(sum(r.inside for r in report.rows)) != in_rows
     loaded = sum(r.loaded for r in report.rows)
     assert loaded == sum(p.numel() for p in base.parameters())
 
@@ -173,7 +175,7 @@ def built(made, tmp_path, name="yolo11n-made.yaml"):
     return ya.YOLO(made.save(tmp_path / name)).model
 
 
-@pytest.mark.parametrize("inside", ["C3k2@inner", "C3k2@outer", "SPPF,C2PSA"])
+@pytest.mark.parametrize("inside", ["C3k2@inner", "C3k2@outer", "SPPF,C2PSA", "SPPF@concat"])
 def test_blocks_inside_start_as_the_base_and_leave_it_again(inside, bases, tmp_path):
     base = bases["yolo11"]
     model = built(ya.insert("yolo11n.yaml", "CA", inside=inside, init="identity"), tmp_path)

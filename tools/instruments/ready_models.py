@@ -15,6 +15,9 @@ FAMILIES = {"yolov8": "C2f", "yolo11": "C3k2", "yolo26": "C3k2"}
 """Stock models, and the host block that most of their layers are."""
 
 FEW_BLOCKS = ("SE", "ECA", "CA", "ELA")
+ELSEWHERE = {"backbone": FEW_BLOCKS, "inside": (*FEW_BLOCKS, "EMA", "LSKA", "CAA"), "sppf": ("LSKA",)}
+"""Blocks that ship at other places than the neck too; ``inside`` and ``sppf`` are inside host blocks."""
+
 LEVELS = "P3,P4,P5"
 
 
@@ -26,7 +29,7 @@ class ReadyModel:
         name: File name.
         family: Stock model it is made of.
         block: YAML name of the block.
-        place: ``neck``, ``backbone`` or ``inside``.
+        place: ``neck``, ``backbone``, ``inside`` or ``sppf``.
     """
 
     name: str
@@ -40,9 +43,11 @@ class ReadyModel:
         It starts as the identity, so that pretrained weights give at first what they gave without attention; a row's
         ``init: paper`` restores the initialisation of the block's paper.
         """
-        if self.place == "inside":
-            return insert(f"{self.family}.yaml", self.block, inside=f"{FAMILIES[self.family]}@inner", init="identity")
-        return insert(f"{self.family}.yaml", self.block, at=f"{self.place}:{LEVELS}", init="identity")
+        base = f"{self.family}.yaml"
+        inside = {"inside": f"{FAMILIES[self.family]}@inner", "sppf": "SPPF@concat"}.get(self.place)
+        if inside:
+            return insert(base, self.block, inside=inside, init="identity")
+        return insert(base, self.block, at=f"{self.place}:{LEVELS}", init="identity")
 
 
 def ready_models() -> list[ReadyModel]:
@@ -50,8 +55,8 @@ def ready_models() -> list[ReadyModel]:
     models = []
     for family in FAMILIES:
         models += [ReadyModel(f"{family}-{b.lower()}.yaml", family, b, "neck") for b in SHIPPED_ALIASES]
-        for place in ("backbone", "inside"):
-            models += [ReadyModel(f"{family}-{b.lower()}-{place}.yaml", family, b, place) for b in FEW_BLOCKS]
+        for place, blocks in ELSEWHERE.items():
+            models += [ReadyModel(f"{family}-{b.lower()}-{place}.yaml", family, b, place) for b in blocks]
     return models
 
 

@@ -85,6 +85,8 @@ class AttentionBlock(nn.Module):
         aliases: Other names by which a model YAML may use the block.
         maps: Kinds of the maps that ``attention(x)`` returns, as keys of ``MAPS``.
         variants: Hyper-parameters that the tests run in addition to the defaults: all that change the computation.
+        places: Place inside a host block that public model YAMLs mean by ``HOST_BLOCK``, by the name of the host, where
+            it is not the usual one.
         positive: Float arguments that must be greater than 0.
         blends: Whether the block cannot start as the identity. ``init="identity"`` then adds a scalar ``gamma``,
             initially 0, and the block returns ``x + gamma * (block(x) - x)``; its gates stay ``sigmoid``.
@@ -95,6 +97,7 @@ class AttentionBlock(nn.Module):
     aliases: ClassVar[tuple[str, ...]] = ()
     maps: ClassVar[tuple[str, ...]]
     variants: ClassVar[tuple[dict[str, Any], ...]] = ()
+    places: ClassVar[dict[str, str]] = {}
     positive: ClassVar[tuple[str, ...]] = ()
     blends: bool = False
 

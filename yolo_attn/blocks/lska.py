@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -41,6 +41,7 @@ class LSKA(AttentionBlock):
     aliases = ("LSKABlock", "LargeSeparableKernelAttention")
     maps = ("factors",)
     variants = ({"kernel_size": 7}, {"kernel_size": 23})
+    places: ClassVar[dict[str, str]] = {"SPPF": "concat"}
 
     def __init__(
         self, channels: int, kernel_size: Literal[7, 11, 23, 35, 41, 53] = 11, *, init: Init = "paper"

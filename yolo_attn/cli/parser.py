@@ -46,7 +46,9 @@ def own_parser() -> argparse.ArgumentParser:
         help="neck:P3,P4 | neck:all | backbone:P5 | sppf | pre-detect | after:4 | before:9, several with ';' (default: "
         "neck:P3,P4,P5); once for all blocks, or once for each",
     )
-    insert.add_argument("--inside", help="put the block inside these host blocks: C3k2 | C3k2@outer | C2f,SPPF")
+    insert.add_argument(
+        "--inside", help="put the block inside these host blocks: C3k2 | C3k2@outer | SPPF@concat | C2f,SPPF"
+    )
     insert.add_argument("-o", "--output", help="model YAML to write, e.g. yolo11-mine.yaml")
     insert.add_argument(
         "--json", action="store_true", help="print JSON: new rows, changed rows, and where each row is now"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from yolo_attn.gates.gate import NAMES
-from yolo_attn.host.gated import Gated, host_class
+from yolo_attn.host.gated import Gated, GatedInput, host_class
 from yolo_attn.host.registry import registered
 from yolo_attn.models.built import model_layers, model_yaml, repeats
 
@@ -105,5 +105,10 @@ def _host_of(model: nn.Module, modules: Mapping[str, nn.Module], words: list[str
         return None
     parent = ".".join(words[:-1])
     host = repeats(layer)[int(words[2])] if repeated else layer
-    position = ("@outer" if parent in hosts else "@inner") if isinstance(modules[parent], Gated) else ""
-    return host_class(host).__name__ + position
+    return host_class(host).__name__ + _position(modules[parent], is_host=parent in hosts)
+
+
+def _position(holder: nn.Module, is_host: bool) -> str:
+    if isinstance(holder, GatedInput):
+        return "@concat"
+    return ("@outer" if is_host else "@inner") if isinstance(holder, Gated) else ""

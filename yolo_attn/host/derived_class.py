@@ -32,13 +32,13 @@ def made_once(make: Make) -> Make:
     return once  # type: ignore[return-value]
 
 
-def derive(mixin: type, host: type, module: str, members: Mapping[str, Any] | None = None) -> type:
+def derive(mixin: type, host: type, module: str, members: Mapping[str, Any] | None = None, prefix: str = "") -> type:
     """Return ``class (mixin, host)``, pickled as an attribute of ``module``, whose ``__getattr__`` must return it.
 
-    The module is imported too, because cloudpickle stores a class by value if its module is not loaded.
+    ``prefix`` begins its name. The module is imported too, because cloudpickle stores a class by value if its module is not loaded.
     """
     importlib.import_module(module)
-    name = f"{host.__module__}.{host.__qualname__}".replace(".", "__")
+    name = prefix + f"{host.__module__}.{host.__qualname__}".replace(".", "__")
     return type(name, (mixin, host), {"__module__": module, "__doc__": host.__doc__, **(members or {})})
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import YoloAttnError, like
 from yolo_attn.host import registry, row_names, rows
+from yolo_attn.host.channel_counts import WrittenWidths, counts_in, starts_with_integer
 from yolo_attn.host.compat import tasks
 
 if TYPE_CHECKING:
@@ -77,10 +78,32 @@ def row_strides(model: Mapping[str, Any], size: int = 256) -> list[float]:
     Raises:
         YoloAttnError: If the model cannot be built.
     """
+    shapes = _shapes(model, size)
+    return [size / shape[2] if len(shape) == 4 else 0.0 for shape in shapes]
+
+
+def without_channel_counts(model: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a model dict without the numbers of channels at the start of the arguments of blocks, if it has any."""
+    listed, written = [*model["backbone"], *model["head"]], WrittenWidths(model)
+    asked = [i for i, row in enumerate(listed) if means_block(row[2]) and starts_with_integer(row[3])]
+    if not asked:
+        return model
+    widths = [shape[1] if len(shape) == 4 else 0 for shape in _shapes(model)]
+    made = [list(row) for row in listed]
+    for i in asked:
+        source, args = listed[i][0], listed[i][3]
+        before = widths[:i] if i else [model.get("channels", 3)]
+        made[i][3] = list(args[counts_in(args, written.of_input(i, source, before)) :])
+    split = len(model["backbone"])
+    return {**model, "backbone": made[:split], "head": made[split:]}
+
+
+def _shapes(model: Mapping[str, Any], size: int = 256) -> list[tuple[int, ...]]:
+    """Return the shape of the result of every row but the head; an empty one where it is no tensor."""
     import torch
 
     host = tasks()
-    strides: list[float] = []
+    shapes: list[tuple[int, ...]] = []
     results: list[Any] = []
     layers = build_shapes(model)
     norms: list[Any] = [m for m in layers.modules() if isinstance(m, torch.nn.BatchNorm2d)]
@@ -95,8 +118,8 @@ def row_strides(model: Mapping[str, Any], size: int = 256) -> list[float]:
                 x = results[layer.f] if isinstance(layer.f, int) else [x if f == -1 else results[f] for f in layer.f]
             x = _result_of(layer, x, text, host)
             results.append(x)
-            strides.append(size / x.shape[2] if isinstance(x, torch.Tensor) and x.ndim == 4 else 0.0)
-    return strides
+            shapes.append(tuple(x.shape) if isinstance(x, torch.Tensor) else ())
+    return shapes
 
 
 def _result_of(layer: nn.Module, x: Any, text: Any, host: ModuleType) -> Any:

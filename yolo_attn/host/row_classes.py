@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import YoloAttnError, like
+from yolo_attn.host.channel_counts import WrittenWidths, check_reduction, counts_in, say_once
+from yolo_attn.host.hyper import bind
 from yolo_attn.host.registry import build
 
 if TYPE_CHECKING:
@@ -15,13 +17,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RowSpec:
-    """The checked block of one row, and the label of the row in error messages."""
+    """The checked block of one row, and the label of the row in error messages.
+
+    Arguments that may start with a number of channels are kept until the row's channels are known.
+    """
 
     label: str
     name: str
     cls: type[nn.Module]
     hyper: dict[str, Any]
     place: str | None = None
+    index: int = 0
+    arguments: tuple[Any, ...] = ()
+    written: WrittenWidths | None = None
+
+    def at(self, widths: list[int], source: int) -> RowSpec:
+        """Return the spec with the hyper-parameters it has at the row's channels.
+
+        Args:
+            widths: Channels of the results of all rows before it; for the first row, of the image.
+            source: The row's ``from``.
+        """
+        if self.written is None:
+            return self
+        found = self.written.of_input(self.index, source, widths)
+        count = counts_in(self.arguments, found)
+        rest = self.arguments[count:]
+        try:
+            hyper = bind(self.cls, rest)
+            check_reduction(rest, hyper, found)
+        except YoloAttnError as error:
+            raise like(error, f"{self.label}: {error}") from error
+        if count:
+            taken = ", ".join(f"{k}={v!r}" for k, v in hyper.items()) or "its defaults"
+            say_once(f"{self.label}: {self.arguments[0]} is the number of channels; {self.name} gets {taken}")
+        return replace(self, hyper=hyper, written=None)
 
     def build(self, channels: int) -> nn.Module:
         """Build the block for a number of channels; a user's own has to keep the shape of its input."""
@@ -36,7 +66,8 @@ class RowArguments(list):
 
     def __str__(self) -> str:  # as the parser prints them in its table
         widths, source, spec = self
-        return "[" + ", ".join([str(widths[source]), *(f"{k}={v!r}" for k, v in spec.hyper.items())]) + "]"
+        hyper = spec.at(widths, source).hyper
+        return "[" + ", ".join([str(widths[source]), *(f"{k}={v!r}" for k, v in hyper.items())]) + "]"
 
 
 class InsideArguments(list):
@@ -53,7 +84,7 @@ def row_class(cls: type[nn.Module]) -> type:
     from torch import nn
 
     def new(_, widths: list[int], source: int, spec: RowSpec) -> nn.Module:
-        return spec.build(widths[source])
+        return spec.at(widths, source).build(widths[source])
 
     names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__new__": new}
     return type(cls.__name__, (nn.Module,), names)

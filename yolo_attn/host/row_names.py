@@ -27,7 +27,7 @@ INSIDE_KEY = "yolo_attn.Inside"
 OWN_NAMES = "yolo_attn"
 """Entry of a built model's dict: the names of its rows that are blocks."""
 
-POSITIONS = ("inner", "outer")
+POSITIONS = ("inner", "outer", "concat")
 NOT_ONE_MAP = ("CBLinear", "ImagePoolingAttn", "TorchVision", "Index")  # hosts that do not return one feature map
 
 
@@ -53,7 +53,7 @@ def row_name(name: str, host: ModuleType) -> str:
 
 
 def split_name(name: str, host: ModuleType) -> tuple[str, str, str | None] | None:
-    """Split a module name such as ``C3k2_ELA@inner`` into its parts.
+    """Split a module name such as ``C3k2_ELA@inner``, or ``C3CBAM`` as other people write it, into its parts.
 
     Args:
         name: A row's module.
@@ -68,6 +68,7 @@ def split_name(name: str, host: ModuleType) -> tuple[str, str, str | None] | Non
     """
     rest, at, place = name.partition("@")
     cuts = [(rest[:i], rest[i + 1 :]) for i, letter in enumerate(rest) if letter == "_"]
+    cuts += [(rest[:i], rest[i:]) for i in range(1, len(rest)) if is_known(rest[i:])]  # such as C3CBAM
     found = [(h, b) for h, b in cuts if is_module(h, host)]
     if not found or is_known(name) or hasattr(host, name):
         return None
@@ -80,6 +81,14 @@ def split_name(name: str, host: ModuleType) -> tuple[str, str, str | None] | Non
     if returns_no_map(outer, host):
         raise YoloAttnError(f"'{name}': {outer} does not return one feature map that a block could gate")
     return outer, canonical(block), place or None
+
+
+def place_of(outer: str, block: str, stated: str | None) -> str | None:
+    """Return the place of a block in a host block: as stated, or where public model YAMLs have it.
+
+    ``None`` is the usual place, which depends on the built host.
+    """
+    return stated or getattr(resolve(block)[1], "places", {}).get(outer)
 
 
 def returns_no_map(name: str, host: ModuleType) -> bool:
@@ -127,8 +136,6 @@ def has_attention(model: Any, host: ModuleType) -> bool:
 
 def holds_block(name: str, host: ModuleType) -> bool:
     """Tell whether a row of this name is a host block with a block of this package inside, such as ``C3k2_ELA``."""
-    if "_" not in name:
-        return False
     try:
         return split_name(name, host) is not None
     except YoloAttnError as error:

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import YoloAttnError, like, one_of, shorten
+from yolo_attn.host.channel_counts import WrittenWidths, starts_with_integer
 from yolo_attn.host.hyper import bind
 from yolo_attn.host.registry import resolve, unknown_block
 from yolo_attn.host.row_classes import InsideArguments, RowArguments, RowSpec
@@ -27,6 +28,7 @@ from yolo_attn.host.row_names import (
     is_callable_row,
     is_module,
     means_block,
+    place_of,
     returns_no_map,
     row_key,
     split_name,
@@ -58,7 +60,7 @@ def prepare_rows(model: Mapping[str, Any], host: ModuleType) -> tuple[dict[str, 
     if not isinstance(model, Mapping) or not {"backbone", "head"} <= set(model):
         raise like(KeyError, "not a model: a model YAML has the lists 'backbone' and 'head'")
     _check_settings(model)
-    prepared, index = {**model}, 0
+    prepared, index, written = {**model}, 0, WrittenWidths(model)
     gated: dict[int, RowSpec] = {}
     names: list[str] = []
     for section in ("backbone", "head"):
@@ -70,7 +72,7 @@ def prepare_rows(model: Mapping[str, Any], host: ModuleType) -> tuple[dict[str, 
             if parts or means_block(row[2], host):
                 _check_source(index, row, names, host)
             names.append(row[2])
-            rows.append(_prepare_row(index, row, host))
+            rows.append(_prepare_row(index, row, host, written))
             index += 1
         prepared[section] = rows
     if gated:
@@ -175,7 +177,8 @@ def _host_row(index: int, row: list[Any], parts: tuple[str, str, str | None]) ->
     if stated and place and stated != place:
         raise YoloAttnError(f"{_label(index, row)}: @{place} in the name, place: {stated} in the arguments")
     name, cls = resolve(name)
-    spec = RowSpec(_label(index, row), name, cls, _bind(index, row, cls, [hyper]), place or stated)
+    place = place_of(outer, name, place or stated)
+    spec = RowSpec(_label(index, row), name, cls, _bind(index, row, cls, [hyper]), place)
     return [source, repeats, outer, args], spec
 
 
@@ -186,7 +189,7 @@ def _bind(index: int, row: list[Any], cls: type[nn.Module], args: Sequence[Any])
         raise YoloAttnError(f"{_label(index, row)}: {error}") from error
 
 
-def _prepare_row(index: int, row: list[Any], host: ModuleType) -> list[Any]:
+def _prepare_row(index: int, row: list[Any], host: ModuleType, written: WrittenWidths) -> list[Any]:
     source, repeats, name, args = row
     if not means_block(name, host):
         if not _is_module(name, host):
@@ -196,8 +199,11 @@ def _prepare_row(index: int, row: list[Any], host: ModuleType) -> list[Any]:
     name, cls = resolve(name)
     if not isinstance(source, int):
         raise YoloAttnError(f"{_label(index, row)}: {name} reads one row, 'from' is {source}; concatenate first")
-    hyper = _bind(index, row, cls, args if isinstance(args, (list, tuple)) else [args])
-    spec = RowSpec(_label(index, row), name, cls, hyper)
+    args = list(args) if isinstance(args, (list, tuple)) else [args]
+    if starts_with_integer(args) and cls.__module__.startswith("yolo_attn."):  # what it is depends on the channels
+        spec = RowSpec(_label(index, row), name, cls, {}, index=index, arguments=tuple(args), written=written)
+    else:
+        spec = RowSpec(_label(index, row), name, cls, _bind(index, row, cls, args))
     return [source, repeats, row_key(name), RowArguments(["ch", "f", spec])]
 
 

@@ -70,14 +70,14 @@ def modules_beside(cls: type[nn.Module]) -> list[type[nn.Module]]:
 
 
 def gated_classes() -> list[type]:
-    """Return the gated class of every module class of the host that can hold a block."""
+    """Return the gated classes of every module class of the host that can hold a block."""
     from torch import nn
 
-    from yolo_attn.host.gated import gated_class
+    from yolo_attn.host.gated import Gated, GatedInput, gated_class
 
     found: list[type] = []
     for name in ("block", "conv", "transformer"):
         module = sys.modules[f"ultralytics.nn.modules.{name}"]
         found += [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
     modules: list[type] = [c for c in found if issubclass(c, nn.Module)]
-    return [gated_class(c) for c in modules]
+    return [gated_class(c, mixin) for c in modules for mixin in (Gated, GatedInput)]

@@ -10,7 +10,8 @@ from yolo_attn.controls import IdentityControl, PlainControl
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.host import registry
 from yolo_attn.host.hyper import bind
-from yolo_attn.host.model import means_block, split_name
+from yolo_attn.host.model import means_block, split_name, without_channel_counts
+from yolo_attn.host.row_names import place_of
 
 KINDS = ("identity", "plain")
 
@@ -27,9 +28,9 @@ def control_of(model: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """
     if kind not in KINDS:
         raise YoloAttnError(one_of("control", kind, KINDS))
-    made = deepcopy(dict(model))
+    made, counted = deepcopy(dict(model)), without_channel_counts(model)
     for section in ("backbone", "head"):
-        made[section] = [_control_row(row, kind) for row in model[section]]
+        made[section] = [_control_row(row, kind) for row in counted[section]]
     if made == model:
         raise YoloAttnError(f"a model without attention rows has no {kind} control")
     return made
@@ -45,7 +46,7 @@ def _control_row(row: list[Any], kind: str) -> list[Any]:
         return row
     host, block, place = parts
     hyper = dict(args.pop()) if args and isinstance(args[-1], Mapping) else {}
-    place = hyper.pop("place", None) or place
+    place = place_of(host, block, hyper.pop("place", None) or place)
     control, extra = _replacement(kind, block, hyper)
     return [source, repeats, f"{host}_{control}" + (f"@{place}" if place else ""), [*args, *extra]]
 
