@@ -1,4 +1,4 @@
-"""A number of channels at the start of a block's arguments, as other people write rows, and what else may stand there."""
+"""A number of channels at the start of a block's arguments, as other people write rows."""
 
 import logging
 
@@ -120,8 +120,8 @@ def test_a_line_says_what_was_understood_once(notes):
     [
         (
             [-1, 1, "SE", [512]],
-            r"512 is not the number of channels of the row that it reads \(1024, at this scale 256\), and as reduction it "
-            r"is more than they are; leave it out, or write \{reduction: 512\}",
+            r"512 is not the number of channels of the row that it reads \(1024, at this scale 256\), and as "
+            r"reduction it is more than they are; leave it out, or write \{reduction: 512\}",
         ),
         ([2, 1, "CBAM", [1024, 7]], r"1024 is not the number of channels .*\(512, at this scale 128\)"),
         ([-1, 1, "CoordAtt", [1024, 512]], "512 is not the number of channels"),

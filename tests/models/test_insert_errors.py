@@ -18,7 +18,7 @@ from yolo_attn.host.model import load_model_dict
         (
             "C3k2@concat",
             None,
-            "row 2 .*C3k2 has no concatenation that can be gated; hosts of @concat are SPP, SPPF, SPPE",
+            "row 2 .*C3k2 has no concatenation that can be gated; hosts of @concat are SPP, SPPF",
         ),
         ("Detect", None, "unknown host block 'Detect'"),
         ("nn.Upsample", None, "unknown host block 'nn.Upsample'"),

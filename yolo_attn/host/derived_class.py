@@ -35,7 +35,8 @@ def made_once(make: Make) -> Make:
 def derive(mixin: type, host: type, module: str, members: Mapping[str, Any] | None = None, prefix: str = "") -> type:
     """Return ``class (mixin, host)``, pickled as an attribute of ``module``, whose ``__getattr__`` must return it.
 
-    ``prefix`` begins its name. The module is imported too, because cloudpickle stores a class by value if its module is not loaded.
+    ``prefix`` begins its name. The module is imported too, because cloudpickle stores a class by value if its module is
+    not loaded.
     """
     importlib.import_module(module)
     name = prefix + f"{host.__module__}.{host.__qualname__}".replace(".", "__")

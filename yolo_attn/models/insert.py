@@ -149,8 +149,8 @@ def insert(
             by row of the base (``after:4,9``, ``before:9``); several with ``;`` or as a list. All readers of a row read
             a block after it; ``before:9`` gates the inputs of row 9 only, ``pre-detect`` those of the head only.
         inside: Insert the block inside the rows of this host block instead (``C3k2``, ``C3k2@outer``,
-            ``SPPF@concat``, ``C2f,SPPF``): all of them, or those that ``at`` names; ``backbone`` and ``neck`` alone mean
-            all their rows.
+            ``SPPF@concat``, ``C2f,SPPF``): all of them, or those that ``at`` names; ``backbone`` and ``neck`` alone
+            mean all their rows.
         **hyper: The block's hyper-parameters, e.g. ``variant="L"``, ``init="identity"``.
 
     Raises:
