@@ -49,7 +49,7 @@ def layer(model):
 @pytest.fixture
 def lines(monkeypatch):
     found = []
-    parsing._say_once.cache_clear()
+    parsing._warn_once.cache_clear()
     monkeypatch.setattr(tasks.LOGGER, "warning", found.append)
     return found
 

@@ -12,6 +12,7 @@ import yaml
 
 from yolo_attn.compare import run_folder
 from yolo_attn.errors import YoloAttnError, like, nearest_file, one_of
+from yolo_attn.host.wiring import unread_rows
 from yolo_attn.util import imports
 from yolo_attn.util.files import plain_name
 
@@ -140,6 +141,9 @@ def arms_of(plan: Plan) -> list[ArmSpec]:
                 control = _control(arm, kind)
                 if not any(_rows(control.model) == _rows(a.model) for a in arms):
                     arms.append(control)
+    for arm in arms:
+        if lost := [row for row in unread_rows(arm.model) if row.attention]:
+            raise YoloAttnError(f"{arm.name} would be compared without its attention: {lost[0]}")
     names = [arm.name for arm in arms]
     if twice := {n for n in names if names.count(n) > 1}:
         raise YoloAttnError(f"two arms are called {', '.join(sorted(twice))}; give the YAMLs different names")

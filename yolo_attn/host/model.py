@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -12,6 +11,7 @@ from yolo_attn.errors import YoloAttnError, like
 from yolo_attn.host import registry, row_names, rows
 from yolo_attn.host.channel_counts import WrittenWidths, counts_in, starts_with_integer
 from yolo_attn.host.compat import tasks
+from yolo_attn.host.model_files import host_model_files
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -185,9 +185,7 @@ def host_scale(path: str | Path) -> str:
 
 def host_model_names() -> list[str]:
     """Return the file names of the installed Ultralytics' own model YAMLs."""
-    found: Any = importlib.util.find_spec("ultralytics")
-    folder = Path(found.submodule_search_locations[0], "cfg", "models")
-    return sorted({p.name for p in folder.rglob("*.yaml")})
+    return sorted({path.name for path in host_model_files()})
 
 
 def reset_grid(head: Any) -> None:

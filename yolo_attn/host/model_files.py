@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,12 @@ def cfg_dir() -> Path:
 def shipped_models() -> dict[str, Path]:
     """Return every shipped model YAML by file name, e.g. ``yolo11-ela.yaml``."""
     return {p.name: p for p in sorted((cfg_dir() / "models").glob("*.yaml"))}
+
+
+def host_model_files() -> list[Path]:
+    """Return the installed Ultralytics' own model YAMLs."""
+    found: Any = importlib.util.find_spec("ultralytics")
+    return sorted(Path(found.submodule_search_locations[0], "cfg", "models").rglob("*.yaml"))
 
 
 def unscaled(name: str) -> str:

@@ -22,6 +22,7 @@ from yolo_attn.host.model_files import shipped_models, unscaled
 from yolo_attn.host.registry import PREFIX, aliases_of, is_known, names, unknown_block
 from yolo_attn.host.row_names import POSITIONS, has_attention, is_module, is_taken, names_of, with_own_names
 from yolo_attn.host.rows import check_head, prepare_rows
+from yolo_attn.host.wiring import rewired_rows, unread_rows
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -38,6 +39,8 @@ def parse(host: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         with _misspelt_blocks_explained(model, globals_):
             return host(*args, **kwargs)
     prepared, has_extra_row = prepare_rows(model, globals_)
+    for fault in (*unread_rows(model), *rewired_rows(model)):
+        _warn_once(str(fault))
     with name_row_in_errors(model), _activation_restored_after_errors(model, globals_):
         layers, saved = host(prepared, *args[1:], **kwargs) if args else host(**{**kwargs, "d": prepared})
     return (layers[:-1] if has_extra_row else layers), saved
@@ -87,16 +90,20 @@ def _misspelt(name: str, host: ModuleType) -> str:
 def _say_what_is_taken(model: Any, host: ModuleType) -> None:
     for name in names_of(model):
         if is_known(name) and not name.startswith(PREFIX) and is_taken(name, host):
-            _say_once(name, vars(host)[name])
+            _say_what_has(name, vars(host)[name])
 
 
-@functools.cache
-def _say_once(name: str, held: Any) -> None:
+def _say_what_has(name: str, held: Any) -> None:
     owner = f"{getattr(held, '__module__', '?')}.{getattr(held, '__qualname__', type(held).__name__)}"
-    tasks().LOGGER.warning(
+    _warn_once(
         f"'{name}' is {owner} in model YAMLs of your own, because ultralytics.nn.tasks.{name} is; "
         f"{PREFIX}{name} is the block of yolo_attn."
     )
+
+
+@functools.cache
+def _warn_once(said: str) -> None:
+    tasks().LOGGER.warning(said)
 
 
 # --- yaml_model_load --------------------------------------------------------------------------------------------------

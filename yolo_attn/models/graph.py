@@ -13,24 +13,12 @@ from functools import cached_property
 from typing import Any
 
 from yolo_attn.host.model import row_strides, split_name
+from yolo_attn.host.wiring import IMAGE, Row, rows_of, sources_of
 
-Row = list[Any]
-IMAGE = -1
-"""Row number of the image, which the first row reads."""
+__all__ = ["IMAGE", "POOLING", "Graph", "Row", "level_of", "rows_of", "sources_of"]
 
 POOLING = ("SPPF", "SPP", "SPPELAN")
 """Host blocks of the role ``sppf``."""
-
-
-def rows_of(model: Mapping[str, Any]) -> list[Row]:
-    """Return all rows of a model dict: backbone, then head."""
-    return [*model["backbone"], *model["head"]]
-
-
-def sources_of(index: int, row: Row) -> list[int]:
-    """Return the absolute row numbers a row reads; the image is row -1."""
-    given = row[0] if isinstance(row[0], (list, tuple)) else [row[0]]
-    return [f if f >= 0 else index + f for f in given]
 
 
 def level_of(stride: float) -> str | None:
