@@ -180,9 +180,10 @@ def rewired_rows(model: Mapping[str, Any]) -> list[Rewired]:
 def _stock_wirings() -> list[tuple[str, tuple[str, ...], list[tuple[int, ...]]]]:
     import yaml
 
+    fast = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     found = []
     for file in host_model_files():
-        base = _base_of(yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        base = _base_of(fast(file.read_text(encoding="utf-8")).get_single_data())
         found.append((file.name, base.wiring, base.sources))
     return found
 
