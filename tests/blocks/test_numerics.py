@@ -6,7 +6,8 @@ import warnings
 
 import pytest
 import torch
-from support.block_cases import IDS, INITS, VARIANTS, few_first, make, rand
+from support.block_cases import HALVES, IDS, INITS, VARIANTS, few_first, make, rand
+from support.tiers import sampled
 
 from yolo_attn.blocks import ATTENTION_BLOCKS
 
@@ -62,6 +63,18 @@ def test_odd_shapes(name, kwargs, record_property):
         assert y.dtype == dtype, (train, n, h, w)
         assert finite(y, *gradients), (dtype, train, n, h, w)
     record_property("faults", len(cases))
+
+
+@pytest.mark.parametrize("name", sampled(ATTENTION_BLOCKS, ["SCSA"], "slow"))
+@pytest.mark.parametrize("dtype", HALVES)
+def test_a_traced_block_gives_the_same_in_half_precision(name, dtype):
+    """A converter stores the constants of a graph in the precision of the weights."""
+    block = make(name, {}, random=False).to(dtype).eval()
+    x = rand(2, 16, 20, 20, dtype=dtype)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(block, x)(x)
+        torch.testing.assert_close(traced.float(), block(x).float(), atol=0.05, rtol=0.05)
 
 
 @few_first

@@ -126,7 +126,7 @@ class SCSA(AttentionBlock):
         beyond = (0, self.window - 1, 0, self.window - 1)
         covered = F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), beyond), self.window)  # (1, 1, h, w)
         z = F.avg_pool2d(F.pad(x, beyond), self.window) / covered
-        whole = (covered > 0.99999 * covered.amax((2, 3), keepdim=True)).to(x.dtype)
+        whole = (covered > 0.99 * covered.amax((2, 3), keepdim=True)).to(x.dtype)
         count = whole.sum((2, 3), keepdim=True)
         mean = (z * whole).mean(1, keepdim=True).sum((2, 3), keepdim=True) / count
         squares = ((z - mean).square() * whole).mean(1, keepdim=True).sum((2, 3), keepdim=True) / count
