@@ -59,7 +59,7 @@ HYPER_PARAMETERS = {  # those of a release: model YAMLs name them
     "MLCA": {"local_size": 5, "local_weight": 0.5, "gamma": 2, "b": 1},
     "SRM": {},
     "ESE": {},
-    "BAM": {"reduction": 16, "dilation": 4, "min_hidden": 4},
+    "BAM": {"reduction": 16, "dilation": 4, "min_hidden": 4, "combine": "add"},
 }
 
 
@@ -202,6 +202,7 @@ BAD = [
     ("GAM", {"groups": 3}, ValueError, "groups=3 .*channels=64.*2 or 4"),
     ("EMA", {"factor": 0}, ValueError, "factor=0 "),
     ("BAM", {"dilation": 0}, ValueError, "dilation=0 "),
+    ("BAM", {"combine": "sum"}, ValueError, "combine='sum' .*'add', 'mul'"),
     ("Triplet", {"kernel_size": 4}, ValueError, "kernel_size=4 .*3 or 5"),
     ("SA", {"groups": 2.0}, TypeError, "groups=2.0 "),
     ("SA", {"shuffle": 1}, TypeError, "shuffle=1 "),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from yolo_attn.blocks.base import AttentionBlock, Init, Paper
@@ -16,6 +18,7 @@ class BAM(AttentionBlock):
     ``y = x * (1 + sigmoid(c + s))``, Eqs. 1 and 2. The channel term is ``c = W1 relu(BN(W0 mean_hw(x)))``; the spatial
     term ``s`` is a 1x1 convolution to ``C/r`` channels, two dilated 3x3 convolutions, each with BatchNorm and ReLU, and
     a 1x1 convolution to one channel. As in the authors' release the last layers have no BatchNorm, and all have biases.
+    That release multiplies the two terms, ``sigmoid(c * s)``, where the paper adds them: that is ``combine="mul"``.
     Unlike the paper, the hidden width has a floor (``min_hidden``), and in training a batch of one image, which has no
     batch statistics of ``mean_hw(x)``, is normalised by the running ones.
 
@@ -27,6 +30,7 @@ class BAM(AttentionBlock):
         reduction: Bottleneck ratio ``r``; the hidden width is ``max(channels // reduction, min_hidden)``.
         dilation: Dilation of the 3x3 convolutions.
         min_hidden: Smallest hidden width.
+        combine: ``"add"`` or ``"mul"``.
         init: ``"paper"`` or ``"identity"``.
 
     Example:
@@ -38,12 +42,21 @@ class BAM(AttentionBlock):
     paper = Paper("BAM: Bottleneck Attention Module", "https://arxiv.org/abs/1807.06514")
     aliases = ("BAMBlock", "bam_block")
     maps = ("full",)
+    variants = ({"combine": "mul"},)
     blends = True
 
     def __init__(
-        self, channels: int, reduction: int = 16, dilation: int = 4, min_hidden: int = 4, *, init: Init = "paper"
+        self,
+        channels: int,
+        reduction: int = 16,
+        dilation: int = 4,
+        min_hidden: int = 4,
+        combine: Literal["add", "mul"] = "add",
+        *,
+        init: Init = "paper",
     ) -> None:
         super().__init__(channels, init)
+        self.combine = combine
         hidden = max(channels // reduction, min_hidden)
         self.squeeze = nn.Linear(channels, hidden)
         self.norm: Norm = nn.BatchNorm2d(hidden)
@@ -63,7 +76,8 @@ class BAM(AttentionBlock):
         s = batch_norm(self.reduce(x), self.norm0).relu()  # (N, hidden, H, W)
         s = batch_norm(self.conv1(s), self.norm1).relu()
         s = batch_norm(self.conv2(s), self.norm2).relu()
-        return gate(c + self.project(s), self.scale)
+        s = self.project(s)  # (N, 1, H, W)
+        return gate(c + s if self.combine == "add" else c * s, self.scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` times 1 plus its gate."""

@@ -36,7 +36,7 @@ def gam(groups, with_sigmoid, of="hidden"):
     return equation
 
 
-def bam(dilation):
+def bam(dilation, combine=torch.add):
     def equation(x, p, scale, train):
         def normalised(z, conv, norm, dilation=1):
             weight, bias = p[f"{conv}.weight"], p[f"{conv}.bias"]
@@ -47,7 +47,7 @@ def bam(dilation):
         c = torch.einsum("oc,nchw->nohw", p["excite.weight"], c) + p["excite.bias"][:, None, None]
         s = normalised(normalised(x, "reduce", "norm0"), "conv1", "norm1", dilation)
         s = conv2d(normalised(s, "conv2", "norm2", dilation), p["project.weight"], p["project.bias"])
-        return blend(x, x * (1 + sigmoid(c + s)), p)
+        return blend(x, x * (1 + sigmoid(combine(c, s))), p)
 
     return equation
 
@@ -61,4 +61,5 @@ CASES = [  # block, channels, arguments, equation
     ("GAM", 16, {"groups": 4, "shuffle": "gate"}, gam(4, True, "gate")),
     ("BAM", 16, {}, bam(4)),
     ("BAM", 32, {"reduction": 4, "dilation": 2}, bam(2)),
+    ("BAM", 16, {"combine": "mul"}, bam(4, torch.mul)),
 ]

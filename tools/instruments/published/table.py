@@ -16,7 +16,7 @@ Parameter counts that papers and releases print, and what the same network has w
 same places and with the same hyper-parameters. A network is built from the layers of torch and torchvision, as in
 `tools/instruments/published`. A number *comes out* if the count, rounded as printed, is the printed one; *inferred*
 marks what no source says and the number itself shows. `tests/blocks/test_published_counts.py` counts all of them
-again. Sources were read on 2026-11-26.
+again. Sources were read on 2026-11-26. [Outputs of the authors' code](official-outputs.md) compares values.
 
 Written by `python tools/update_generated.py`.
 """
