@@ -26,6 +26,7 @@ SOURCES = {
     "PytorchInsight": ("https://github.com/implus/PytorchInsight", "README, 2020-12-08"),
     "SKNet": ("https://github.com/implus/SKNet", "README, 2019-03-26"),
     "SRMnet": ("https://github.com/EvgenyKashin/SRMnet", "README, 2019-06-02; not the authors'"),
+    "pytorchcv": ("https://github.com/osmr/pytorchcv", "README, 2024-09-18; not the authors'"),
     "timm": (
         "https://github.com/huggingface/pytorch-image-models/blob/main/results/results-imagenet.csv",
         "results, 2026-08-08",
@@ -146,6 +147,7 @@ _DETECTOR = "in every block of the backbone of Oriented R-CNN"
 CASES = [
     Case(Block("SE", {"bias": True}), f"ResNet-50, {_ENDS}", _ends("ResNet-50"), "28.09M", "timm"),
     Case(Block("SE", {"bias": True}), f"ResNet-101, {_ENDS}", _ends("ResNet-101"), "49.33M", "PytorchInsight"),
+    Case(Block("SE", {"bias": True}), f"ResNet-50, {_ENDS}", _ends("ResNet-50"), "28,088,024", "pytorchcv"),
     Case(Block("SE"), f"ResNet-50, {_ENDS}", _ends("ResNet-50"), "28,071,976", "SRMnet"),
     Case(_KERNELS, f"ResNet-50, {_ENDS}", _ends("ResNet-50"), "24.37M", "ECANet", unit=2**20, remark="M is 2^20"),
     Case(_KERNELS, f"ResNet-50, {_ENDS}", _ends("ResNet-50"), "80", "ECANet", "added"),
@@ -176,6 +178,7 @@ CASES = [
         remark=_NO_NORMS,
     ),
     Case(Block("CBAM"), f"ResNet-50, {_ENDS}", _ends("ResNet-50"), "28.09M", "PytorchInsight"),
+    Case(Block("CBAM"), f"ResNet-50, {_ENDS}", _ends("ResNet-50"), "28,089,624", "pytorchcv"),
     Case(Block("CBAM"), f"ResNet-101, {_ENDS}", _ends("ResNet-101"), "49.33M", "PytorchInsight"),
     Case(Block("SGE", {"groups": 64}), f"ResNet-50, {_ENDS}", _ends("ResNet-50"), "25.56M", "PytorchInsight"),
     Case(Block("SimAM"), f"ResNet-50, {_ENDS}", _ends("ResNet-50"), "25.56M", "SimAM"),
@@ -240,6 +243,13 @@ CASES = [
         _between("ResNet-50"),
         "25.92M",
         "PytorchInsight",
+    ),
+    Case(
+        Block("BAM"),
+        "ResNet-50, behind each of the first three stages",
+        _between("ResNet-50"),
+        "25,915,099",
+        "pytorchcv",
     ),
     Case(
         Block("BAM"),
