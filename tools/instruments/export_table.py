@@ -129,7 +129,7 @@ def _times(lines: Sequence[Line]) -> str:
                 cells.append(f"{statistics.median(r[block] for r in rounds):.1f} ms")
             else:
                 cells.append(f"{statistics.median(r[block] / r[NO_BLOCK] for r in rounds):.2f}")
-        rows.append([_name(block), *cells])
+        rows += [[_name(block), *cells]] if any(cells) else []
     return _table(["block", *(" ".join(key) for key in columns)], rows)
 
 
