@@ -56,8 +56,6 @@ def measure_map(raw: Raw, chosen: Sequence[Copy], weights: str, data: str) -> No
     found["base"] = untrained.of_base()
     for copy in chosen:
         found[copy.name] = untrained.of_block(copy, copied=True)
-        if copy.block == "MLCA":
-            found[f"{copy.name}, batch 1"] = untrained.of_block(copy, copied=True, batch=1)
         for init in ("paper", "identity"):
             if f"{copy.block}, {init}" not in found:
                 found[f"{copy.block}, {init}"] = untrained.of_block(copy, init)

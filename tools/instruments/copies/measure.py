@@ -119,9 +119,9 @@ class Untrained:
         """Return the mAP of the weights without a block."""
         import ultralytics
 
-        return self._map(ultralytics.YOLO(self.weights), {})
+        return self._map(ultralytics.YOLO(self.weights))
 
-    def of_block(self, copy: Copy, init: str = "paper", copied: bool = False, **val: Any) -> float | str:
+    def of_block(self, copy: Copy, init: str = "paper", copied: bool = False) -> float | str:
         """Return the mAP with the authors' form of a block, or with the copy in its place; or the error it raises."""
         from yolo_attn.train.yolo import YOLO
         from yolo_attn.weights.transfer import transfer_weights
@@ -135,11 +135,11 @@ class Untrained:
             torch.manual_seed(0)
             replace_blocks(yolo.model, copy)
         try:
-            return self._map(yolo, val)
+            return self._map(yolo)
         except RuntimeError as error:
             return str(error).splitlines()[0]
 
-    def _map(self, yolo: Any, val: dict[str, Any]) -> float:
+    def _map(self, yolo: Any) -> float:
         with tempfile.TemporaryDirectory() as scratch:
-            box = yolo.val(data=self.data, plots=False, verbose=False, project=scratch, **{**self.val, **val}).box
+            box = yolo.val(data=self.data, plots=False, verbose=False, project=scratch, **self.val).box
         return float(box.map)
