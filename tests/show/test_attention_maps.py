@@ -91,7 +91,7 @@ def test_identity_blocks_stood_at_one(looked):
             assert gate.fresh.shape == gate.values.shape
             if (
                 gate.kind not in ("kernels", "weights", "pairs")
-                and not ya.ATTENTION_BLOCKS[block.location.block].blends
+                and not ya.ATTENTION_BLOCKS[block.location.block](64, init="identity").blends
             ):
                 np.testing.assert_array_equal(
                     gate.fresh, 0.5 if block.location.block == "scSE" else 1.0, block.location.block
