@@ -307,8 +307,9 @@ def test_a_gated_class_is_found_by_its_name_in_another_process():
 
 
 @pytest.mark.slow
-def test_a_checkpoint_opens_in_a_fresh_process_and_in_a_restricted_load(tmp_path):
-    model = ya.YOLO(ya.insert("yolo11n.yaml", "ELA", inside="C3k2").save(tmp_path / "yolo11n-inside.yaml")).model.eval()
+@pytest.mark.parametrize("inside", ["C3k2", "SPPF@concat"])
+def test_a_checkpoint_opens_in_a_fresh_process_and_in_a_restricted_load(inside, tmp_path):
+    model = ya.YOLO(ya.insert("yolo11n.yaml", "ELA", inside=inside).save(tmp_path / "yolo11n-inside.yaml")).model.eval()
     torch.save({"model": model, "train_args": {}}, tmp_path / "best.pt")
     image = torch.zeros(1, 3, 64, 64)
     torch.save(model(image)[0], tmp_path / "expected.pt")
@@ -418,8 +419,9 @@ def test_a_gated_class_is_sent_to_workers_by_name():
     pytest.importorskip("cloudpickle")
     code = (
         "import cloudpickle, yolo_attn; from ultralytics.nn.modules.conv import Conv; "
-        "from yolo_attn.host.gated import gated_class; sent = cloudpickle.dumps(gated_class(Conv)); "
-        "print(len(sent) < 200 and b'yolo_attn.inside' in sent)"
+        "from yolo_attn.host.gated import Gated, GatedInput, gated_class; "
+        "sent = [cloudpickle.dumps(gated_class(Conv, mixin)) for mixin in (Gated, GatedInput)]; "
+        "print(sent[0] != sent[1] and all(len(s) < 200 and b'yolo_attn.inside' in s for s in sent))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1:] == ["True"], done.stdout + done.stderr

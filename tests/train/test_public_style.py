@@ -79,6 +79,8 @@ def test_one_epoch_runs_and_its_checkpoint_opens(file, bases, scenes, tmp_path):
     )  # fmt: skip
     rows = list(csv.DictReader((tmp_path / "run" / "results.csv").open()))
     assert len(rows) == 1
+    logged = {row["path"] for row in csv.DictReader((tmp_path / "run" / "gates.csv").open())}
+    assert logged == {f"model.{path}" + ".attention" * ("." in path) for path in HELD[file.stem]}
     opened = ya.YOLO(tmp_path / "run" / "weights" / "last.pt")
     assert blocks_of(opened.model) == HELD[file.stem]
     assert torch.isfinite(outputs(opened.model)).all()
