@@ -339,6 +339,7 @@ def test_blocks_import_torch_and_nothing_else_of_the_project(module):
         "functools",
         "inspect",
         "math",
+        "re",
         "torch",
         "types",
         "typing",

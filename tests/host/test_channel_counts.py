@@ -110,8 +110,8 @@ def test_a_line_says_what_was_understood_once(notes):
     for _ in range(2):
         last([-1, 1, "SE", [1024, 8]], [-1, 1, "CoordAtt", [1024]], [-1, 1, "SE", [8]])
     assert notes() == [
-        "row 4 [-1, 1, 'SE', [1024, 8]]: 1024 is the number of channels; SE gets reduction=8",
-        "row 5 [-1, 1, 'CoordAtt', [1024]]: 1024 is the number of channels; CA gets its defaults",
+        "row 4 [-1, 1, 'SE', [1024, 8]]: 1024 is the number of channels; read as SE(reduction=8)",
+        "row 5 [-1, 1, 'CoordAtt', [1024]]: 1024 is the number of channels; read as CA()",
     ]
 
 
@@ -121,7 +121,7 @@ def test_a_line_says_what_was_understood_once(notes):
         (
             [-1, 1, "SE", [512]],
             r"512 is not the number of channels of the row that it reads \(1024, at this scale 256\), and as "
-            r"reduction it is more than they are; leave it out, or write \{reduction: 512\}",
+            r"reduction it is too many for them; leave it out, or write \{reduction: 512\}",
         ),
         ([2, 1, "CBAM", [1024, 7]], r"1024 is not the number of channels .*\(512, at this scale 128\)"),
         ([-1, 1, "CoordAtt", [1024, 512]], "512 is not the number of channels"),

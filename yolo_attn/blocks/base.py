@@ -87,6 +87,8 @@ class AttentionBlock(nn.Module):
         variants: Hyper-parameters that the tests run in addition to the defaults: all that change the computation.
         places: Place inside a host block that public model YAMLs mean by ``HOST_BLOCK``, by the name of the host, where
             it is not the usual one.
+        public: Order of the arguments after the number of channels in the class that public code has under a row's
+            name, where it is not that of the constructor here; ``"name=value"`` for one that has only that value.
         positive: Float arguments that must be greater than 0.
         blends: Whether the block cannot start as the identity. ``init="identity"`` then adds a scalar ``gamma``,
             initially 0, and the block returns ``x + gamma * (block(x) - x)``; its gates stay ``sigmoid``.
@@ -98,6 +100,7 @@ class AttentionBlock(nn.Module):
     maps: ClassVar[tuple[str, ...]]
     variants: ClassVar[tuple[dict[str, Any], ...]] = ()
     places: ClassVar[dict[str, str]] = {}
+    public: ClassVar[dict[str, tuple[str, ...]]] = {}
     positive: ClassVar[tuple[str, ...]] = ()
     blends: bool = False
 

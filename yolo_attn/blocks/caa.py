@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
@@ -36,6 +38,7 @@ class CAA(AttentionBlock):
 
     paper = Paper("Poly Kernel Inception Network for Remote Sensing Detection", "https://arxiv.org/abs/2403.06258")
     aliases = ("CAABlock", "ContextAnchorAttention")
+    public: ClassVar = {"CAA": ("kernel_size", "kernel_size")}
     maps = ("full",)
     variants = ({"multiply": False},)
     blends = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +37,7 @@ class CBAM(AttentionBlock):
 
     paper = Paper("CBAM: Convolutional Block Attention Module", "https://arxiv.org/abs/1807.06521")
     aliases = ("CBAMBlock", "cbam_block")
+    public: ClassVar = {"CBAM": ("kernel_size",)}
     maps = ("channel", "spatial")
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,7 @@ class ELA(AttentionBlock):
         "ELA: Efficient Local Attention for Deep Convolutional Neural Networks", "https://arxiv.org/abs/2403.01123"
     )
     aliases = ("EfficientLocalizationAttention", "EfficientLocalAttention", "ELABlock")
+    public: ClassVar = dict.fromkeys(("ELA", *aliases[:2]), ("kernel_size",))
     maps = ("rows", "columns")
     variants = ({"variant": "T"}, {"variant": "S", "norm_groups": 4, "bias": True}, {"variant": "L"})
 

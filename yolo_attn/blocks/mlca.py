@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -38,6 +40,7 @@ class MLCA(AttentionBlock):
         "Mixed local channel attention for object detection", "https://doi.org/10.1016/j.engappai.2023.106442", 2023
     )
     aliases = ("MLCABlock", "MixedLocalChannelAttention")
+    public: ClassVar = {"MLCA": ("local_size", "gamma", "b", "local_weight")}
     maps = ("cells",)
     variants = ({"local_size": 3, "local_weight": 0.75},)
     positive = ("gamma",)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -37,6 +39,7 @@ class SA(AttentionBlock):
         "SA-Net: Shuffle Attention for Deep Convolutional Neural Networks", "https://arxiv.org/abs/2102.00240"
     )
     aliases = ("ShuffleAttention", "SALayer", "sa_layer")
+    public: ClassVar = {"ShuffleAttention": ("reduction=16", "groups")}
     maps = ("channel half", "full half")
     variants = ({"groups": 2}, {"shuffle": False, "groups": 4})
     blends = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -45,6 +46,7 @@ class SCSA(AttentionBlock):
         "https://arxiv.org/abs/2407.05128",
     )
     aliases = ("SCSABlock", "SpatialChannelSynergisticAttention")
+    public: ClassVar = {"SCSA": ("heads", "window")}
     maps = ("rows", "columns", "channel")
     variants = ({"window": 2, "heads": 4},)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,7 @@ class SK(AttentionBlock):
 
     paper = Paper("Selective Kernel Networks", "https://arxiv.org/abs/1903.06586")
     aliases = ("SKAttention", "SKConv", "SelectiveKernel")
+    public: ClassVar = {"SKAttention": ("kernels=[1, 3, 5, 7]", "reduction", "group=1", "min_hidden")}
     maps = ("branches",)
     variants = ({"form": "paper"},)
     blends = True

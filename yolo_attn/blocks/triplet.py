@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -32,6 +34,7 @@ class Triplet(AttentionBlock):
 
     paper = Paper("Rotate to Attend: Convolutional Triplet Attention Module", "https://arxiv.org/abs/2010.03045")
     aliases = ("TripletAttention", "TripletAtt", "triplet_attention")
+    public: ClassVar = {"TripletAttention": ("reduction_ratio=16",)}
     maps = ("columns", "rows", "spatial")
     variants = ({"kernel_size": 3},)
 

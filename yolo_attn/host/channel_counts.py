@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from yolo_attn.errors import YoloAttnError
 from yolo_attn.host.compat import tasks
 from yolo_attn.host.row_names import means_block
 
@@ -43,19 +42,6 @@ def counts_in(args: Sequence[Any], widths: Widths) -> int:
     if not starts_with_integer(args) or args[0] not in (widths.now, widths.written):
         return 0
     return 2 if len(args) > 1 and args[1] == args[0] and type(args[1]) is int else 1
-
-
-def check_reduction(args: Sequence[Any], named: Mapping[str, Any], widths: Widths) -> None:
-    """Refuse a leading integer as ``reduction`` that is larger than the row's channels: it was to be their number.
-
-    Raises:
-        YoloAttnError: If it is.
-    """
-    if starts_with_integer(args) and named.get("reduction") == args[0] > widths.now:
-        raise YoloAttnError(
-            f"{args[0]} is not the number of channels of the row that it reads ({widths}), and as reduction it is more "
-            f"than they are; leave it out, or write {{reduction: {args[0]}}}"
-        )
 
 
 @functools.cache

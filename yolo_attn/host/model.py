@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import YoloAttnError, like
 from yolo_attn.host import registry, row_names, rows
-from yolo_attn.host.channel_counts import WrittenWidths, counts_in, starts_with_integer
+from yolo_attn.host.channel_counts import WrittenWidths
 from yolo_attn.host.compat import tasks
 from yolo_attn.host.model_files import host_model_files
+from yolo_attn.host.row_arguments import depends_on_channels, read_arguments
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -82,20 +83,26 @@ def row_strides(model: Mapping[str, Any], size: int = 256) -> list[float]:
     return [size / shape[2] if len(shape) == 4 else 0.0 for shape in shapes]
 
 
-def without_channel_counts(model: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a model dict without the numbers of channels at the start of the arguments of blocks, if it has any."""
+def with_named_arguments(model: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a model dict in which the rows of our blocks have their hyper-parameters by name, and nothing else."""
     listed, written = [*model["backbone"], *model["head"]], WrittenWidths(model)
-    asked = [i for i, row in enumerate(listed) if means_block(row[2]) and starts_with_integer(row[3])]
+    blocks = {i: registry.resolve(row[2])[1] for i, row in enumerate(listed) if means_block(row[2])}
+    asked = [i for i, cls in blocks.items() if depends_on_channels(cls, _as_list(listed[i][3]))]
     if not asked:
         return model
     widths = [shape[1] if len(shape) == 4 else 0 for shape in _shapes(model)]
     made = [list(row) for row in listed]
     for i in asked:
-        source, args = listed[i][0], listed[i][3]
+        source, _, name, args = listed[i]
         before = widths[:i] if i else [model.get("channels", 3)]
-        made[i][3] = list(args[counts_in(args, written.of_input(i, source, before)) :])
+        called, found = name.removeprefix(registry.PREFIX), written.of_input(i, source, before)
+        made[i][3] = [read_arguments(blocks[i], called, _as_list(args), found).hyper]
     split = len(model["backbone"])
     return {**model, "backbone": made[:split], "head": made[split:]}
+
+
+def _as_list(args: Any) -> list[Any]:
+    return list(args) if isinstance(args, (list, tuple)) else [args]
 
 
 def _shapes(model: Mapping[str, Any], size: int = 256) -> list[tuple[int, ...]]:

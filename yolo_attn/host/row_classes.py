@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import YoloAttnError, like
-from yolo_attn.host.channel_counts import WrittenWidths, check_reduction, counts_in, say_once
-from yolo_attn.host.hyper import bind
+from yolo_attn.host.channel_counts import WrittenWidths, say_once
 from yolo_attn.host.registry import build
+from yolo_attn.host.row_arguments import read_arguments
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class RowSpec:
     """The checked block of one row, and the label of the row in error messages.
 
-    Arguments that may start with a number of channels are kept until the row's channels are known.
+    Arguments without names are kept until the row's channels are known, on which their meaning depends.
     """
 
     label: str
@@ -28,6 +28,7 @@ class RowSpec:
     hyper: dict[str, Any]
     place: str | None = None
     index: int = 0
+    called: str = ""
     arguments: tuple[Any, ...] = ()
     written: WrittenWidths | None = None
 
@@ -41,17 +42,13 @@ class RowSpec:
         if self.written is None:
             return self
         found = self.written.of_input(self.index, source, widths)
-        count = counts_in(self.arguments, found)
-        rest = self.arguments[count:]
         try:
-            hyper = bind(self.cls, rest)
-            check_reduction(rest, hyper, found)
+            reading = read_arguments(self.cls, self.called, self.arguments, found)
         except YoloAttnError as error:
             raise like(error, f"{self.label}: {error}") from error
-        if count:
-            taken = ", ".join(f"{k}={v!r}" for k, v in hyper.items()) or "its defaults"
-            say_once(f"{self.label}: {self.arguments[0]} is the number of channels; {self.name} gets {taken}")
-        return replace(self, hyper=hyper, written=None)
+        if said := reading.said(self.name, self.arguments):
+            say_once(f"{self.label}: {said}")
+        return replace(self, hyper=reading.hyper, written=None)
 
     def build(self, channels: int) -> nn.Module:
         """Build the block for a number of channels; a user's own has to keep the shape of its input."""

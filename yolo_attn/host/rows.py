@@ -17,9 +17,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import YoloAttnError, like, one_of, shorten
-from yolo_attn.host.channel_counts import WrittenWidths, starts_with_integer
+from yolo_attn.host.channel_counts import WrittenWidths
 from yolo_attn.host.hyper import bind
-from yolo_attn.host.registry import resolve, unknown_block
+from yolo_attn.host.registry import PREFIX, resolve, unknown_block
+from yolo_attn.host.row_arguments import depends_on_channels
 from yolo_attn.host.row_classes import InsideArguments, RowArguments, RowSpec
 from yolo_attn.host.row_names import (
     INSIDE_KEY,
@@ -196,12 +197,12 @@ def _prepare_row(index: int, row: list[Any], host: ModuleType, written: WrittenW
             raise like(KeyError, f"{_label(index, row)}: {unknown_block(name, also=_host_modules(host))}")
         return list(row)
     _check_repeats(index, row)
-    name, cls = resolve(name)
+    called, (name, cls) = name.removeprefix(PREFIX), resolve(name)
     if not isinstance(source, int):
         raise YoloAttnError(f"{_label(index, row)}: {name} reads one row, 'from' is {source}; concatenate first")
     args = list(args) if isinstance(args, (list, tuple)) else [args]
-    if starts_with_integer(args) and cls.__module__.startswith("yolo_attn."):  # what it is depends on the channels
-        spec = RowSpec(_label(index, row), name, cls, {}, index=index, arguments=tuple(args), written=written)
+    if depends_on_channels(cls, args):
+        spec = RowSpec(_label(index, row), name, cls, {}, None, index, called, tuple(args), written)
     else:
         spec = RowSpec(_label(index, row), name, cls, _bind(index, row, cls, args))
     return [source, repeats, row_key(name), RowArguments(["ch", "f", spec])]

@@ -10,7 +10,7 @@ from yolo_attn.controls import IdentityControl, PlainControl
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.host import registry
 from yolo_attn.host.hyper import bind
-from yolo_attn.host.model import means_block, split_name, without_channel_counts
+from yolo_attn.host.model import means_block, split_name, with_named_arguments
 from yolo_attn.host.row_names import place_of
 
 KINDS = ("identity", "plain")
@@ -28,7 +28,7 @@ def control_of(model: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """
     if kind not in KINDS:
         raise YoloAttnError(one_of("control", kind, KINDS))
-    made, counted = deepcopy(dict(model)), without_channel_counts(model)
+    made, counted = deepcopy(dict(model)), with_named_arguments(model)
     for section in ("backbone", "head"):
         made[section] = [_control_row(row, kind) for row in counted[section]]
     if made == model:

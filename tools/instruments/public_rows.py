@@ -1,0 +1,196 @@
+"""Rows as public model YAMLs write them, with what their authors meant, and a check of what they mean here.
+
+The patterns are those found in public YAMLs in November 2026, rewritten; nothing is copied. The classes that they were
+written for are given as ``(channels, ...)`` where the order matters.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from ultralytics.nn import tasks
+
+import yolo_attn as ya
+
+SCALES = {"n": [0.5, 0.25, 1024], "s": [0.5, 0.5, 1024], "m": [0.67, 0.75, 768], "l": [1.0, 1.0, 512]}
+REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row and its meaning.
+
+    Attributes:
+        name: The row's module.
+        args: Its arguments.
+        written: Channels of the row that it reads, as the YAML writes them before they are scaled.
+        block: The block that is meant; ``refused`` where the row can mean nothing.
+        hyper: Its hyper-parameters.
+        error: Words of the error.
+    """
+
+    name: str
+    args: list[Any]
+    written: int
+    block: str
+    hyper: dict[str, Any]
+    error: str = ""
+
+
+def meant(name: str, args: list[Any], written: int, block: str, **hyper: Any) -> Case:
+    """Return a row that has a meaning."""
+    return Case(name, args, written, block, hyper)
+
+
+def refused(name: str, args: list[Any], written: int, error: str) -> Case:
+    """Return a row that can mean nothing."""
+    return Case(name, args, written, REFUSED, {}, error)
+
+
+CASES = [
+    # the number of channels, once or twice, alone or before hyper-parameters
+    meant("SE", [1024], 1024, "SE"),
+    meant("SEAttention", [1024], 1024, "SE"),
+    meant("SEAttention", [1024, 16], 1024, "SE", reduction=16),
+    meant("SELayer", [512, 8], 512, "SE", reduction=8),
+    meant("SE", [256, 256, 16], 256, "SE", reduction=16),
+    meant("SEBlock", [], 512, "SE"),
+    meant("SE", [512, 0.25], 512, "SE", reduction=4),  # (channels, ratio)
+    meant("SE", [16], 512, "SE", reduction=16),
+    meant("CoordAtt", [1024, 1024], 1024, "CA"),  # (input, output, reduction)
+    meant("CoordAtt", [512, 512, 32], 512, "CA", reduction=32),
+    meant("CoordAtt", [256, 32], 256, "CA", reduction=32),
+    meant("CoordAtt", [1024, 16], 1024, "CA", reduction=16),
+    meant("CoordAttention", [], 1024, "CA"),
+    meant("CA", [512], 512, "CA"),
+    meant("ECA", [1024], 1024, "ECA"),
+    meant("ECAAttention", [1024], 1024, "ECA"),
+    meant("ECA", [3], 512, "ECA", kernel_size=3),
+    meant("ECA", [1024, 5], 1024, "ECA", kernel_size=5),
+    meant("ECAAttention", [256, 3], 256, "ECA", kernel_size=3),
+    meant("eca_layer", [512, 3], 512, "ECA", kernel_size=3),
+    # CBAM: (channels, kernel) and (channels, reduction, kernel)
+    meant("CBAM", [7], 512, "CBAM", kernel_size=7),
+    meant("CBAM", [3], 512, "CBAM", kernel_size=3),
+    meant("CBAM", [1024, 7], 1024, "CBAM", kernel_size=7),
+    meant("CBAM", [1024, 3], 1024, "CBAM", kernel_size=3),
+    meant("CBAM", [1024, 1024], 1024, "CBAM"),
+    meant("CBAM", [1024, 16, 7], 1024, "CBAM", reduction=16, kernel_size=7),
+    meant("CBAM", [16, 7], 512, "CBAM", reduction=16, kernel_size=7),
+    meant("CBAM", [1024, 16], 1024, "CBAM", reduction=16),
+    meant("CBAM", [16], 512, "CBAM", reduction=16),
+    meant("CBAM", [1024], 1024, "CBAM"),
+    meant("CBAMBlock", [512, 16, 7], 512, "CBAM", reduction=16, kernel_size=7),
+    # GC: (channels, ratio)
+    meant("GlobalContextBlock", [512, 0.25], 512, "GC", reduction=4),
+    meant("GlobalContextBlock", [1024], 1024, "GC"),
+    meant("GlobalContextBlock", [1024, 0.0625], 1024, "GC", reduction=16),
+    meant("ContextBlock", [256, 0.125], 256, "GC", reduction=8),
+    meant("GC", [512, 16], 512, "GC", reduction=16),
+    # groups
+    meant("SpatialGroupEnhance", [1024], 1024, "SGE"),
+    meant("SpatialGroupEnhance", [8], 1024, "SGE", groups=8),
+    meant("SpatialGroupEnhance", [512, 8], 512, "SGE", groups=8),
+    meant("SGE", [32], 512, "SGE", groups=32),
+    meant("ShuffleAttention", [1024, 8], 1024, "SA", groups=8),
+    meant("ShuffleAttention", [1024, 16, 8], 1024, "SA", groups=8),  # (channels, reduction, groups), one unused
+    meant("ShuffleAttention", [1024], 1024, "SA"),
+    meant("ShuffleAttention", [512, 512], 512, "SA"),
+    meant("sa_layer", [512, 64], 512, "SA", groups=64),
+    meant("EMA", [1024], 1024, "EMA"),
+    meant("EMA", [1024, 1024], 1024, "EMA"),  # (channels, not used, factor)
+    meant("EMA", [1024, 8], 1024, "EMA", factor=8),
+    meant("EMA", [1024, 1024, 32], 1024, "EMA", factor=32),
+    meant("EMA_attention", [256], 256, "EMA"),
+    # kernels
+    meant("ELA", [1024], 1024, "ELA"),
+    meant("ELA", [512, 7], 512, "ELA", kernel_size=7),
+    meant("ELA", [7], 512, "ELA", kernel_size=7),
+    meant("ELA", ["L"], 512, "ELA", variant="L"),
+    meant("EfficientLocalizationAttention", [256, 5], 256, "ELA", kernel_size=5),
+    meant("LSKA", [1024, 7], 1024, "LSKA", kernel_size=7),
+    meant("LSKA", [11], 512, "LSKA", kernel_size=11),
+    meant("CAA", [1024], 1024, "CAA"),
+    meant("CAA", [1024, 11, 11], 1024, "CAA", kernel_size=11),  # (channels, rows, columns)
+    meant("TripletAttention", [1024], 1024, "Triplet"),
+    meant("TripletAttention", [1024, 16], 1024, "Triplet"),  # (channels, not used)
+    meant("TripletAttention", [], 512, "Triplet"),
+    # other orders
+    meant("MLCA", [1024], 1024, "MLCA"),
+    meant("MLCA", [1024, 5], 1024, "MLCA", local_size=5),
+    meant("MLCA", [512, 5, 2, 1, 0.5], 512, "MLCA", local_size=5, gamma=2, b=1, local_weight=0.5),
+    meant("MLCA", [5, 2, 1, 0.5], 512, "MLCA", local_size=5, gamma=2, b=1, local_weight=0.5),
+    meant("SCSA", [1024, 8], 1024, "SCSA", heads=8),  # (channels, heads, window)
+    meant("SCSA", [512, 4, 7], 512, "SCSA", heads=4, window=7),
+    meant("SKAttention", [1024], 1024, "SK"),
+    meant("SKAttention", [1024, [1, 3, 5, 7], 16, 1, 32], 1024, "SK", reduction=16, min_hidden=32),
+    meant("SEAM", [1024, 1024, 1, 16], 1024, "SEAM", depth=1, reduction=16),
+    meant("SEAM", [512, 1], 512, "SEAM", depth=1),
+    meant("GAM_Attention", [1024, 1024], 1024, "GAM"),
+    meant("GAM_Attention", [512, 512, 4], 512, "GAM", reduction=4),
+    meant("GAM", [256], 256, "GAM"),
+    meant("SimAM", [1024], 1024, "SimAM"),
+    meant("SimAM", [1e-4], 512, "SimAM", eps=1e-4),
+    meant("SimAM", [1024, 1e-4], 1024, "SimAM", eps=1e-4),
+    meant("CPCA", [512, 512], 512, "CPCA"),
+    meant("CPCA", [512, 512, 4], 512, "CPCA", reduction=4),
+    meant("LSKblock", [1024], 1024, "LSK"),
+    meant("scSE", [1024, 16], 1024, "scSE", reduction=16),
+    meant("ScSEBlock", [512], 512, "scSE"),
+    meant("EffectiveSE", [1024], 1024, "ESE"),
+    meant("NonLocalBlock", [512], 512, "NL"),
+    meant("BAMBlock", [512, 16, 4], 512, "BAM", reduction=16, dilation=4),
+    # what can mean nothing
+    refused("SE", [1024], 512, "1024 is not the number of channels"),
+    refused("CBAM", [1024, 7], 512, "1024 is not the number of channels"),
+    refused("ECA", [1024], 512, "1024 is not the number of channels"),
+    refused("SpatialGroupEnhance", [1024], 256, "1024 is not the number of channels"),
+    refused("CoordAtt", [1024, 512], 1024, "512 is not the number of channels"),
+    refused("SE", [1024, "conv"], 1024, "reduction='conv' is not an integer"),
+    refused("SE", [None], 1024, "reduction=None is not an integer"),
+    refused("CBAM", [1024, 16, 7, 4, True], 1024, "CBAM takes at most"),
+    refused("CAA", [1024, 7, 11], 1024, "CAA has one kernel_size; 7 and 11 were given"),
+    refused("SE", [True], 512, "reduction=True is not an integer"),
+]
+
+
+def check(case: Case, scale: str) -> str:
+    """Return ``as meant``, ``refused`` or ``misread``, for a row at a scale.
+
+    A row that was to be refused with other words is ``misread``, and so is one that is refused but has a meaning.
+    """
+    backbone = [[-1, 1, "Conv", [case.written, 3, 2]], [-1, 1, case.name, list(case.args)]]
+    model = {"nc": 3, "scales": SCALES, "scale": scale, "backbone": backbone, "head": []}
+    with torch.device("meta"):
+        try:
+            block = tasks.parse_model(model, ch=3, verbose=False)[0][-1]
+        except ya.YoloAttnError as error:
+            return "refused" if case.error and case.error in str(error) else "misread"
+        if case.block == REFUSED:
+            return "misread"
+        return (
+            "as meant"
+            if repr(block) == repr(ya.create_attention(case.block, block.channels, **case.hyper))
+            else "misread"
+        )
+
+
+def outcomes() -> Iterator[tuple[Case, str, str]]:
+    """Yield every case, scale and outcome."""
+    for case in CASES:
+        for scale in SCALES:
+            yield case, scale, check(case, scale)
+
+
+def main() -> int:
+    """Print how many rows mean what their authors meant, and those that do not; return 1 if there are any."""
+    found = list(outcomes())
+    for case, scale, outcome in found:
+        if outcome == "misread":
+            print(f"misread at scale {scale}: {case}")
+    print(f"{len(CASES)} rows at {len(SCALES)} scales: {dict(Counter(outcome for _, _, outcome in found))}")
+    return int(any(outcome == "misread" for _, _, outcome in found))
