@@ -17,10 +17,8 @@ def test_no_row_is_misread(case):
 
 def test_the_documented_orders_are_those_of_the_blocks():
     text = (Path(__file__).parents[2] / "docs" / "insert.md").read_text(encoding="utf-8")
-    found = {}
-    for names, order in re.findall(
-        r"^\| (`\w+`(?:, `\w+`)*) \| (`\w+`.*) \|$", text.partition("order in public classes")[2], re.M
-    ):
-        found |= dict.fromkeys(re.findall(r"`(\w+)`", names), set(re.findall(r"`(\w+)`", order)))
+    rows = re.findall(r"^\| (`.*`) \| (`\w+`.*) \|$", text.partition("order in public classes")[2], re.M)
+    words = [[re.findall(r"`(\w+)`", cell) for cell in row] for row in rows]
+    found = {name: set(order) for names, order in words for name in names}
     public = {name: order for cls in ya.ATTENTION_BLOCKS.values() for name, order in cls.public.items()}
     assert found == {name: {argument.partition("=")[0] for argument in order} for name, order in public.items()}
