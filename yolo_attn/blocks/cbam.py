@@ -19,7 +19,8 @@ class CBAM(AttentionBlock):
     ``y = x' * sigmoid(BN(conv_k([max_c(x'), mean_c(x')])))``, Eq. 3. As in the authors' release the MLP has biases, the
     convolution has none, and a BatchNorm over one channel (momentum 0.01) follows it. Unlike the paper, the hidden
     width has a floor (``min_hidden``), and in training a batch of one 1x1 map, which has no batch statistics, is
-    normalised by the running ones.
+    normalised by the running ones. Copies lack the BatchNorm, and the class of this name in Ultralytics also the
+    maximum over positions and the bottleneck.
 
     ``init="identity"``: ``W1`` with its bias and the weight of the BatchNorm start at 0.
 

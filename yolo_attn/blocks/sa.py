@@ -19,7 +19,8 @@ class SA(AttentionBlock):
     ``y1 = x1 * sigmoid(w' GN(x1) + b')``, one channel a group of the GroupNorm. Then the channels of both halves of all
     ``C`` channels alternate. ``w`` and ``w'`` start at 0, ``b`` and ``b'`` at 1; all groups share them. Unlike the
     paper, a width of which ``2 G`` is no divisor takes the largest number of groups below ``G`` that fits; one warning
-    and ``repr`` say so. The number of channels has to be even.
+    and ``repr`` say so. The number of channels has to be even. Most copies have 8 groups; they fail
+    on channels-last maps.
 
     ``init="identity"``: with ``shuffle=False``, ``b`` and ``b'`` start at 0. The shuffle can be no identity: with it a
     scalar ``gamma``, initially 0, is added, and the block returns ``x + gamma * (block(x) - x)``.

@@ -96,6 +96,7 @@ class SCSE(AttentionBlock):
     are multiplied, not the two maps, which would square ``x``), or ``W [x * c, x * s]`` (``"concat"``). Concatenation
     doubles the channels, and ``W``, a 1x1 convolution from ``2C`` to ``C`` without bias which the paper does not have,
     brings them back. The ways to combine are compared in Roy et al., IEEE TMI 2019, https://arxiv.org/abs/1808.08127.
+    Most copies have ``reduction=16, bias=True``.
 
     ``init="identity"``: the last layers of both gates start at 0. With ``"max"`` and ``"mul"`` the gates are
     ``2 * sigmoid``; with ``"add"`` they stay at 1/2, which already sums to 1. With ``"concat"`` it is ``W`` that starts

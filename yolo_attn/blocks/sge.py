@@ -16,7 +16,8 @@ class SGE(AttentionBlock):
     ``t_i = mean_hw(x) . x_i`` within a group, ``t = (t - mean_i(t)) / (std_i(t) + 1e-5)`` with the unbiased deviation
     as in the authors' release, ``y_i = x_i * sigmoid(weight * t_i + bias)``; weight and bias per group, starting at 0
     and 1. Unlike the paper, which uses 64 groups, the default is 8, which divides the usual widths. The similarity is
-    computed in float32 for half precision, and the deviation of a single position (a 1x1 map) is 0.
+    computed in float32 for half precision, and the deviation of a single position (a 1x1 map) is 0. Most copies start
+    with a bias of 0, and fail on channels-last maps.
 
     ``init="identity"``: weight and bias start at 0.
 
