@@ -68,12 +68,14 @@ class TransferReport:
         dropped: Layers of the source, and blocks inside them, whose parameters are not used.
         dropped_base: Those of them that are no attention.
         source: Name of the source.
+        changing: Rows of blocks that are not from the source and do not return their input.
     """
 
     rows: tuple[RowReport, ...]
     dropped: tuple[str, ...]
     dropped_base: tuple[str, ...]
     source: str
+    changing: tuple[int, ...] = ()
 
     @property
     def loaded(self) -> list[RowReport]:
@@ -126,6 +128,12 @@ class TransferReport:
             parts.append(
                 f"blocks inside {len(inside)} rows with {sum(r.inside for r in inside):,} parameters, "
                 f"{sum(r.inside_loaded for r in inside):,} of them transferred"
+            )
+        if self.changing:
+            rows = ", ".join(map(str, self.changing))
+            parts.append(
+                f"the new blocks of row {rows} change what the weights have learned until they are trained; with "
+                f"`init: identity` they would start as y = x"
             )
         if self.missing:
             parts.append(f"not fully: row {', '.join(str(r.row) for r in self.missing)} ({self.missing[0].reason})")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from torch import nn
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.host.checkpoints import open_weights, yolo_model
 from yolo_attn.host.loading import holds_attention, load_by_host, load_rows, loading_by
+from yolo_attn.host.registry import row_blocks
 from yolo_attn.models.built import model_layers
 from yolo_attn.weights.align import Layer, State, align, layers_of, layers_of_state
 from yolo_attn.weights.report import RowReport, TransferReport
@@ -215,7 +217,34 @@ class _Plan:
             dropped=(*(f"row {i} {row.kind or 'of unknown kind'}" for i, row in unused), *inside),
             dropped_base=tuple(f"row {i} {row.kind or 'of unknown kind'}" for i, row in unused if not row.attention),
             source=self.label,
+            changing=self.changing() if loaded else (),
         )
+
+    def changing(self) -> tuple[int, ...]:
+        """Return the rows with a block that the source does not have and that does not return its input."""
+        classes = tuple(row_blocks().values())
+
+        def is_new(path: str, i: int) -> bool:
+            given = self.given(i)
+            return given is None or (not self.target.rows[i].attention and path not in given.blocks)
+
+        return tuple(
+            i
+            for i, row in enumerate(model_layers(self.model))
+            if any(type(m) in classes and is_new(path, i) and _changes(m) for path, m in row.named_modules())
+        )
+
+
+def _changes(block: nn.Module) -> bool:
+    """Tell whether a block returns something else than its input."""
+    channels = getattr(block, "channels", None)
+    one = next(iter(block.state_dict().values()), torch.empty(0))
+    if type(channels) is not int or one.is_meta:
+        return False
+    x = torch.linspace(-2, 2, 64 * channels, device=one.device).view(1, channels, 8, 8)
+    with torch.no_grad():
+        y = deepcopy(block).float().eval()(x)
+    return not torch.equal(y, x)
 
 
 class _Renamed:
