@@ -66,24 +66,29 @@ def gain(block: Callable[[int], nn.Module]) -> float:
     return fmean(gains)
 
 
-def cost(rounds: int) -> dict[str, Any]:
+def cost(rounds: int, only: Sequence[str] = ()) -> dict[str, Any]:
     """Return each block's time of a forward and of a training step over SE's, all timed in turns in this process.
 
     Forward is in evaluation mode without gradients; training is forward and backward to the input and all parameters.
+
+    Args:
+        rounds: How often each is timed; the least counts.
+        only: Blocks to time beside SE; all by default.
     """
+    names = ["SE", *(name for name in only if name != "SE")] if only else list(ATTENTION_BLOCKS)
     torch.manual_seed(0)
     torch.set_num_threads(1)
     x, upstream = torch.randn(SHAPE).requires_grad_(), torch.randn(SHAPE)
     forward, training = {}, {}
-    for name, cls in ATTENTION_BLOCKS.items():
-        block, trained = cls(SHAPE[1]).eval(), cls(SHAPE[1])
+    for name in names:
+        block, trained = (ATTENTION_BLOCKS[name](SHAPE[1]).train(mode) for mode in (False, True))
         wanted = [x, *trained.parameters()]
         forward[name] = torch.inference_mode()(lambda block=block: block(x))
         training[name] = lambda trained=trained, wanted=wanted: torch.autograd.grad(trained(x), wanted, upstream)
     times = {"forward": least(forward, rounds, 0.0), "training": least(training, rounds, 0.0)}
     env = environment()
     where = f"{env['cpu']}, 1 thread, torch {env['torch']}, {shape_name(SHAPE)}, float32, contiguous"
-    beside = {name: {word: round(t[name] / t["SE"], 3) for word, t in times.items()} for name in ATTENTION_BLOCKS}
+    beside = {name: {word: round(t[name] / t["SE"], 3) for word, t in times.items()} for name in names}
     return {
         "where": where,
         "microseconds_of_SE": {word: round(t["SE"]) for word, t in times.items()},
@@ -115,11 +120,16 @@ def main(words: Sequence[str] | None = None) -> None:
     for flag in ("--cost", "--gain", "--exports"):
         parser.add_argument(flag, action="store_true")
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--blocks", type=lambda text: text.split(","), default=(), help="time these beside SE, not all")
     given = parser.parse_args(words)
     everything = not (given.cost or given.gain or given.exports)
     stored = json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.is_file() else {}
     if everything or given.cost:
-        stored["cost"] = cost(given.rounds)
+        found = cost(given.rounds, given.blocks)
+        if given.blocks and found["where"] != stored["cost"]["where"]:
+            parser.error(f"the others were timed on {stored['cost']['where']}, this is {found['where']}: time all")
+        kept = stored["cost"] if given.blocks else {"beside_SE": {}}
+        stored["cost"] = {**found, **kept, "beside_SE": {**kept["beside_SE"], **found["beside_SE"]}}
     if everything or given.gain:
         stored["gain"] = {name: round(gain(cls), 4) for name, cls in ATTENTION_BLOCKS.items()}
     if everything or given.exports:
