@@ -5,6 +5,7 @@ import importlib
 from pathlib import Path
 
 import pytest
+import ultralytics  # noqa: F401 - its first import may print, which no example is to show
 
 import yolo_attn
 
