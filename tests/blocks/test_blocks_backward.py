@@ -51,11 +51,13 @@ KEPT = {  # in units of the input's size, without the input: what plain autograd
     "CAA": 9.1,  # the inputs of convolutions, norms and SiLUs, and the gate
     "SCSA": 3.2,  # the map times each of its first gates, strips and windows
     "SEAM": 5.1,  # the inputs of convolutions, GELUs and norms, but the first
+    "BRA": 13.9,  # keys and values of four regions each, queries, values, the attended, and what is projected
     "SK": 8.1,  # of every branch the input of the norm, and its result
 }
 KEPT_BY_VARIANT = {
     "SEAM-depth=2": 11.1,
     "SK-form=paper": 4.1,
+    "BRA-heads=2-regions=2-topk=2": 8.1,
     "scSE-combine=max": 2.1,
     "scSE-combine=concat": 2.1,
     "GC-fusion=add+mul": 0.1,

@@ -89,26 +89,39 @@ def test_images_of_a_batch_do_not_mix_in_eval_mode(name, kwargs):
     torch.testing.assert_close(block(x), torch.cat([block(one) for one in x.split(1)]))
 
 
+def where_choices_agree(y, expected, weights, others):
+    """Return both outputs, 0 where different positions were chosen: near a tie, rounding decides which."""
+    agree = ((weights > 0) == (others > 0)).all(2).view(len(y), 1, *y.shape[2:])
+    assert agree.float().mean() > 0.5
+    return y * agree, expected * agree
+
+
 @defaults_first
 def test_runs_in_half_precision(name, kwargs):
     for dtype, train in itertools.product(HALVES, (False, True)):
         x = rand(2, 16, 5, 7, dtype=dtype)
-        expected = make(name, kwargs).train(train)(x.float())
-        y = make(name, kwargs).train(train).to(dtype)(x)
+        plain, block = make(name, kwargs).train(train), make(name, kwargs).train(train).to(dtype)
+        expected, y = plain(x.float()), block(x)
         assert y.dtype == dtype
+        if name == "BRA":
+            y, expected = where_choices_agree(y, expected, block.attention(x), plain.attention(x.float()))
         close(y.float(), expected, f"{dtype}, train={train}", rtol=0.1, atol=0.1)
 
 
 @every_variant
 def test_keeps_the_dtype_under_autocast(name, kwargs):
     for dtype in (torch.float32, torch.bfloat16):
-        block = make(name, kwargs)
+        block, plain = make(name, kwargs), make(name, kwargs)
         x = rand(2, 16, 5, 7).to(dtype).requires_grad_()
-        expected = make(name, kwargs)(x.detach().float())
+        expected = plain(x.detach().float())
         with torch.autocast("cpu", dtype=torch.bfloat16):
             y = block(x)
+            weights = block.attention(x) if name == "BRA" else None
         assert y.dtype == dtype
-        close(y.float(), expected, dtype, rtol=0.1, atol=0.1)
+        found = y.float()
+        if weights is not None:
+            found, expected = where_choices_agree(found, expected, weights, plain.attention(x.float()))
+        close(found, expected, dtype, rtol=0.1, atol=0.1)
         y.float().square().sum().backward()
         wrong = [
             n for n, p in block.named_parameters() if p.grad.dtype != torch.float32 or not torch.isfinite(p.grad).all()
@@ -316,6 +329,23 @@ def test_nl_forward_uses_the_weights_it_shows(kwargs):
     torch.testing.assert_close(block(x), x + block.out(y))
 
 
+@pytest.mark.parametrize("size", [(5, 7), (14, 7), (1, 1), (9, 20)], ids=str)
+@pytest.mark.parametrize("kwargs", [{}, {"regions": 2, "topk": 3}], ids=str)
+def test_bra_forward_uses_the_weights_it_shows(kwargs, size):
+    block, x = make("BRA", {"heads": 1, **kwargs}).eval(), rand(2, 16, *size)
+    v = block.qkv(x)[:, 32:]
+    y = torch.einsum("nij,ncj->nci", block.attention(x), v.flatten(2)).unflatten(2, size)
+    torch.testing.assert_close(block(x), x + block.out(y + block.local(v)))
+
+
+def test_bra_attends_to_the_positions_of_as_many_regions_as_it_may():
+    block, x = make("BRA", {"regions": 3, "topk": 2}).eval(), rand(1, 16, 7, 9)  # regions of 3 x 3, or 1 x 3 below
+    seen = (block.attention(x)[0] > 0).sum(1)
+    assert set(seen.tolist()) <= {6, 12, 18}
+    everywhere = make("BRA", {"regions": 3, "topk": 9}).eval().attention(x)
+    assert (everywhere > 0).all()
+
+
 def test_cpca_forward_uses_the_maps_it_shows():
     block, x = make("CPCA", {}).eval(), rand(2, 16, 5, 7)
     channel, factors = block.attention(x)
@@ -338,9 +368,11 @@ def test_sk_forward_uses_the_weights_it_shows(kwargs):
 def test_export_keeps_the_values_at_another_size(name, kwargs):
     block = make(name, kwargs).eval()
     least = getattr(block, "window", 1) + 1  # torch.export takes a size of 1, here of the map of windows, as a constant
+    side = getattr(block, "regions", 1)  # and solves no division with a remainder
     n, h, w = (torch.export.Dim(d, min=size, max=64) for d, size in (("n", 2), ("h", least), ("w", least)))
-    first, second = (2, 16, least + 4, least + 3), (3, 16, least + 7, least + 5)
-    program = torch.export.export(block, (rand(*first),), dynamic_shapes=({0: n, 2: h, 3: w},))
+    first = (2, 16, side * (least + 4), side * (least + 3))
+    second = (3, 16, side * (least + 7), side * (least + 5))
+    program = torch.export.export(block, (rand(*first),), dynamic_shapes=({0: n, 2: side * h, 3: side * w},))
     for shape in [first, second]:
         torch.testing.assert_close(program.module()(rand(*shape)), block(rand(*shape)))
 

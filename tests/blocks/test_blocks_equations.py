@@ -204,6 +204,8 @@ COUNTS = [  # block, arguments, parameters at width c
     ("SEAM", {"depth": 2}, lambda c: seam_count(c, 2)),
     ("SK", {}, sk_count),
     ("SK", {"form": "paper"}, sk_paper_count),
+    ("BRA", {}, lambda c: 4 * c * c + 4 * c + 26 * c),
+    ("BRA", {"heads": 2, "regions": 3, "topk": 2, "kernel_size": 3}, lambda c: 4 * c * c + 4 * c + 10 * c),
     ("GAM", {}, gam_count),
     ("GAM", {"groups": 2}, lambda c: gam_count(c, 2)),
     ("EMA", {}, lambda c: 10 * (c // fits(c, 32)) ** 2 + 4 * (c // fits(c, 32))),

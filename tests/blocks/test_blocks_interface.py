@@ -60,6 +60,7 @@ HYPER_PARAMETERS = {  # those of a release: model YAMLs name them
     "SRM": {},
     "ESE": {},
     "BAM": {"reduction": 16, "dilation": 4, "min_hidden": 4, "combine": "add"},
+    "BRA": {"heads": 8, "regions": 7, "topk": 4, "kernel_size": 5},
 }
 
 
@@ -117,6 +118,7 @@ PARAMETER_ORDER = {  # of a release: checkpoints name them, and optimizers numbe
     "SK": with_biases(" ".join(f"branches.{k}.conv branches.{k}.norm" for k in range(4)))
     + " "
     + with_biases("squeeze select.0 select.1 select.2 select.3"),
+    "BRA": with_biases("qkv local out"),
     "GAM": "squeeze.weight squeeze.bias excite.weight excite.bias conv1.weight conv1.bias norm1.weight norm1.bias "
     "conv2.weight conv2.bias norm2.weight norm2.bias",
     "EMA": "conv1x1.weight conv1x1.bias norm.weight norm.bias conv3x3.weight conv3x3.bias",
@@ -198,6 +200,10 @@ BAD = [
     ("SCSA", {"window": 0}, ValueError, "window=0 "),
     ("SEAM", {"depth": 0}, ValueError, "depth=0 "),
     ("SK", {"form": "copy"}, ValueError, "form='copy' .*did you mean 'copies'.*'copies', 'paper'"),
+    ("BRA", {"heads": 0}, ValueError, "heads=0 "),
+    ("BRA", {"regions": 2.0}, TypeError, "regions=2.0 "),
+    ("BRA", {"regions": 2, "topk": 5}, ValueError, "topk=5 .*regions=2 .*at most 4"),
+    ("BRA", {"kernel_size": 4}, ValueError, "kernel_size=4 .*3 or 5"),
     ("SimAM", {"eps": "0"}, TypeError, "eps='0' "),
     ("GAM", {"groups": 3}, ValueError, "groups=3 .*channels=64.*2 or 4"),
     ("EMA", {"factor": 0}, ValueError, "factor=0 "),

@@ -101,6 +101,7 @@ IMPORT_PATHS = {
     "SCSA": "yolo_attn.blocks.scsa.SCSA",
     "SEAM": "yolo_attn.blocks.seam.SEAM",
     "SK": "yolo_attn.blocks.sk.SK",
+    "BRA": "yolo_attn.blocks.bra.BRA",
 }
 """Class paths stored in users' checkpoints. Lines may be added, never changed."""
 

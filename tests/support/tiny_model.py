@@ -27,7 +27,7 @@ VARIANTS = {
 }
 """Blocks by a name of their own: every class, and hyper-parameters that change what it holds."""
 
-FACTORS = {"LSKA": 0.003, "LSK": 0.03, "MSCA": 0.003}
+FACTORS = {"LSKA": 0.1, "LSK": 0.03, "MSCA": 0.1}
 """Noise of blocks whose factors have no bound: they stay near 1, so that several leave the features in size."""
 
 CHANNELS = 16

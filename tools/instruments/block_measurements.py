@@ -32,6 +32,7 @@ WITH = {"LSK": "LSKA", "LSKA": "LSK", "ESE": "SELayerV2"}
 PUBLIC_YAMLS = {
     "EMA": (20, 47),
     "GAM": (17, 26),
+    "BRA": (12, 20),
     "SimAM": (10, 36),
     "Triplet": (10, 18),
     "LSK": (8, 14),

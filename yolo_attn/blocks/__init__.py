@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from yolo_attn.blocks.bam import BAM
 from yolo_attn.blocks.base import AttentionBlock
+from yolo_attn.blocks.bra import BRA
 from yolo_attn.blocks.ca import CA
 from yolo_attn.blocks.caa import CAA
 from yolo_attn.blocks.cbam import CBAM
@@ -66,6 +67,7 @@ _SHIPPED = (
     SCSA,
     SEAM,
     SK,
+    BRA,
 )
 
 ATTENTION_BLOCKS: dict[str, type[AttentionBlock]] = {block.yaml_name: block for block in _SHIPPED}

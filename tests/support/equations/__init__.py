@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from support.equations import convolutional, first_ring, full_maps, grouped, pooled
+from support.equations import convolutional, first_ring, full_maps, grouped, pooled, routed
 
 CASES = [  # block, channels, arguments, equation
     *first_ring.CASES,
@@ -16,6 +16,7 @@ CASES = [  # block, channels, arguments, equation
     *full_maps.CASES,
     *grouped.CASES,
     *pooled.CASES,
+    *routed.CASES,
 ]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from yolo_attn.bench.tutorial import convolutional, first_ring, full_maps, grouped, pooled
+from yolo_attn.bench.tutorial import convolutional, first_ring, full_maps, grouped, pooled, routed
 
 TUTORIALS: dict[type[nn.Module], type[nn.Module]] = {
     **first_ring.TUTORIALS,
@@ -18,6 +18,7 @@ TUTORIALS: dict[type[nn.Module], type[nn.Module]] = {
     **full_maps.TUTORIALS,
     **grouped.TUTORIALS,
     **pooled.TUTORIALS,
+    **routed.TUTORIALS,
 }
 """The tutorial form of every shipped block of which one form is common."""
 
