@@ -14,6 +14,7 @@ import ultralytics
 import yaml
 from support import ddp_on_cpu
 from support.random_weights import randomize
+from support.tiers import sampled
 
 import yolo_attn as ya
 from yolo_attn.host.model import host_model_names
@@ -68,7 +69,7 @@ def differing(model, base):
 
 # --- Ultralytics' own classes -----------------------------------------------------------------------------------------
 @pytest.mark.contract("loads by row")
-@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("base", sampled(BASES, ["yolo11n.yaml", "yolo11n-cls.yaml", "yolov8n-worldv2.yaml"], "slow"))
 @pytest.mark.parametrize("package", [ultralytics, ya], ids=["ultralytics", "yolo_attn"])
 def test_weights_and_names_arrive_whole_by_every_class(base, package, with_se):
     source = named(opened(base).model)

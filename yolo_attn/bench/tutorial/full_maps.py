@@ -59,10 +59,11 @@ class TutorialGAM(nn.Module):
 
 
 class TutorialBAM(nn.Module):
-    """BAM: both terms expanded to the whole map, then added."""
+    """BAM: both terms expanded to the whole map, then added or multiplied."""
 
     def __init__(self, block: blocks.BAM) -> None:
         super().__init__()
+        self.combine = block.combine
         c, hidden, dilation = block.channels, block.squeeze.out_features, block.conv1.dilation[0]
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc0 = nn.Conv2d(c, hidden, kernel_size=1)
@@ -77,7 +78,8 @@ class TutorialBAM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         ca_out = self.fc1(torch.relu(self.bn(self.fc0(self.avgpool(x))))).expand_as(x)
-        weight = self.sigmoid(self.sa(x).expand_as(x) + ca_out)
+        sa_out = self.sa(x).expand_as(x)
+        weight = self.sigmoid(sa_out + ca_out if self.combine == "add" else sa_out * ca_out)
         return (1 + weight) * x
 
 
