@@ -85,17 +85,9 @@ def calibration_set(folder: Path, imgsz: int, images: int = 16) -> Path:
     return data
 
 
-def openvino_in_float32() -> None:
-    """Let OpenVINO compute in float32 on every CPU: on one with bfloat16 units its default is bfloat16."""
-    if find_spec("openvino"):
-        import openvino
-
-        default = openvino.Core.compile_model
-
-        def compile_model(self: Any, *args: Any, config: Any = None, **more: Any) -> Any:
-            return default(self, *args, config={**(config or {}), "INFERENCE_PRECISION_HINT": "f32"}, **more)
-
-        openvino.Core.compile_model = compile_model
+def computing_in_float32() -> contextlib.AbstractContextManager[None]:
+    """Have OpenVINO, where it is installed, compute in float32 in a ``with`` block."""
+    return host.openvino_in_float32() if find_spec("openvino") else contextlib.nullcontext()
 
 
 # --- cells ------------------------------------------------------------------------------------------------------------
@@ -259,9 +251,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--show", action="store_true", help="measure nothing, print the tables of the stored lines")
     given = parser.parse_args(words)
     log = log_to_stderr("export")
-    with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout
+    with contextlib.redirect_stdout(sys.stderr), computing_in_float32():  # Ultralytics logs to stdout
         if not given.show:
-            openvino_in_float32()
             measure(given.folder, given.imgsz, log, given.blocks)
             measure_speed(given.folder, given.imgsz, log)
             write_environment(given.folder)
@@ -272,5 +263,5 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    openvino_in_float32()
-    measure_block(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4])
+    with computing_in_float32():
+        measure_block(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4])

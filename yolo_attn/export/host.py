@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,8 +100,26 @@ def run_export_command(words: Sequence[str]) -> Exported | None:
 
 
 def open_exported(file: Path, device: torch.device | str = "cpu") -> Callable[[torch.Tensor], Any]:
-    """Return a function that runs an exported file on a batch of images, by way of Ultralytics' own reader of it."""
-    return AutoBackend(str(file), torch.device(device))
+    """Return a function that runs an exported file on a batch of images, by way of Ultralytics' own reader of it.
+
+    OpenVINO computes in float32, not in bfloat16, which is its default on a CPU that has units for it.
+    """
+    with openvino_in_float32() if file.name.endswith("_openvino_model") else contextlib.nullcontext():
+        return AutoBackend(str(file), torch.device(device))
+
+
+@contextlib.contextmanager
+def openvino_in_float32() -> Iterator[None]:
+    """Have OpenVINO compile models for float32 in this thread, in a ``with`` block."""
+    import openvino
+
+    compiled = inspect.unwrap(openvino.Core.compile_model)
+
+    def compile_model(self: Any, *args: Any, config: Any = None, **more: Any) -> Any:
+        return compiled(self, *args, config={**(config or {}), "INFERENCE_PRECISION_HINT": "f32"}, **more)
+
+    with redirected(openvino.Core, compile_model=compile_model):
+        yield
 
 
 def _as_exported(model: nn.Module, exporter: Any) -> nn.Module:
