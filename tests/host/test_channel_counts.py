@@ -141,6 +141,21 @@ def test_a_large_reduction_may_be_meant():
     assert last([-1, 1, "SE", [{"reduction": 512}]]).squeeze.out_features == 4
 
 
+@pytest.mark.parametrize(
+    ("head", "args", "plain"),
+    [("Detect", ["nc", "anchors"], ["nc"]), ("Segment", ["nc", "anchors", 32, 256], ["nc", 32, 256])],
+)
+def test_the_anchors_of_a_head_are_left_out(head, args, plain, caplog):
+    """As in the YAMLs of the YOLOv5 repository, whose heads have anchors."""
+    channel_counts.say_once.cache_clear()
+    tasks.LOGGER.addHandler(caplog.handler)
+    with caplog.at_level(logging.INFO):
+        theirs = last([-1, 1, "SE", []], [[2, 4], 1, head, args], anchors=3)
+    tasks.LOGGER.removeHandler(caplog.handler)
+    assert f"row 5 [[2, 4], 1, '{head}', {args}]: the head has no anchors; they are left out" in caplog.messages
+    assert repr(theirs) == repr(last([-1, 1, "SE", []], [[2, 4], 1, head, plain]))
+
+
 # --- where such models go ---------------------------------------------------------------------------------------------
 def test_controls_take_the_same_hyper_parameters():
     detect = [[4], 1, "Detect", ["nc"]]

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import YoloAttnError, like, one_of, shorten
-from yolo_attn.host.channel_counts import WrittenWidths
+from yolo_attn.host.channel_counts import WrittenWidths, say_once
 from yolo_attn.host.hyper import bind
 from yolo_attn.host.registry import PREFIX, resolve, unknown_block
 from yolo_attn.host.row_arguments import depends_on_channels
@@ -195,7 +195,7 @@ def _prepare_row(index: int, row: list[Any], host: ModuleType, written: WrittenW
     if not means_block(name, host):
         if not _is_module(name, host):
             raise like(KeyError, f"{_label(index, row)}: {unknown_block(name, also=_host_modules(host))}")
-        return list(row)
+        return [source, repeats, name, _without_anchors(index, row)]
     _check_repeats(index, row)
     called, (name, cls) = name.removeprefix(PREFIX), resolve(name)
     if not isinstance(source, int):
@@ -206,6 +206,15 @@ def _prepare_row(index: int, row: list[Any], host: ModuleType, written: WrittenW
     else:
         spec = RowSpec(_label(index, row), name, cls, _bind(index, row, cls, args))
     return [source, repeats, row_key(name), RowArguments(["ch", "f", spec])]
+
+
+def _without_anchors(index: int, row: list[Any]) -> Any:
+    """Return a row's arguments without ``anchors``, which the heads of the YOLOv5 repository have and no head has here."""
+    args = row[3]
+    if not isinstance(args, (list, tuple)) or "anchors" not in args:
+        return args
+    say_once(f"{_label(index, row)}: the head has no anchors; they are left out")
+    return [given for given in args if given != "anchors"]
 
 
 def _is_module(name: str, host: ModuleType) -> bool:
