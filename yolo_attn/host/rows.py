@@ -209,7 +209,7 @@ def _prepare_row(index: int, row: list[Any], host: ModuleType, written: WrittenW
 
 
 def _without_anchors(index: int, row: list[Any]) -> Any:
-    """Return a row's arguments without ``anchors``, which the heads of the YOLOv5 repository have and no head has here."""
+    """Return a row's arguments without ``anchors``, which heads of the YOLOv5 repository have, and none has here."""
     args = row[3]
     if not isinstance(args, (list, tuple)) or "anchors" not in args:
         return args
