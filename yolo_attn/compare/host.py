@@ -27,6 +27,7 @@ from yolo_attn.host.compat import grad_scaler
 from yolo_attn.host.derived_class import made_once
 from yolo_attn.host.devices import cpu_threads
 from yolo_attn.host.yolo import component
+from yolo_attn.train.freeze import as_base_rows
 from yolo_attn.train.resume import read_state
 from yolo_attn.train.yolo import YOLO
 from yolo_attn.util.files import replace_whole
@@ -70,7 +71,7 @@ def train(
         weights: Checkpoint to start from, or ``None`` to start from scratch.
         seed: Ultralytics' seed.
         save_dir: Folder for Ultralytics' files.
-        overrides: Further training arguments.
+        overrides: Further training arguments; the rows in ``freeze`` are those of the base.
         threads: Threads to train with on the CPU; Ultralytics' choice by default.
 
     Raises:
@@ -82,7 +83,7 @@ def train(
             yolo = YOLO(str(model))
             yolo.train(
                 trainer=_compared(component(yolo, "trainer")),
-                **overrides,
+                **{**overrides, "freeze": as_base_rows(overrides.get("freeze"))},
                 data=data,
                 pretrained=weights or False,
                 seed=seed,

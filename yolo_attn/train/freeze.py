@@ -5,7 +5,8 @@ Layers that the weights did not fill, e.g. the class layers of another number of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from torch import nn
 
@@ -13,6 +14,7 @@ from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.host.gated import blocks_inside
 from yolo_attn.host.registry import is_attention
 from yolo_attn.models.built import model_layers
+from yolo_attn.util.words import literal
 from yolo_attn.weights.report import TransferReport
 
 
@@ -24,6 +26,29 @@ def attention_parameters(model: nn.Module) -> set[str]:
     return {name for name, _ in model.named_parameters() if name.startswith(tuple(f"{b}." for b in blocks))}
 
 
+def base_rows(wanted: str) -> list[int] | None:
+    """Return the rows of the base that ``base:10`` or ``base:[0, 3]`` names, ``None`` for ``base``, which names none.
+
+    Raises:
+        YoloAttnError: If it is none of these.
+    """
+    word, colon, given = wanted.partition(":")
+    rows: Any = literal(given)
+    rows = list(range(rows)) if type(rows) is int and rows >= 0 else rows
+    if word != "base" or (colon and not _are_rows(rows)):
+        raise YoloAttnError(one_of("freeze", wanted, ["base", "base:10", "a number of layers", "their list"]))
+    return rows if colon else None
+
+
+def as_base_rows(wanted: object) -> object:
+    """Return Ultralytics' ``freeze``, a number of rows or their list, as the same rows of the base; others as given."""
+    return f"base:{wanted}" if type(wanted) is int or _are_rows(wanted) else wanted
+
+
+def _are_rows(given: object) -> bool:
+    return isinstance(given, list) and all(type(row) is int and row >= 0 for row in given)
+
+
 def check_freeze(wanted: str, model: nn.Module, weights: bool) -> None:
     """Check a ``freeze`` argument in words.
 
@@ -33,10 +58,14 @@ def check_freeze(wanted: str, model: nn.Module, weights: bool) -> None:
         weights: Whether it has, or gets, pretrained weights.
 
     Raises:
-        YoloAttnError: If it is not ``base``, or the model has no attention, or no weights.
+        YoloAttnError: If it is neither ``base`` nor ``base:`` with rows that the base has; or, for ``base``, if the
+            model has no attention, or no weights.
     """
-    if wanted != "base":
-        raise YoloAttnError(one_of("freeze", wanted, ["base", "a number of layers", "their list"]))
+    if (rows := base_rows(wanted)) is not None:
+        last = len(_rows_of_base(model)) - 1
+        if wrong := [row for row in rows if row > last]:
+            raise YoloAttnError(f"freeze={wanted}: the base has no row {wrong[0]}; its rows are 0 to {last}")
+        return
     if not attention_parameters(model):
         raise YoloAttnError("freeze=base trains the attention only, and this model has none: every row is its base's")
     if not weights:
@@ -52,6 +81,49 @@ def base_layers(model: nn.Module, report: TransferReport) -> list[str]:
     """
     kept = attention_parameters(model) | unfilled_parameters(report)
     return list(_largest_parts_without(model_layers(model), kept, "model."))
+
+
+def _rows_of_base(model: nn.Module) -> list[int]:
+    """Return the numbers of the rows that are no attention, in their order."""
+    return [i for i, row in enumerate(model_layers(model)) if not is_attention(row)]
+
+
+def layers_of_base_rows(model: nn.Module, rows: Iterable[int]) -> list[str]:
+    """Return what to freeze of some rows of the base, as paths that Ultralytics' ``freeze`` takes.
+
+    Attention stays free, also inside these rows.
+
+    Args:
+        model: A YOLO model.
+        rows: Numbers of rows in the model without attention.
+    """
+    layers, base, kept = model_layers(model), _rows_of_base(model), attention_parameters(model)
+    found: list[str] = []
+    for i in (base[row] for row in rows):
+        below = [f"model.{i}.{name}" for name, _ in layers[i].named_parameters()]
+        free = any(_is_below(name, kept) for name in below)
+        found += _largest_parts_without(layers[i], kept, f"model.{i}.") if free else [str(i)]
+    return found
+
+
+def describe_rows(wanted: str, model: nn.Module, rows: Iterable[int]) -> str:
+    """Describe in one line which rows ``base:`` freezes."""
+    base = _rows_of_base(model)
+    here = ", ".join(str(base[row]) for row in rows)
+    return f"freeze={wanted}: rows {here} are frozen, those of the base; attention trains"
+
+
+def describe_attention(wanted: object, model: nn.Module) -> str:
+    """Say that Ultralytics' ``freeze`` counts attention too, if a row that it freezes is or holds a block."""
+    rows = range(wanted) if type(wanted) is int else wanted if isinstance(wanted, list) else ()
+    kept, layers = attention_parameters(model), model_layers(model)
+    held = [i for i in rows if type(i) is int and i < len(layers) and any(k.startswith(f"model.{i}.") for k in kept)]
+    if not held:
+        return ""
+    return (
+        f"freeze={wanted} counts the rows of this model, attention too: row {', '.join(map(str, held))} is frozen, or "
+        f"what it holds. freeze={as_base_rows(wanted)} counts the rows of the base, and leaves attention free"
+    )
 
 
 def unfilled_parameters(report: TransferReport) -> set[str]:

@@ -17,7 +17,15 @@ from yolo_attn.gates.host import GateLog
 from yolo_attn.host.compat import trained_model
 from yolo_attn.host.derived_class import derive, host_of, made_once
 from yolo_attn.host.trainer import TrainerHooks
-from yolo_attn.train.freeze import base_layers, check_freeze, describe
+from yolo_attn.train.freeze import (
+    base_layers,
+    base_rows,
+    check_freeze,
+    describe,
+    describe_attention,
+    describe_rows,
+    layers_of_base_rows,
+)
 from yolo_attn.train.outcome import OutcomeMixin
 from yolo_attn.train.resume import ResumeMixin
 from yolo_attn.weights.report import TransferReport
@@ -27,7 +35,7 @@ _LOG = logging.getLogger("ultralytics")
 
 
 class RowTransferMixin(TrainerHooks):
-    """Trainer mixin: transfer ``pretrained=`` weights by row, and accept ``freeze=base``."""
+    """Trainer mixin: transfer ``pretrained=`` weights by row, and accept ``freeze=base`` and ``base:10``."""
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
         """Build the model, then give each row the weights that belong to it.
@@ -42,6 +50,8 @@ class RowTransferMixin(TrainerHooks):
             report.log(by_row=verbose and bool(self.args.verbose))
         if isinstance(self.args.freeze, str):
             self.args.freeze = _layers_to_freeze(self.args.freeze, model, report)
+        elif said := describe_attention(self.args.freeze, model):
+            _LOG.warning(said)
         return model
 
     def setup_training(self, *args: Any, **kwargs: Any) -> Any:
@@ -110,6 +120,9 @@ def __getattr__(name: str) -> type:
 
 def _layers_to_freeze(wanted: str, model: nn.Module, report: TransferReport | None) -> list[str]:
     check_freeze(wanted, model, weights=report is not None)
+    if (rows := base_rows(wanted)) is not None:
+        _LOG.info(describe_rows(wanted, model, rows))
+        return layers_of_base_rows(model, rows)
     report = cast("TransferReport", report)
     _LOG.info(describe(model, report))
     return base_layers(model, report)
