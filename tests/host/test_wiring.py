@@ -73,6 +73,12 @@ def test_rows_are_compared_by_how_they_are_joined_whatever_they_compute(host):
     assert [f.stock for f in rewired_rows(model)] == ["yolo11.yaml"]
 
 
+def test_of_several_stock_models_the_one_with_the_same_modules_is_named():
+    """YOLOv8 with ghost modules and with p2 or p6 heads stand beside it."""
+    model = by_hand("SE", after=15, base="yolov8n.yaml")
+    assert {f.stock for f in rewired_rows(model)} == {"yolov8.yaml"}
+
+
 def test_no_stock_model_is_taken_for_one_of_another_kind():
     model = by_hand("SE", after=16)
     model["head"].insert(1, [-1, 1, "Conv", [128, 1]])

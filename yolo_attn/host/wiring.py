@@ -158,34 +158,42 @@ def rewired_rows(model: Mapping[str, Any]) -> list[Rewired]:
         Nothing where no stock model has these joins and this head, or one is wired exactly like this.
     """
     base = _base_of(model)
-    alike = [(name, sources) for name, wiring, sources in _stock_wirings() if wiring == base.wiring]
-    differing = {name: [i for i, s in enumerate(base.sources) if s != sources[i]] for name, sources in alike}
+    alike = {name: stock for name, stock in _stock_models().items() if stock.wiring == base.wiring}
+    differing = {
+        name: [i for i, s in enumerate(base.sources) if s != stock.sources[i]] for name, stock in alike.items()
+    }
     if not differing or not all(differing.values()):
         return []
-    name = min(differing, key=lambda stock: len(differing[stock]))
-    there = dict(alike)[name]
+    name = min(differing, key=lambda stock: (len(differing[stock]), _other_names(base, alike[stock]), len(stock)))
+    rows = rows_of(model)
     return [
         Rewired(
             base.rows[i],
             base.names[i],
-            tuple(sources_of(base.rows[i], rows_of(model)[base.rows[i]])),
+            tuple(sources_of(base.rows[i], rows[base.rows[i]])),
             name,
-            tuple(IMAGE if s == IMAGE else base.behind[s] for s in there[i]),
+            tuple(IMAGE if s == IMAGE else base.behind[s] for s in alike[name].sources[i]),
         )
         for i in differing[name]
     ]
 
 
+def _other_sources(one: _Base, other: _Base) -> list[int]:
+    return [i for i, (a, b) in enumerate(zip(one.sources, other.sources, strict=True)) if a != b]
+
+
+def _other_names(one: _Base, other: _Base) -> int:
+    return sum(a != b for a, b in zip(one.names, other.names, strict=True))
+
+
 @functools.lru_cache(maxsize=1)
-def _stock_wirings() -> list[tuple[str, tuple[str, ...], list[tuple[int, ...]]]]:
+def _stock_models() -> dict[str, _Base]:
     import yaml
 
     fast = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    found = []
-    for file in host_model_files():
-        base = _base_of(fast(file.read_text(encoding="utf-8")).get_single_data())
-        found.append((file.name, base.wiring, base.sources))
-    return found
+    return {
+        file.name: _base_of(fast(file.read_text(encoding="utf-8")).get_single_data()) for file in host_model_files()
+    }
 
 
 def _listed(rows: Sequence[int]) -> str:
