@@ -55,6 +55,29 @@ def test_a_class_that_is_missing_in_its_module(how, checkpoint):
     assert "'gone.pt' needs the class gone_blocks.Layer" in str(error.value)
 
 
+@pytest.mark.parametrize("restricted", [False, True])
+@pytest.mark.parametrize("how", ["open", "load"])
+def test_a_class_of_a_fork_of_ultralytics(how, restricted, checkpoint, monkeypatch):
+    from ultralytics.nn.modules import block
+
+    fork = type("ForkedSE", (nn.Identity,), {"__module__": block.__name__})
+    with monkeypatch.context() as there:
+        there.setattr(block, "ForkedSE", fork, raising=False)
+        model = ya.YOLO("yolo11n.yaml").model
+        model.model[0].act = fork()
+        torch.save({"model": model, "train_args": {}}, "gone.pt")
+    monkeypatch.setattr("ultralytics.nn.tasks.SAFE_LOAD", restricted, raising=False)
+    with pytest.raises(TypeError if restricted else AttributeError) as error:
+        opened(how)
+    assert isinstance(error.value, YoloAttnError)
+    assert str(error.value) == (
+        "'gone.pt' needs the class ultralytics.nn.modules.block.ForkedSE, which the installed Ultralytics does not "
+        "have: it is of another release, or of a fork. Open it there and save model.model.state_dict(), which "
+        "ya.transfer_weights takes"
+    )
+    assert cli.main(["predict", "model=gone.pt", "source=x.jpg"]) == 2
+
+
 def test_a_class_of_the_script_itself(checkpoint, monkeypatch):
     with monkeypatch.context() as script:
         own = type("Own", (nn.Identity,), {"__module__": "__main__"})

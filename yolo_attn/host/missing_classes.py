@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import pickle
 import pickletools
@@ -35,18 +36,21 @@ def name_missing_classes(source: str | Path) -> Iterator[None]:
         raise
     except ModuleNotFoundError as error:
         for module, name in _classes_in(Path(source)):
-            if error.name and f"{module}.".startswith(f"{error.name}.") and _is_users(module):
+            if error.name and f"{module}.".startswith(f"{error.name}.") and _is_named(module):
                 raise like(error, _message(source, module, name)) from error
         raise
     except AttributeError as error:
         named = re.search(r"Can't get attribute '([\w.]+)' on <module", str(error))
         for module, name in _classes_in(Path(source)):
-            if named and named[1] == name and _is_users(module):
+            if named and named[1] == name and _is_named(module):
                 raise like(error, _message(source, module, name)) from error
         raise
     except TypeError as error:  # Ultralytics' own, around torch's refusal
         if isinstance(error.__cause__, pickle.UnpicklingError):
             refuse_missing_modules(source)
+            for module, name in _classes_in(Path(source)):
+                if _is_of_another_release(module, name):
+                    raise like(error, _message(source, module, name)) from error
         raise
 
 
@@ -79,11 +83,31 @@ def _is_users(module: str) -> bool:
     return package not in {*_NOT_A_USERS, *sys.stdlib_module_names} or package == "__main__"
 
 
+def _is_of_another_release(module: str, name: str) -> bool:
+    """Tell whether the installed Ultralytics does not have a class that is one of Ultralytics by its module."""
+    if not module.startswith("ultralytics."):
+        return False
+    try:
+        return not hasattr(importlib.import_module(module), name.partition(".")[0])
+    except ImportError:
+        return True
+
+
+def _is_named(module: str) -> bool:
+    """Tell whether a class of a module is named that cannot be imported: a user's, or one of another Ultralytics."""
+    return _is_users(module) or module.startswith("ultralytics.")
+
+
 def _message(source: str | Path, module: str, name: str) -> str:
     if module == "__main__":
         return (
             f"'{source}' needs the class {name} of the script that saved it, and is opened by another: define the "
             f"class in a file of its own, and import it in both"
+        )
+    if module.startswith("ultralytics."):
+        return (
+            f"'{source}' needs the class {module}.{name}, which the installed Ultralytics does not have: it is of "
+            f"another release, or of a fork. Open it there and save model.model.state_dict(), which ya.transfer_weights takes"
         )
     return (
         f"'{source}' needs the class {module}.{name}, which cannot be imported here: give the file that defines it "
