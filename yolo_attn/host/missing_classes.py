@@ -107,7 +107,8 @@ def _message(source: str | Path, module: str, name: str) -> str:
     if module.startswith("ultralytics."):
         return (
             f"'{source}' needs the class {module}.{name}, which the installed Ultralytics does not have: it is of "
-            f"another release, or of a fork. Open it there and save model.model.state_dict(), which ya.transfer_weights takes"
+            f"another release, or of a fork. Open it there and save model.model.state_dict(), which "
+            f"ya.transfer_weights takes"
         )
     return (
         f"'{source}' needs the class {module}.{name}, which cannot be imported here: give the file that defines it "
