@@ -6,8 +6,9 @@ written for are given as ``(channels, ...)`` where the order matters.
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,8 +187,9 @@ def outcomes() -> Iterator[tuple[Case, str, str]]:
             yield case, scale, check(case, scale)
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Print how many rows mean what their authors meant, and those that do not; return 1 if there are any."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None).parse_args(words)
     found = list(outcomes())
     for case, scale, outcome in found:
         if outcome == "misread":
