@@ -12,7 +12,7 @@ import yaml
 
 from yolo_attn.compare import run_folder
 from yolo_attn.errors import YoloAttnError, like, nearest_file, one_of
-from yolo_attn.host.wiring import unread_rows
+from yolo_attn.host.wiring import rows_of, unread_rows
 from yolo_attn.util import imports
 from yolo_attn.util.files import plain_name
 
@@ -139,7 +139,7 @@ def arms_of(plan: Plan) -> list[ArmSpec]:
         for arm in others:
             if arm.kind == ATTENTION:
                 control = _control(arm, kind)
-                if not any(_rows(control.model) == _rows(a.model) for a in arms):
+                if not any(rows_of(control.model) == rows_of(a.model) for a in arms):
                     arms.append(control)
     for arm in arms:
         if lost := [row for row in unread_rows(arm.model) if row.attention]:
@@ -199,12 +199,8 @@ def _control(arm: ArmSpec, kind: str) -> ArmSpec:
 def _has_attention(model: Mapping[str, Any]) -> bool:
     from yolo_attn.host.model import means_block, split_name
 
-    names = [row[2] for row in _rows(model)]
+    names = [row[2] for row in rows_of(model)]
     return any(means_block(name) or split_name(name) for name in names)
-
-
-def _rows(model: Mapping[str, Any]) -> list[Any]:
-    return [*model["backbone"], *model["head"]]
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any
 
 from yolo_attn.host.compat import tasks
 from yolo_attn.host.row_names import means_block
+from yolo_attn.host.wiring import rows_of, sources_of
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,6 @@ class WrittenWidths:
         self.model = model
 
     @functools.cached_property
-    def _rows(self) -> list[Any]:
-        return [*self.model["backbone"], *self.model["head"]]
-
-    @functools.cached_property
     def _scaling(self) -> tuple[float, float]:
         """Factor of the channels, and the most channels before it."""
         if scales := self.model.get("scales"):
@@ -83,16 +80,16 @@ class WrittenWidths:
         if index == 0:
             return Widths(widths[-1], widths[-1])
         written: list[int] = []
-        for i, row in enumerate(self._rows[:index]):
+        for i, row in enumerate(rows_of(self.model)[:index]):
             written.append(self._written(i, row, written, widths))
         return Widths(widths[source], written[source])
 
-    def _written(self, index: int, row: Sequence[Any], written: Sequence[int], widths: Sequence[int]) -> int:
-        source, _, name, args = row
+    def _written(self, index: int, row: list[Any], written: Sequence[int], widths: Sequence[int]) -> int:
+        _, _, name, args = row
         is_block = means_block(name, tasks())
         if not is_block and starts_with_integer(args) and self._scaled(args[0]) == widths[index]:
             return int(args[0])
-        sources = [f if f >= 0 else index + f for f in ([source] if isinstance(source, int) else source)]
+        sources = sources_of(index, row)
         if -1 in sources:
             return widths[index]
         if name == "Concat":

@@ -13,6 +13,7 @@ from yolo_attn.host.channel_counts import WrittenWidths
 from yolo_attn.host.compat import tasks
 from yolo_attn.host.model_files import host_model_files
 from yolo_attn.host.row_arguments import depends_on_channels, read_arguments
+from yolo_attn.host.wiring import rows_of
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -85,7 +86,7 @@ def row_strides(model: Mapping[str, Any], size: int = 256) -> list[float]:
 
 def with_named_arguments(model: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a model dict in which the rows of our blocks have their hyper-parameters by name, and nothing else."""
-    listed, written = [*model["backbone"], *model["head"]], WrittenWidths(model)
+    listed, written = rows_of(model), WrittenWidths(model)
     blocks = {i: registry.resolve(row[2])[1] for i, row in enumerate(listed) if means_block(row[2])}
     asked = [i for i, cls in blocks.items() if depends_on_channels(cls, _as_list(listed[i][3]))]
     if not asked:

@@ -22,7 +22,7 @@ else:
 
 
 _OF_STOPPER = ("best_fitness", "best_epoch", "possible_stop")
-"""What early stopping has to remember; a stopper of the user's own may hold more."""
+"""Attributes that early stopping has to remember; a stopper of the user's own may hold more."""
 
 
 class TrainerHooks(_Trainer):

@@ -159,9 +159,7 @@ def rewired_rows(model: Mapping[str, Any]) -> list[Rewired]:
     """
     base = _base_of(model)
     alike = {name: stock for name, stock in _stock_models().items() if stock.wiring == base.wiring}
-    differing = {
-        name: [i for i, s in enumerate(base.sources) if s != stock.sources[i]] for name, stock in alike.items()
-    }
+    differing = {name: _other_sources(base, stock) for name, stock in alike.items()}
     if not differing or not all(differing.values()):
         return []
     name = min(differing, key=lambda stock: (len(differing[stock]), _other_names(base, alike[stock]), len(stock)))

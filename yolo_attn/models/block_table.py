@@ -27,7 +27,7 @@ CHANNELS = 256
 Facts = dict[str, Any]
 
 MEASURED = registry.STORED.with_name("block_measurements.json")
-"""What was measured of the shipped blocks, and where; written by ``tools/measure_table.py``."""
+"""Measurements of the shipped blocks, with the machine; written by ``tools/measure_table.py``."""
 
 ATTENDS = {
     "(N, C, 1, 1)": "channels",
@@ -43,7 +43,7 @@ ATTENDS = {
     "(N, K, C)": "branches, for each channel",
     "(N, HW, HW)": "pairs of positions",
 }
-"""What a block attends over, by the shape of its map."""
+"""Words for that over which a block attends, by the shape of its map."""
 
 
 def describe_blocks() -> list[Facts]:

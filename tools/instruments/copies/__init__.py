@@ -1,1 +1,1 @@
-"""What common copies of the blocks compute, stated as modules, and measurements of what follows from it."""
+"""State what common copies of the blocks compute as modules, and measure what follows from it."""

@@ -19,7 +19,7 @@ from yolo_attn.models.insert import insert
 
 CHANNELS = 128
 ROW = ("i", "f", "type", "np")
-"""What Ultralytics notes on the module of a row."""
+"""Attributes that Ultralytics sets on the module of a row."""
 
 
 def maps(images: int = 8, size: int = 40, seed: int = 0) -> Tensor:
