@@ -25,7 +25,8 @@ from yolo_attn.errors import YoloAttnError
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "yolo-attn" / "releases"
 BLOCK_TESTS = (
-    "test_blocks_equations.py", "test_blocks_backward.py", "test_blocks_contract.py", "test_blocks_maps.py", "test_blocks_interface.py",
+    "test_blocks_equations.py", "test_blocks_backward.py", "test_blocks_contract.py", "test_blocks_maps.py",
+    "test_blocks_interface.py",
 )  # fmt: skip
 SECONDS = 3600
 
