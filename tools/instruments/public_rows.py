@@ -32,6 +32,7 @@ class Case:
         block: The block that is meant; ``refused`` where the row can mean nothing.
         hyper: Its hyper-parameters.
         error: Words of the error.
+        repeats: How often the block follows itself.
     """
 
     name: str
@@ -40,11 +41,12 @@ class Case:
     block: str
     hyper: dict[str, Any]
     error: str = ""
+    repeats: int = 1
 
 
-def meant(name: str, args: list[Any], written: int, block: str, **hyper: Any) -> Case:
+def meant(name: str, args: list[Any], written: int, block: str, *, repeats: int = 1, **hyper: Any) -> Case:
     """Return a row that has a meaning."""
-    return Case(name, args, written, block, hyper)
+    return Case(name, args, written, block, hyper, repeats=repeats)
 
 
 def refused(name: str, args: list[Any], written: int, error: str) -> Case:
@@ -145,6 +147,72 @@ CASES = [
     meant("EffectiveSE", [1024], 1024, "ESE"),
     meant("NonLocalBlock", [512], 512, "NL"),
     meant("BAMBlock", [512, 16, 4], 512, "BAM", reduction=16, dilation=4),
+    # numbers without channels, strings, and rows with repeats
+    meant("CA", [32], 512, "CA", reduction=32),
+    meant("CA", [], 1024, "CA"),
+    meant("CoordAtt", [128, 128], 128, "CA"),
+    meant("CoordAtt", [256, 16], 256, "CA", reduction=16),
+    meant("SE", [1024, 2], 1024, "SE", reduction=2),
+    meant("SE", [16], 1024, "SE", reduction=16),
+    meant("SEAttention", [16], 1024, "SE", reduction=16),
+    meant("SEAttention", [256, 256], 256, "SE"),
+    meant("SEAttention", [128, 16], 128, "SE", reduction=16),
+    meant("SELayer", [1024], 1024, "SE"),
+    meant("SEBlock", [16], 512, "SE", reduction=16),
+    meant("se_block", [256], 256, "SE"),
+    meant("ECA", [768], 768, "ECA"),  # behind a Concat
+    meant("ECA", [128, 3], 128, "ECA", kernel_size=3),
+    meant("ECA", [5], 1024, "ECA", kernel_size=5),
+    meant("ECAAttention", [3], 512, "ECA", kernel_size=3),
+    meant("ECAAttention", [512], 512, "ECA"),
+    meant("eca_block", [], 256, "ECA"),
+    meant("CBAM", [256, 7], 256, "CBAM", kernel_size=7),
+    meant("CBAM", [128], 128, "CBAM", repeats=3),
+    meant("CBAM", ["1024"], 1024, "CBAM"),
+    meant("CBAM", [256, "7"], 256, "CBAM", kernel_size=7),
+    meant("cbam_block", [16, 7], 512, "CBAM", reduction=16, kernel_size=7),
+    meant("EMA", [8], 512, "EMA", factor=8),
+    meant("EMA", [128, 8], 128, "EMA", factor=8),
+    meant("EMA", [1024, None, 32], 1024, "EMA", factor=32),  # (channels, not used, factor)
+    meant("EMA", [256, None], 256, "EMA"),
+    meant("EMA_attention", [8], 512, "EMA", factor=8),
+    meant("GAM", [4], 1024, "GAM", reduction=4),
+    meant("GAM", [1024, 4], 1024, "GAM", reduction=4),
+    meant("GAMAttention", [1024, 1024], 1024, "GAM"),
+    meant("GAMAttention", [256, 4], 256, "GAM", reduction=4),
+    meant("GAM_Attention", [512, 512, False, 4], 512, "GAM", reduction=4),  # (input, output, grouped, reduction)
+    meant("CBAMBlock", [7], 512, "CBAM", kernel_size=7),
+    meant("SA", [8], 512, "SA", groups=8),
+    meant("ShuffleAttention", [16, 8], 512, "SA", groups=8),
+    meant("ShuffleAttention", [1024], 1024, "SA", repeats=3),
+    meant("ShuffleAttention", [256, 16, 8], 256, "SA", groups=8),
+    meant("SimAM", ["1e-4"], 512, "SimAM", eps=1e-4),
+    meant("SimAM", [512, "1e-4"], 512, "SimAM", eps=1e-4),
+    meant("SimAM", [4], 512, "SimAM", eps=4),
+    meant("SimAM", [1024, 1024], 1024, "SimAM"),
+    meant("CPCA", [2], 512, "CPCA", reduction=2, repeats=3),
+    meant("CPCA", [1024], 1024, "CPCA"),
+    meant("SKAttention", [512, 512], 512, "SK"),
+    meant("SKAttention", [512, 512, [1, 3, 5, 7], 16, 1, 32], 512, "SK", reduction=16, min_hidden=32),
+    meant("SKAttention", [256, [1, 3, 5, 7]], 256, "SK"),
+    meant("SEAM", [256, 1, 16], 256, "SEAM", depth=1, reduction=16),
+    meant("SEAM", [1024, 1, 8], 1024, "SEAM", depth=1, reduction=8),
+    meant("SEAM", [], 256, "SEAM"),
+    meant("LSKblock", [], 1024, "LSK"),
+    meant("LSKBlock", [512, 512], 512, "LSK"),
+    meant("LSKA", [512, 11], 512, "LSKA", kernel_size=11),
+    meant("LSKA", [1024], 1024, "LSKA"),
+    meant("NLBlockND", [1024], 1024, "NL"),
+    meant("EffectiveSELayer", [1024], 1024, "ESE"),
+    meant("EffectiveSELayer", [512, "hardsigmoid"], 512, "ESE"),
+    # BiFormer's: (channels, heads, windows), and (channels, windows, heads)
+    meant("BiLevelRoutingAttention", [], 512, "BRA"),
+    meant("BiLevelRoutingAttention", [512], 512, "BRA"),
+    meant("BiLevelRoutingAttention", [8, 7], 512, "BRA", heads=8, regions=7),
+    meant("BiLevelRoutingAttention", [512, 8], 512, "BRA", heads=8),
+    meant("BiLevelRoutingAttention", [1024, 8, 7], 1024, "BRA", heads=8, regions=7),
+    meant("BiLevelRoutingAttention", [7, 8], 512, "BRA", heads=8, regions=7),
+    meant("BiLevelRoutingAttention", [512, 7], 512, "BRA", regions=7),
     # what can mean nothing
     refused("SE", [1024], 512, "1024 is not the number of channels"),
     refused("CBAM", [1024, 7], 512, "1024 is not the number of channels"),
@@ -156,6 +224,16 @@ CASES = [
     refused("CBAM", [1024, 16, 7, 4, True], 1024, "CBAM takes at most"),
     refused("CAA", [1024, 7, 11], 1024, "CAA has one kernel_size; 7 and 11 were given"),
     refused("SE", [True], 512, "reduction=True is not an integer"),
+    refused("SEBlock", [16, "conv"], 512, "bias='conv' is not true or false"),
+    refused("GlobalContextBlock", [512, 0.25, 2, 16], 512, "2"),
+    refused("SpatialGroupEnhance", [8, 0.5], 512, "SGE takes at most 1"),
+    refused("TripletAttention", [2], 512, "reduction_ratio can only be 16 here, not 2"),
+    refused("ECAAttention", [256, 2, 1], 256, "a kernel_size has to be odd"),  # (channels, gamma, b)
+    refused("GAM_Attention", [256, 256, True, 4], 256, "group can only be False here, not True"),
+    refused("CBAM", [None], 512, "reduction=None is not an integer"),
+    refused("EMA", [True], 512, "factor=True is not an integer"),
+    refused("CoordAtt", ["nc"], 512, "reduction="),
+    refused("EffectiveSELayer", [512, "relu"], 512, "can only be hardsigmoid here, not 'relu'"),
 ]
 
 
@@ -164,20 +242,18 @@ def check(case: Case, scale: str) -> str:
 
     A row that was to be refused with other words is ``misread``, and so is one that is refused but has a meaning.
     """
-    backbone = [[-1, 1, "Conv", [case.written, 3, 2]], [-1, 1, case.name, list(case.args)]]
+    backbone = [[-1, 1, "Conv", [case.written, 3, 2]], [-1, case.repeats, case.name, list(case.args)]]
     model = {"nc": 3, "scales": SCALES, "scale": scale, "backbone": backbone, "head": []}
     with torch.device("meta"):
         try:
-            block = tasks.parse_model(model, ch=3, verbose=False)[0][-1]
+            made = tasks.parse_model(model, ch=3, verbose=False)[0][-1]
         except ya.YoloAttnError as error:
             return "refused" if case.error and case.error in str(error) else "misread"
         if case.block == REFUSED:
             return "misread"
-        return (
-            "as meant"
-            if repr(block) == repr(ya.create_attention(case.block, block.channels, **case.hyper))
-            else "misread"
-        )
+        blocks = list(made) if case.repeats > 1 else [made]
+        expected = repr(ya.create_attention(case.block, blocks[0].channels, **case.hyper))
+        return "as meant" if {repr(block) for block in blocks} == {expected} else "misread"
 
 
 def outcomes() -> Iterator[tuple[Case, str, str]]:

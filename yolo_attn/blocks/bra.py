@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -40,6 +42,7 @@ class BRA(AttentionBlock):
 
     paper = Paper("BiFormer: Vision Transformer with Bi-Level Routing Attention", "https://arxiv.org/abs/2303.08810")
     aliases = ("BiLevelRoutingAttention", "BiLevelRoutingAttention_nchw", "BiFormerAttention")
+    public: ClassVar = {"BRA": ("regions", "heads")}
     maps = ("pairs",)
     variants = ({"heads": 2, "regions": 2, "topk": 2},)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from yolo_attn.blocks.base import AttentionBlock, Init, Paper, zero_
@@ -26,7 +28,8 @@ class ESE(AttentionBlock):
     """
 
     paper = Paper("CenterMask: Real-Time Anchor-Free Instance Segmentation", "https://arxiv.org/abs/1911.06667")
-    aliases = ("eSE", "EffectiveSE", "EffectiveSEModule", "eSEModule")
+    aliases = ("eSE", "EffectiveSE", "EffectiveSEModule", "eSEModule", "EffectiveSELayer")
+    public: ClassVar = {"EffectiveSELayer": ("act=hardsigmoid",)}
     maps = ("channel",)
 
     def __init__(self, channels: int, *, init: Init = "paper") -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -46,6 +46,7 @@ class GAM(AttentionBlock):
         "https://arxiv.org/abs/2112.05561",
     )
     aliases = ("GAM_Attention", "GAMAttention", "GAMBlock")
+    public: ClassVar = dict.fromkeys(aliases[:2], ("group=False", "reduction"))
     maps = ("full", "full")
     variants = ({"channel_sigmoid": False}, {"groups": 4, "shuffle": "gate"})
 

@@ -39,7 +39,7 @@ class NL(AttentionBlock):
     """
 
     paper = Paper("Non-local Neural Networks", "https://arxiv.org/abs/1711.07971")
-    aliases = ("NonLocal", "NonLocalBlock", "NLBlock")
+    aliases = ("NonLocal", "NonLocalBlock", "NLBlock", "NLBlockND")
     maps = ("pairs",)
     variants = ({"mode": "dot_product"},)
 

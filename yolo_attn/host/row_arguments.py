@@ -3,8 +3,8 @@
 Public model YAMLs write rows for classes that take the number of channels first, and then not always what the block
 here takes first: ``[-1, 1, CBAM, [1024, 7]]`` is a kernel size, ``[-1, 1, GlobalContextBlock, [512, 0.25]]`` a share of
 the channels. A block's ``public`` names the order of the arguments in such classes. That order is taken where the row
-has a number of channels or another name than the block's; elsewhere the block's own order comes first. The other one
-is taken where the first is an error, or has a value that is hardly meant.
+has a number of channels or another name than the block's; elsewhere the block's own order comes first. The other one,
+and then those of the block's other names, are taken where the first is an error, or has a value that is hardly meant.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from yolo_attn.errors import YoloAttnError, shorten
 from yolo_attn.host.channel_counts import Widths, counts_in
 from yolo_attn.host.hyper import bind, hyper_parameters
 from yolo_attn.host.registry import resolve
+from yolo_attn.util.words import literal
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,14 +62,16 @@ def read_arguments(cls: type[nn.Module], called: str, args: Sequence[Any], width
     Raises:
         YoloAttnError: If they mean nothing in any order; the error is that of the order which comes first.
     """
+    args = [literal(value) for value in args]
     counts = counts_in(args, widths)
     given = list(args[counts:])
     named = dict(given.pop()) if given and isinstance(given[-1], Mapping) else {}
     own = [n for n, p in hyper_parameters(cls).items() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    public = getattr(cls, "public", {}).get(called)
-    orders = [own, list(public)] if public else [own]
+    public = {name: list(order) for name, order in getattr(cls, "public", {}).items()}
+    orders = [own, *([public[called]] if called in public else [])]
     if counts or resolve(called)[0] != called:
         orders.reverse()
+    orders += [order for order in public.values() if order not in orders]
     found: list[tuple[dict[str, Any], list[str]]] = []
     errors: list[YoloAttnError] = []
     for order in orders:
@@ -140,13 +143,13 @@ def _check_limit(name: str, value: Any, widths: Widths) -> None:
         return
     if name in ("reduction", "groups", "factor") and (value > widths.now or value >= max(128, widths.now / 2)):
         why = f"as {name} it is too many for them"
+        instead = f"leave it out, or write {{{name}: {value}}}"
     elif name == "kernel_size" and value % 2 == 0:
-        why = "a kernel_size has to be odd"
+        why, instead = "a kernel_size has to be odd", "leave it out"
     else:
         return
     raise YoloAttnError(
-        f"{value} is not the number of channels of the row that it reads ({widths}), and {why}; leave it out, or write "
-        f"{{{name}: {value}}}"
+        f"{value} is not the number of channels of the row that it reads ({widths}), and {why}; {instead}"
     )
 
 
@@ -154,6 +157,7 @@ def _is_likely(name: str, value: Any) -> bool:
     """Tell whether a hyper-parameter may be meant by a number without a name."""
     unlikely: dict[str, Callable[[Any], bool]] = {
         "reduction": lambda n: n % 2 == 1 and n > 1,
+        "heads": lambda n: n % 2 == 1 and n > 1,
         "local_weight": lambda n: n > 1,
     }
     return name not in unlikely or not isinstance(value, (int, float)) or not unlikely[name](value)
