@@ -9,7 +9,7 @@ from support.users_blocks import known
 from ultralytics.nn import tasks
 
 import yolo_attn as ya
-from yolo_attn.host import channel_counts
+from yolo_attn.host.said import say_once
 from yolo_attn.models.controls import control_of
 
 SCALES = {"n": [0.5, 0.25, 1024], "l": [1.0, 1.0, 512]}
@@ -41,7 +41,7 @@ def last(*rows, **settings):
 
 @pytest.fixture
 def notes(caplog):
-    channel_counts.say_once.cache_clear()
+    say_once.cache_clear()
     tasks.LOGGER.addHandler(caplog.handler)
     with caplog.at_level(logging.INFO):
         yield lambda: [r.getMessage() for r in caplog.records if "number of channels" in r.getMessage()]
@@ -147,7 +147,7 @@ def test_a_large_reduction_may_be_meant():
 )
 def test_the_anchors_of_a_head_are_left_out(head, args, plain, caplog):
     """As in the YAMLs of the YOLOv5 repository, whose heads have anchors."""
-    channel_counts.say_once.cache_clear()
+    say_once.cache_clear()
     tasks.LOGGER.addHandler(caplog.handler)
     with caplog.at_level(logging.INFO):
         theirs = last([-1, 1, "SE", []], [[2, 4], 1, head, args], anchors=3)

@@ -12,8 +12,8 @@ from ultralytics.nn import modules, tasks
 
 import yolo_attn as ya
 from yolo_attn.compare.plan import _plain_model
-from yolo_attn.host import parsing
 from yolo_attn.host.model import check_rows, load_model_dict
+from yolo_attn.host.said import say_once
 
 CBAM = ya.ATTENTION_BLOCKS["CBAM"]
 BACKBONE = [[-1, 1, "Conv", [16, 3, 2]], [-1, 1, "Conv", [32, 3, 2]]]
@@ -49,7 +49,7 @@ def layer(model):
 @pytest.fixture
 def lines(monkeypatch):
     found = []
-    parsing._warn_once.cache_clear()
+    say_once.cache_clear()
     monkeypatch.setattr(tasks.LOGGER, "warning", found.append)
     return found
 

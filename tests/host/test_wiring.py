@@ -9,7 +9,6 @@ from ultralytics.nn import tasks
 
 import yolo_attn as ya
 from yolo_attn.compare.plan import Plan, arms_of
-from yolo_attn.host import parsing
 from yolo_attn.host.model import load_model_dict
 from yolo_attn.host.model_files import host_model_files, shipped_models
 from yolo_attn.host.wiring import rewired_rows, unread_rows
@@ -89,7 +88,7 @@ def test_no_stock_model_is_taken_for_one_of_another_kind():
 def test_it_is_said_when_a_model_is_built_and_only_once(monkeypatch):
     said = []
     monkeypatch.setattr(tasks.LOGGER, "warning", said.append)
-    parsing._warn_once.cache_clear()
+    say_once.cache_clear()
     for _ in range(2):
         tasks.DetectionModel(by_hand("SE", after=16), verbose=False)
     faults = by_hand("SE", after=16)

@@ -39,16 +39,10 @@ def starts_with_integer(args: Sequence[Any]) -> bool:
 
 
 def counts_in(args: Sequence[Any], widths: Widths) -> int:
-    """Return how many arguments at the start are numbers of channels: 0, 1, or 2 if the second equals the first."""
+    """Return how many arguments at the start are numbers of channels: 0, 1, or 2 if the second equals it or is None."""
     if not starts_with_integer(args) or args[0] not in (widths.now, widths.written):
         return 0
-    return 2 if len(args) > 1 and args[1] == args[0] and type(args[1]) is int else 1
-
-
-@functools.cache
-def say_once(text: str) -> None:
-    """Log a line, once per process."""
-    tasks().LOGGER.info(text)
+    return 2 if len(args) > 1 and (args[1] is None or (args[1] == args[0] and type(args[1]) is int)) else 1
 
 
 class WrittenWidths:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import functools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ from yolo_attn.host.model_files import shipped_models, unscaled
 from yolo_attn.host.registry import PREFIX, aliases_of, is_known, names, unknown_block
 from yolo_attn.host.row_names import POSITIONS, has_attention, is_module, is_taken, names_of, with_own_names
 from yolo_attn.host.rows import check_head, prepare_rows
+from yolo_attn.host.said import say_once
 from yolo_attn.host.wiring import rewired_rows, unread_rows
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def parse(host: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
             return host(*args, **kwargs)
     prepared, has_extra_row = prepare_rows(model, globals_)
     for fault in (*unread_rows(model), *rewired_rows(model)):
-        _warn_once(str(fault))
+        say_once(str(fault), warning=True)
     with name_row_in_errors(model), _activation_restored_after_errors(model, globals_):
         layers, saved = host(prepared, *args[1:], **kwargs) if args else host(**{**kwargs, "d": prepared})
     return (layers[:-1] if has_extra_row else layers), saved
@@ -95,15 +95,11 @@ def _say_what_is_taken(model: Any, host: ModuleType) -> None:
 
 def _say_what_has(name: str, held: Any) -> None:
     owner = f"{getattr(held, '__module__', '?')}.{getattr(held, '__qualname__', type(held).__name__)}"
-    _warn_once(
+    say_once(
         f"'{name}' is {owner} in model YAMLs of your own, because ultralytics.nn.tasks.{name} is; "
-        f"{PREFIX}{name} is the block of yolo_attn."
+        f"{PREFIX}{name} is the block of yolo_attn.",
+        warning=True,
     )
-
-
-@functools.cache
-def _warn_once(said: str) -> None:
-    tasks().LOGGER.warning(said)
 
 
 # --- yaml_model_load --------------------------------------------------------------------------------------------------

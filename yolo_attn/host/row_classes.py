@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import YoloAttnError, like
-from yolo_attn.host.channel_counts import WrittenWidths, say_once
+from yolo_attn.host.channel_counts import WrittenWidths
 from yolo_attn.host.registry import build
 from yolo_attn.host.row_arguments import read_arguments
+from yolo_attn.host.said import say_once
 
 if TYPE_CHECKING:
     from torch import nn

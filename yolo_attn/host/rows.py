@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from yolo_attn.errors import YoloAttnError, like, one_of, shorten
-from yolo_attn.host.channel_counts import WrittenWidths, say_once
+from yolo_attn.host.channel_counts import WrittenWidths
 from yolo_attn.host.hyper import bind
 from yolo_attn.host.registry import PREFIX, resolve, unknown_block
 from yolo_attn.host.row_arguments import depends_on_channels
@@ -34,6 +34,7 @@ from yolo_attn.host.row_names import (
     row_key,
     split_name,
 )
+from yolo_attn.host.said import say_once
 
 if TYPE_CHECKING:
     from types import ModuleType
