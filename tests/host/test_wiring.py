@@ -11,6 +11,7 @@ import yolo_attn as ya
 from yolo_attn.compare.plan import Plan, arms_of
 from yolo_attn.host.model import load_model_dict
 from yolo_attn.host.model_files import host_model_files, shipped_models
+from yolo_attn.host.said import say_once
 from yolo_attn.host.wiring import rewired_rows, unread_rows
 
 
