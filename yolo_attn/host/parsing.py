@@ -41,6 +41,8 @@ def parse(host: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     prepared, has_extra_row = prepare_rows(model, globals_)
     for fault in (*unread_rows(model), *rewired_rows(model)):
         say_once(str(fault), warning=True)
+    if (given := model.get("ch")) and given != model.get("channels", 3):
+        say_once(f"ch: {given} is not read by Ultralytics; write channels: {given} for the image's", warning=True)
     with name_row_in_errors(model), _activation_restored_after_errors(model, globals_):
         layers, saved = host(prepared, *args[1:], **kwargs) if args else host(**{**kwargs, "d": prepared})
     return (layers[:-1] if has_extra_row else layers), saved
