@@ -18,6 +18,7 @@ from yolo_attn.host.releases import UntestedVersionWarning
 if TYPE_CHECKING:
     from yolo_attn.blocks import ATTENTION_BLOCKS
     from yolo_attn.export.check import export_checked
+    from yolo_attn.models.adopt import adopt
     from yolo_attn.models.insert import insert
     from yolo_attn.train.yolo import RTDETR, YOLO, YOLOE, YOLOWorld
     from yolo_attn.weights.report import TransferReport
@@ -33,6 +34,7 @@ __all__ = [
     "UntestedVersionWarning",
     "YOLOWorld",
     "YoloAttnError",
+    "adopt",
     "create_attention",
     "export_checked",
     "insert",
@@ -49,6 +51,7 @@ _LAZY = {
     "YOLOE": "train.yolo",
     "YOLOWorld": "train.yolo",
     "export_checked": "export.check",
+    "adopt": "models.adopt",
     "insert": "models.insert",
     "TransferReport": "weights.report",
     "transfer_weights": "weights.transfer",

@@ -15,7 +15,7 @@ from yolo_attn.host import words as host_words
 from yolo_attn.show import command as show_command
 from yolo_attn.subset import command as subset_command
 
-VERBS = ("blocks", "insert", "subset", "compare", "bench", "show", "demo", "pack", "report")
+VERBS = ("blocks", "insert", "adopt", "subset", "compare", "bench", "show", "demo", "pack", "report")
 OWN_FLAGS = ("-h", "--help", "--version")
 
 
@@ -53,6 +53,17 @@ def own_parser() -> argparse.ArgumentParser:
     insert.add_argument(
         "--json", action="store_true", help="print JSON: new rows, changed rows, and where each row is now"
     )
+
+    adopt = _verb(
+        verbs, "adopt", own.adopt, "rewrite a model YAML of a tutorial, fork or paper in this package's form, commented"
+    )
+    adopt.add_argument("model", metavar="FORK.yaml", help="the model YAML")
+    adopt.add_argument("-o", "--output", help="model YAML to write, e.g. yolo11-mine.yaml (default: print it)")
+    adopt.add_argument(
+        "--shift", action="store_true", help="correct every 'from' that was not counted up behind inserted rows"
+    )
+    adopt.add_argument("--init", help="identity | paper: how every block starts (default: as written)")
+    adopt.add_argument("--force", action="store_true", help="replace the output if it exists")
 
     summary = "write a detection set, or a representative subset of it, as a YOLO set"
     subset_command.add_flags(_verb(verbs, "subset", subset_command.run, summary))

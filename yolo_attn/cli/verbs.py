@@ -47,6 +47,21 @@ def insert(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int
     return (json.dumps(made.as_dict()) if arguments.json else str(made)), 0
 
 
+def adopt(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
+    """Rewrite a foreign model YAML; the code is 1 if the model cannot be built yet."""
+    refuse(trailing)
+    from yolo_attn.models.adopt import adopt
+
+    made = adopt(arguments.model, arguments.output, arguments.shift, arguments.init, arguments.force)
+    if arguments.output:
+        end = f"wrote {arguments.output}" + ("" if made.builds else f"; cannot be built yet: {made.error}")
+        return f"{made}\n{end}", 0 if made.builds else 1
+    print(made, file=sys.stderr)
+    if not made.builds:
+        print(f"cannot be built yet: {made.error}", file=sys.stderr)
+    return made.text.rstrip(), 0 if made.builds else 1
+
+
 def compare(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     """Compare models."""
     from yolo_attn.compare.driver import compare

@@ -181,6 +181,11 @@ def means_block(name: str) -> bool:
     return row_names.means_block(name, tasks())
 
 
+def is_row_module(name: str) -> bool:
+    """Tell whether Ultralytics' parser has a class of this name: its own, one of torch, or the user's."""
+    return rows.is_host_row(name, tasks())
+
+
 def row_name(name: str) -> str:
     """Return what to write into a row for a block: its name, or ``yolo_attn.NAME`` where another class has it."""
     return row_names.row_name(name, tasks())

@@ -99,7 +99,7 @@ def check_head(model: Mapping[str, Any], host: ModuleType, file: object) -> None
     name = last[2] if isinstance(last, (list, tuple)) and len(last) == 4 and isinstance(last[2], str) else ""
     if means_block(name, host) or holds_block(name, host):
         raise YoloAttnError(f"'{file}': the last row, {name}, is attention; it has to be a head such as Detect")
-    if name and not _is_module(name, host):
+    if name and not is_host_row(name, host):
         heads = [held for held in _host_modules(host) if returns_no_map(held, host)]
         raise like(NotImplementedError, f"'{file}': the last row: {one_of('head', name, heads)}")
 
@@ -194,7 +194,7 @@ def _bind(index: int, row: list[Any], cls: type[nn.Module], args: Sequence[Any])
 def _prepare_row(index: int, row: list[Any], host: ModuleType, written: WrittenWidths) -> list[Any]:
     source, repeats, name, args = row
     if not means_block(name, host):
-        if not _is_module(name, host):
+        if not is_host_row(name, host):
             raise like(KeyError, f"{_label(index, row)}: {unknown_block(name, also=_host_modules(host))}")
         return [source, repeats, name, _without_anchors(index, row)]
     _check_repeats(index, row)
@@ -218,7 +218,8 @@ def _without_anchors(index: int, row: list[Any]) -> Any:
     return [given for given in args if given != "anchors"]
 
 
-def _is_module(name: str, host: ModuleType) -> bool:
+def is_host_row(name: str, host: ModuleType) -> bool:
+    """Tell whether the parser has a module of this name that is no block of this package."""
     from torch import nn
 
     of_torch = name.startswith("nn.") and isinstance(getattr(nn, name[3:], None), type)

@@ -197,3 +197,13 @@ def _stock_models() -> dict[str, _Base]:
 def _listed(rows: Sequence[int]) -> str:
     said = [("the image" if i == IMAGE else str(i)) for i in rows]
     return f"row {said[0]}" if len(said) == 1 else f"rows {', '.join(said[:-1])} and {said[-1]}"
+
+
+def stock_model(model: Mapping[str, Any]) -> str | None:
+    """Return the file name of the stock model that is wired like a model without its attention, ``None`` for none.
+
+    Of several it is the one with the most modules in common.
+    """
+    base = _base_of(model)
+    alike = {n: s for n, s in _stock_models().items() if s.wiring == base.wiring and not _other_sources(base, s)}
+    return min(alike, key=lambda name: (_other_names(base, alike[name]), len(name)), default=None)

@@ -13,7 +13,6 @@ from yolo_attn.host.hyper import bind
 from yolo_attn.host.model import (
     build_shapes,
     check_rows,
-    host_scale,
     load_model_dict,
     means_block,
     row_name,
@@ -23,7 +22,7 @@ from yolo_attn.host.registry import resolve
 from yolo_attn.host.row_names import POSITIONS
 from yolo_attn.models.graph import IMAGE, Graph, Row, rows_of, sources_of
 from yolo_attn.models.sites import Site, find_rows_inside, find_sites
-from yolo_attn.models.yaml_text import flow, to_text
+from yolo_attn.models.yaml_text import check_file_name, flow, to_text
 from yolo_attn.util.files import write_whole
 
 DEFAULT_AT = "neck:P3,P4,P5"
@@ -60,14 +59,7 @@ class Insertion:
             YoloAttnError: If the file name states another scale than the base has.
         """
         path = Path(path)
-        stated, wanted = host_scale(path), self.base.get("scale")
-        if path.suffix not in (".yaml", ".yml"):
-            raise YoloAttnError(f"cannot save a model YAML as '{path}': the name must end in .yaml")
-        if stated and wanted and stated != wanted:
-            raise YoloAttnError(
-                f"cannot save as '{path.name}': Ultralytics reads scale '{stated}' from that name, the base is of "
-                f"scale '{wanted}'; leave the scale out of the name, or put '{wanted}' there"
-            )
+        check_file_name(path, self.base.get("scale"))
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = rows_of(self.yaml)
         names = {rows[i][2] for i in self.new_rows} | {_split(rows[i][2])[1] for i in self.inside}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from yolo_attn.host.model import means_block
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.host.model import host_scale, means_block
 from yolo_attn.models.graph import Graph
 
 _SIZE_WORDS = {2: "xsmall", 3: "small", 4: "medium", 5: "large", 6: "xlarge"}
@@ -25,13 +27,23 @@ def to_text(model: Mapping[str, Any], title: str) -> str:
         lines.append(
             "# init: identity starts a block as y = x; init: paper (the default) starts it as its authors did."
         )
-    lines.append("")
+    return rows_to_text(model, lines, row_comments(graph))
+
+
+def rows_to_text(model: Mapping[str, Any], header: Sequence[str], comments: Sequence[str]) -> str:
+    """Return the text of a model YAML with given comments.
+
+    Args:
+        model: The model dict.
+        header: Lines at its top.
+        comments: One for each row, without the ``#``.
+    """
+    lines = [*header, ""]
     lines += [f"{key}: {flow(value)}" for key, value in model.items() if key not in _NOT_IN_HEADER]
     if scales := model.get("scales"):
         stated = model.get("scale")
         lines += ["scales: # [depth, width, max_channels]; the model's name picks one, as in yolo11n-ela.yaml"]
         lines += [f"  {scale}: {flow(scales[scale])}" for scale in sorted(scales, key=lambda s: s != stated)]
-    comments = _row_comments(graph)
     index = 0
     for section in ("backbone", "head"):
         lines += ["", f"{section}:", "  # [from, repeats, module, args]"]
@@ -41,12 +53,33 @@ def to_text(model: Mapping[str, Any], title: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def check_file_name(path: Path, scale: str | None) -> None:
+    """Make sure that a model YAML can be saved under a name.
+
+    Args:
+        path: The file.
+        scale: The scale of the model, if it states one.
+
+    Raises:
+        YoloAttnError: If the name does not end in ``.yaml``, or states another scale.
+    """
+    stated = host_scale(path)
+    if path.suffix not in (".yaml", ".yml"):
+        raise YoloAttnError(f"cannot save a model YAML as '{path}': the name must end in .yaml")
+    if stated and scale and stated != scale:
+        raise YoloAttnError(
+            f"cannot save as '{path.name}': Ultralytics reads scale '{stated}' from that name, the base is of "
+            f"scale '{scale}'; leave the scale out of the name, or put '{scale}' there"
+        )
+
+
 def flow(value: Any) -> str:
     """Return a value as YAML on one line."""
     return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000).replace("\n...", "").strip()
 
 
-def _row_comments(graph: Graph) -> list[str]:
+def row_comments(graph: Graph) -> list[str]:
+    """Return the number and the role of each row, e.g. ``16 (P3/8-small)``."""
     feeding = set(graph.sources(graph.last))
     comments = []
     for i, row in enumerate(graph.rows):
