@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ class Adoption:
         lines += [f"anchors left out of {_rows_said(self.anchors)}"] * bool(self.anchors)
         lines += [f"re-indexed: {_rows_said(list(self.reindexed))}"] * bool(self.reindexed)
         if self.shiftable:
-            lines.append(f"--shift (in Python: shift=True) would correct what {_rows_said(self.shiftable)} reads")
+            lines.append(f"--shift (in Python: shift=True) would correct the sources of {_rows_said(self.shiftable)}")
         lines += [f"missing: {missing}" for missing in self.missing]
         lines += list(self.notes)
         lines += [f"nearest: {self.nearest}"] * bool(self.nearest)
@@ -163,7 +164,7 @@ def _read(path: str | Path) -> tuple[dict[str, Any], str]:
             )
     if not model["head"]:
         raise YoloAttnError(f"'{path}' is not a model: 'head' has no rows")
-    return {**model, "scale": host_scale(path), "yaml_file": file.name}, text
+    return {**model, "scale": host_scale(path) if model.get("scales") else "", "yaml_file": file.name}, text
 
 
 class _Adopter:
@@ -213,7 +214,7 @@ class _Adopter:
                 f"with pretrained weights, {_rows_said(paper)} at first change what they give: the blocks start as in "
                 f"their papers; --init identity starts them as y = x"
             )
-        near = nearest(made) if not error else ""
+        near = self._nearest(made, moved) if not error else ""
         remarks = dict(sorted(remarks.items()))
         kept = made == self.original and (self.text.startswith(_MARK) or not (remarks or error))
         ordered = not made.get("scale") or next(iter(made.get("scales") or [made["scale"]])) == made["scale"]
@@ -239,7 +240,7 @@ class _Adopter:
         """Convert settings of other dialects in place."""
         if "anchors" in model:
             del model["anchors"]
-            self.notes.append("anchors are left out: no head here has any")
+            self.notes.append("the list of anchors is left out: no head here has any")
         if "ch" in model:
             given = model.pop("ch")
             if "channels" not in model:
@@ -262,14 +263,22 @@ class _Adopter:
         return Foreign(corrected(foreign.model), foreign.missing, foreign.faults, corrected(foreign.known))
 
     def _wiring_faults(self, moved: Shifted) -> dict[int, str]:
-        """Return what is wrong with what rows read, by row."""
-        said = dict(moved.left)
+        """Return what is wrong, or not clear, in what rows read, by row."""
+        said = {**moved.passed, **moved.left}
         if not self.shift:
             now = rows_of(moved.model)
             said.update(
                 {i: f"probably {flow(now[i][0])}, not {flow(was)}: --shift corrects it" for i, was in moved.was.items()}
             )
         return said
+
+    def _nearest(self, made: dict[str, Any], moved: Shifted) -> str:
+        if self.shift or not moved.was:
+            return nearest(made)
+        sources = rows_of(moved.model)
+        corrected = [[sources[i][0], *row[1:]] if i in moved.was else row for i, row in enumerate(rows_of(made))]
+        near = nearest(with_rows(made, corrected))
+        return f"with --shift, {near}" if near else ""
 
     def _error(self, made: dict[str, Any], foreign: Foreign, faults: Mapping[int, str]) -> str:
         """Return why the model cannot be built, in one clause; empty where it can."""
@@ -279,6 +288,8 @@ class _Adopter:
             )
         if faults:
             return next(iter(faults.values()))
+        if not any(_is_attention(row[2]) for row in rows_of(made)):
+            return ""  # Ultralytics builds it alone
         try:
             for scale in made.get("scales") or [None]:
                 build_shapes(made, scale)
@@ -290,13 +301,11 @@ class _Adopter:
     def _to_text(
         self, made: dict[str, Any], foreign: Foreign, remarks: Mapping[int, Sequence[str]], near: str, error: str
     ) -> str:
-        from yolo_attn import __version__
-
         said = [f"Cannot be built yet: {error}"] * bool(error)
         said += [f"{missing}." for missing in foreign.missing]
         said += self.notes
         said += [f"nearest: {near}"] * bool(near)
-        header = [f"{_MARK}{self.name} by yolo-attn {__version__}.", *(f"# {line}" for line in said)]
+        header = [f"{_MARK}{self.name} by yolo-attn {version('yolo-attn')}.", *(f"# {line}" for line in said)]
         if own := _comments_at_top(self.text):
             header += ["", *own]
         comments = row_comments(Graph(made)) if not error else [str(i) for i in range(len(rows_of(made)))]

@@ -89,7 +89,7 @@ def _described(name: str, where: list[int], rows: list[Row]) -> Missing:
     outer = next((name[:i] for i in range(len(name) - 1, 0, -1) if name[i] == "_" and is_row_module(name[:i])), "")
     if where == [len(rows) - 1]:
         return Missing(name, tuple(where), "head")
-    alike = difflib.get_close_matches(name, [n for b in names() for n in (b, *aliases_of(b))], n=1, cutoff=0.75)
+    alike = difflib.get_close_matches(name, [n for b in names() for n in (b, *aliases_of(b))], n=1, cutoff=0.85)
     if alike and not isinstance(source, (list, tuple)):
         return Missing(name, tuple(where), "attention", alike[0])
     named = next((kind for kind, pattern in _NAMES if re.search(pattern, name, re.IGNORECASE)), "")

@@ -121,7 +121,7 @@ def rewrite(foreign: Foreign) -> Rewritten:
         if means_block(row[2]):
             said = _rewrite_block(i, row, found, made, certain=i < min(missing, default=i + 1))
         elif parts := split_name(row[2]):
-            _rewrite_host(row, parts)
+            said = _rewrite_host(row, parts)
         elif isinstance(row[3], (list, tuple)) and "anchors" in row[3]:
             row[3] = [given for given in row[3] if given != "anchors"]
             made.anchors.append(i)
@@ -133,6 +133,8 @@ def rewrite(foreign: Foreign) -> Rewritten:
 
 def _readings(foreign: Foreign) -> dict[int, Reading | YoloAttnError]:
     """Return how rows are read at the model's scale, or at the first of its scales where they mean something."""
+    if not any(_depends_on_channels(row) for row in rows_of(foreign.known)):
+        return {}
     scales = list(foreign.model.get("scales") or [None])
     scale = foreign.model.get("scale")
     found: dict[int, Reading | YoloAttnError] = {}
@@ -143,10 +145,16 @@ def _readings(foreign: Foreign) -> dict[int, Reading | YoloAttnError]:
             if foreign.missing:  # a stand-in does not fit
                 return {}
             raise
-        found = {**read, **{i: r for i, r in found.items() if isinstance(r, Reading)}}
+        for i, reading in read.items():
+            if not isinstance(found.get(i), Reading) and (i not in found or isinstance(reading, Reading)):
+                found[i] = reading
         if not any(isinstance(r, YoloAttnError) for r in found.values()):
             break
     return found
+
+
+def _depends_on_channels(row: Row) -> bool:
+    return means_block(row[2]) and depends_on_channels(resolve(row[2])[1], _as_list(row[3]))
 
 
 def _rewrite_block(
@@ -168,9 +176,9 @@ def _rewrite_block(
             made.counts.append(index)
         hyper, said = reading.hyper, reading.said(name, args)
     else:
-        hyper = bind(cls, args) if not _is_variadic(cls) else None
+        hyper = {} if _is_variadic(cls) else bind(cls, args)
     row[2] = row_name(name)
-    if hyper is not None:
+    if not _is_variadic(cls):
         row[3] = [hyper] if hyper else []
     return said
 
@@ -179,17 +187,19 @@ def _is_variadic(cls: type) -> bool:
     return any(p.kind is p.VAR_POSITIONAL for p in hyper_parameters(cls).values())
 
 
-def _rewrite_host(row: Row, parts: tuple[str, str, str | None]) -> None:
-    """Rewrite the row of a host block with a block inside in place."""
-    outer, block, place = parts
+def _rewrite_host(row: Row, parts: tuple[str, str, str | None]) -> str:
+    """Rewrite the row of a host block with a block inside in place, and return what was understood."""
+    outer, block, written = parts
     *args, last = _as_list(row[3]) or [{}]
     if not isinstance(last, Mapping):
         args, last = [*args, last], {}
     hyper = dict(last)
     stated = hyper.pop("place", None)
-    place = place_of(outer, block, place or stated)
+    usual = place_of(outer, block, None)
+    place = written or stated or usual
     row[2] = f"{outer}_{block}" + (f"@{place}" if place else "")
     row[3] = [*args, *([hyper] if hyper else [])]
+    return f"read as @{usual}, where public code has it" if usual and not (written or stated) else ""
 
 
 def set_init(rows: Sequence[Row], init: str) -> list[int]:

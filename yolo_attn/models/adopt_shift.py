@@ -25,13 +25,13 @@ class Shifted:
         model: The model dict.
         was: The ``from`` that a corrected row had, by row.
         left: Why a row that probably reads a wrong one was left alone, by row.
-        stock: The stock model that was compared, if a row differs from it.
+        passed: What a row says that reads a row beside the attention behind it, where other rows were corrected.
     """
 
     model: dict[str, Any]
     was: dict[int, Any] = field(default_factory=dict)
     left: dict[int, str] = field(default_factory=dict)
-    stock: str = ""
+    passed: dict[int, str] = field(default_factory=dict)
 
 
 def shift(model: Mapping[str, Any]) -> Shifted:
@@ -42,7 +42,6 @@ def shift(model: Mapping[str, Any]) -> Shifted:
     """
     made = Shifted(deepcopy(dict(model)))
     for row in rewired_rows(model):
-        made.stock = row.stock
         if (source := _corrected(row, rows_of(model))) is None:
             made.left[row.row] = f"{row} It is left alone: nothing tells that its numbers were not counted up"
         else:
@@ -53,7 +52,20 @@ def shift(model: Mapping[str, Any]) -> Shifted:
         else:
             was = _replace_source(made.model, lost.reader, lost.meant)
             made.was.setdefault(lost.reader, was)
+    made.passed = _passing_by(rows_of(made.model)) if made.was else {}
     return made
+
+
+def _passing_by(rows: Sequence[Row]) -> dict[int, str]:
+    """Return a remark on each row that reads what attention before it gates, but not that attention."""
+    sources = [sources_of(i, row) for i, row in enumerate(rows)]
+    gated = {sources[i][0]: i for i, row in enumerate(rows) if means_block(row[2])}
+    return {
+        i: f"reads row {s}, not row {gated[s]}, {rows[gated[s]][2]} behind it; it may be meant, and is left alone"
+        for i, row in enumerate(rows)
+        for s in sources[i]
+        if s in gated and gated[s] < i and not means_block(row[2])
+    }
 
 
 def _corrected(row: Rewired, rows: Sequence[Row]) -> Any:
