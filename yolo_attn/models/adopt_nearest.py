@@ -69,7 +69,7 @@ def _ready_places() -> tuple[tuple[str, frozenset[Place]], ...]:
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return tuple((n, places(yaml.load(f.read_text("utf-8"), loader))) for n, f in shipped_models().items())
+    return tuple((n, places(loader(f.read_text("utf-8")).get_single_data())) for n, f in shipped_models().items())
 
 
 def _said(found: Iterable[Place], model: Mapping[str, Any]) -> str:
