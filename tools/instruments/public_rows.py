@@ -1,6 +1,8 @@
 """Rows as public model YAMLs write them, with what their authors meant, and a check of what they mean here.
 
-The patterns are those found in public YAMLs in November 2026, rewritten; nothing is copied. The classes that they were
+The patterns are those found in public YAMLs in November 2026, rewritten, and some that the constructors of public
+classes take (``None`` for unused arguments, two orders of BiFormer's, quoted numbers); nothing is
+copied. The classes that they were
 written for are given as ``(channels, ...)`` where the order matters.
 """
 
