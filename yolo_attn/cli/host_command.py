@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from yolo_attn import __version__
 from yolo_attn.cli.parser import VERBS, own_parser
 from yolo_attn.export import command as export_command
-from yolo_attn.host.words import host_version, special_command
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.host.words import asked_mode, host_version, special_command, without_key
 from yolo_attn.util.imports import imported
+from yolo_attn.util.words import check_init
 
 
 def run(words: list[str], files: Sequence[str] = ()) -> tuple[str, int]:
@@ -26,6 +28,7 @@ def run(words: list[str], files: Sequence[str] = ()) -> tuple[str, int]:
     Raises:
         YoloAttnError: If a word is no mode, task, command or argument.
     """
+    words, init = _without_init(words)
     is_export = export_command.is_export(words)
     special = special_command(export_command.without_flags(words) if is_export else words, own=VERBS)
     if special == "help":
@@ -38,5 +41,18 @@ def run(words: list[str], files: Sequence[str] = ()) -> tuple[str, int]:
     with imported(files):
         from yolo_attn.train.yolo import run_host_command
 
-        run_host_command(words)
+        run_host_command(words, init)
     return "", 0
+
+
+def _without_init(words: list[str]) -> tuple[list[str], str | None]:
+    """Take ``init=``, which Ultralytics does not have, out of the words of a training."""
+    others, init = without_key(words, "init")
+    if init is None:
+        return words, None
+    if (mode := asked_mode(others)) not in ("train", "tune"):
+        raise YoloAttnError(
+            f"init={init} is for train and tune: in any other command{f', such as {mode},' if mode else ''} attention "
+            "is as it was trained"
+        )
+    return others, check_init(init)

@@ -82,6 +82,7 @@ def compare(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, in
         device=settings.pop("device", stored.get("device")),
         threads=arguments.threads or stored.get("threads"),
         register=stored.get("register", ()),
+        init=settings.pop("init", stored.get("init")),
         overrides={**stored.get("overrides", {}), **settings},
     )
     failed = compare(

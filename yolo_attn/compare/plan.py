@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from yolo_attn.errors import YoloAttnError, like, nearest_file, one_of
 from yolo_attn.host.wiring import rows_of, unread_rows
 from yolo_attn.util import imports
 from yolo_attn.util.files import plain_name
+from yolo_attn.util.words import check_init
 
 RECIPE: dict[str, Any] = {"optimizer": "SGD", "lr0": 0.01, "patience": 0, "plots": False}
 """Default training arguments of every arm: a fixed optimizer, and no early stopping, as the last epoch is judged."""
@@ -38,7 +39,9 @@ _OURS = (
     "device",
     "split",
 )
-_PLAN_KEYS = ("base", "arms", "controls", "data", "weights", "seeds", "overrides", "device", "threads", "register")
+_PLAN_KEYS = (
+    "base", "arms", "controls", "data", "weights", "seeds", "overrides", "device", "threads", "register", "init",
+)  # fmt: skip
 _SEVERAL = "To compare models, name the baseline and what to compare with it"
 _ARM_KEYS = ("name", "model", "control", "insert", "at", "inside", "hyper")
 
@@ -59,6 +62,7 @@ class Plan:
         device: Devices as Ultralytics names them, e.g. ``0``, ``0,1``, ``cpu``; the GPU if there is one by default.
         threads: Threads of each run on the CPU; Ultralytics' choice by default.
         register: Python files, or modules by name, that define blocks of the arms; every run imports them.
+        init: How the attention of every arm starts, ``paper`` or ``identity``; by default as its rows state.
     """
 
     arms: Sequence[str | Mapping[str, Any]]
@@ -70,6 +74,7 @@ class Plan:
     device: str | int | None = None
     threads: int | None = None
     register: Sequence[str] = ()
+    init: str | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,7 @@ def arms_of(plan: Plan) -> list[ArmSpec]:
     """
     if not plan.arms:
         raise YoloAttnError("no model is named; give the baseline and what to compare with it, or a matrix file")
-    (first, *others) = [_read_arm(arm) for arm in plan.arms]
+    (first, *others) = _started([_read_arm(arm) for arm in plan.arms], plan.init)
     arms = [ArmSpec(first.name, BASELINE, first.model), *others]
     for kind in plan.controls:
         for arm in others:
@@ -148,6 +153,17 @@ def arms_of(plan: Plan) -> list[ArmSpec]:
     if twice := {n for n in names if names.count(n) > 1}:
         raise YoloAttnError(f"two arms are called {', '.join(sorted(twice))}; give the YAMLs different names")
     return arms
+
+
+def _started(arms: Sequence[ArmSpec], init: str | None) -> Sequence[ArmSpec]:
+    """Return the arms with the attention of each started in one way, if one is wanted."""
+    from yolo_attn.models.row_init import with_init
+
+    if init is None:
+        return arms
+    if not any(arm.kind == ATTENTION for arm in arms):
+        raise YoloAttnError(f"init={check_init(init)} is for attention, and none of the models has any")
+    return [replace(a, model=with_init(a.model, init).model) if a.kind == ATTENTION else a for a in arms]
 
 
 def _read_arm(arm: str | Mapping[str, Any]) -> ArmSpec:

@@ -47,6 +47,23 @@ def merged(words: Sequence[str]) -> list[str]:
     return found
 
 
+def without_key(words: Sequence[str], key: str) -> tuple[list[str], str | None]:
+    """Take ``key=value`` out of words; return the others, and the last value given, if there is one.
+
+    Examples:
+        >>> without_key(["train", "init", "=", "identity", "epochs=3"], "init")
+        (['train', 'epochs=3'], 'identity')
+    """
+    others, value = [], None
+    for word in merged(words):
+        name, equals, given = (part.strip() for part in _bare(word).partition("="))
+        if equals and name == key:
+            value = given
+        else:
+            others.append(word)
+    return others, value
+
+
 def asked_mode(words: Sequence[str]) -> str | None:
     """Return the mode that words ask for, in any of the ways Ultralytics takes: by name, ``mode=``, in ``cfg=FILE``."""
     asked: str | None = None

@@ -45,6 +45,13 @@ class ModelHooks(_Model):
         """
         self._check_is_pytorch_model()
 
+    def rebuild(self, model: dict[str, Any]) -> None:
+        """Build the model again from another model dict of the same layers, with weights of its own."""
+        before = self.model
+        self.model = type(before)(model, ch=model.get("channels", 3), verbose=False)
+        for name in ("args", "task", "names"):
+            setattr(self.model, name, getattr(before, name))
+
     def _new(self, cfg: str, *args: Any, **kwargs: Any) -> None:
         """Build a model YAML; an error that is one of the file says so in one line, and is of the type it was."""
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +15,12 @@ from torch import nn
 from yolo_attn.errors import YoloAttnError, like
 from yolo_attn.host.checkpoints import open_checkpoint, open_source, restricted_first, without_training_state
 from yolo_attn.host.command import own_training_command, run_command
-from yolo_attn.host.compat import workers_receive_model
+from yolo_attn.host.compat import patched, workers_receive_model
 from yolo_attn.host.data import check_data
 from yolo_attn.host.loading import holds_attention
 from yolo_attn.host.model_files import write_model
 from yolo_attn.host.yolo import ModelHooks, default_of, head_of, head_of_yaml, is_yaml, model_class
+from yolo_attn.models.row_init import with_init
 from yolo_attn.train import finished
 from yolo_attn.train.finished import epochs_if_complete, is_in_run_folder
 from yolo_attn.train.freeze import check_freeze
@@ -26,6 +28,7 @@ from yolo_attn.train.trainer import trainer_class
 from yolo_attn.weights.reset import reset_blocks
 from yolo_attn.weights.transfer import check_source, loads_by_row, transfer_weights
 
+_LOG = logging.getLogger("ultralytics")
 _DETECTION_LIKE = ("detect", "segment", "pose", "obb")
 _HOST: Any = ultralytics.YOLO  # a command of Ultralytics has it replaced
 _MODEL, _RTDETR = default_of(ultralytics.YOLO, "model"), default_of(ultralytics.RTDETR, "model")
@@ -33,7 +36,15 @@ _WEIGHTS = default_of(ultralytics.YOLO.load, "weights")
 
 
 class WeightTransferMixin(ModelHooks):
-    """Mixin for an Ultralytics model: ``load`` and ``train`` transfer weights by row."""
+    """Mixin for an Ultralytics model: ``load`` and ``train`` transfer weights by row.
+
+    Attributes:
+        init_of_command: ``init=`` of the command that runs in this process, which Ultralytics' parser does not know.
+    """
+
+    init_of_command: str | None = None
+    _attention_is_new = False
+    """Whether the attention of a model with weights was not among them."""
 
     @property
     def task_map(self) -> dict[str, dict[str, Any]]:
@@ -43,17 +54,21 @@ class WeightTransferMixin(ModelHooks):
             for task, parts in super().task_map.items()
         }
 
-    def train(self, trainer: type | None = None, **kwargs: Any) -> Any:
+    def train(self, trainer: type | None = None, *, init: str | None = None, **kwargs: Any) -> Any:
         """Check data and weights, then train; a list of sets is trained on one after the other, each from here.
 
         Args:
             trainer: A trainer class to use as it is, instead of the one that transfers weights by row.
+            init: How attention starts that has no weights yet, ``paper`` or ``identity``; by default as the model YAML
+                states.
             **kwargs: Arguments of ``ultralytics.YOLO.train``.
 
         Raises:
             YoloAttnError: If data or weights are missing, unreadable or of another architecture, or a complete training
-                is to be resumed.
+                is to be resumed; or, for ``init``, if the attention is trained and started otherwise, or there is none.
         """
+        if init := init or self.init_of_command:
+            self._start_attention(init, kwargs)
         if resume := kwargs.get("resume"):
             self._refuse_complete(resume)
         elif not kwargs.get("cfg"):
@@ -66,20 +81,24 @@ class WeightTransferMixin(ModelHooks):
         several = isinstance(kwargs.get("data"), (list, tuple))
         if several:
             self._check_freeze(kwargs)
+        self._attention_is_new = False  # once this training has ended
         with own_training_command(needed=several):
             return super().train(trainer, **kwargs)
 
-    def tune(self, use_ray: bool = False, *args: Any, **kwargs: Any) -> Any:
+    def tune(self, use_ray: bool = False, *args: Any, init: str | None = None, **kwargs: Any) -> Any:
         """Search for better training arguments; each training keeps the weights of this model.
 
         Args:
             use_ray: Search by Ray Tune.
             *args: Arguments of ``ultralytics.YOLO.tune``.
+            init: As in ``train``.
             **kwargs: Arguments of ``ultralytics.YOLO.tune``.
 
         Raises:
             YoloAttnError: If the weights are missing, unreadable or of another architecture.
         """
+        if init := init or self.init_of_command:
+            self._start_attention(init, kwargs)
         if use_ray:
             return super().tune(use_ray, *args, **kwargs)
         if isinstance(kwargs.get("pretrained"), (str, Path)):
@@ -115,6 +134,46 @@ class WeightTransferMixin(ModelHooks):
                 f"convolutions and cannot be taken apart to train on. Open '{self.ckpt_path or self.model_name}' again"
             )
 
+    def set_init(self, init: str) -> None:
+        """Choose how the attention starts that has no weights yet; every other weight stays.
+
+        Args:
+            init: ``paper`` or ``identity``; it replaces what the rows of the model YAML state.
+
+        Raises:
+            YoloAttnError: If it is neither, if the model has no attention, or if its attention has weights and started
+                otherwise.
+        """
+        self.require_pytorch()
+        chosen = with_init(self.model.yaml, init)
+        if self.ckpt and not self._attention_is_new:
+            if chosen.changed:
+                raise YoloAttnError(
+                    f"init={init} is for attention without weights; '{self.ckpt_path or self.model_name}' has trained "
+                    f"attention that started otherwise. Build its model YAML, and load base weights into it"
+                )
+            return
+        _LOG.info(str(chosen))
+        before = self.model
+        self.rebuild(chosen.model)
+        if self.ckpt:
+            transfer_weights(self.model, before)
+            reset_blocks(self.model)
+            self.ckpt = {"model": self.model}
+        if not workers_receive_model():  # which build the YAML again
+            self.overrides["model"] = str(write_model(chosen.model, Path(tempfile.mkdtemp())))
+
+    def _start_attention(self, init: str, arguments: dict[str, Any]) -> None:
+        """Choose how the attention starts in a training; without weights the model is built again for it."""
+        if resume := arguments.get("resume"):
+            resumed = self if resume is True else type(self)(str(resume))
+            resumed.set_init(init)
+            return
+        self.set_init(init)
+        if not self.ckpt and not isinstance(arguments.get("pretrained"), (str, Path)):
+            self.ckpt = {"model": self.model}  # with a checkpoint set, Ultralytics trains this model, not the file's
+            arguments["pretrained"] = False
+
     def _start_from(self, weights: str | Path) -> None:
         """Load the weights now; Ultralytics before 8.4 does not when asked from Python for a model YAML."""
         if self.ckpt:
@@ -127,12 +186,14 @@ class WeightTransferMixin(ModelHooks):
         """Open a file, a checkpoint from known classes alone where that is possible."""
         restricted_first(weights, lambda: super(WeightTransferMixin, self).open_file(weights, task))
 
-    def load(self, weights: Any = _WEIGHTS, verbose: bool = False) -> Any:
+    def load(self, weights: Any = _WEIGHTS, verbose: bool = False, *, init: str | None = None) -> Any:
         """Transfer weights into this model by row.
 
         Args:
             weights: A checkpoint's path, a loaded checkpoint, or a model.
             verbose: Log the transfer row by row.
+            init: How attention starts that the weights do not have, ``paper`` or ``identity``; by default as the model
+                YAML states.
 
         Returns:
             This model.
@@ -141,12 +202,15 @@ class WeightTransferMixin(ModelHooks):
             YoloAttnError: If the weights are missing, unreadable or of another architecture.
         """
         self.require_pytorch()
+        if init:
+            self.set_init(init)
         given, checkpoint = open_checkpoint(weights) if isinstance(weights, (str, Path)) else (weights, {})
         with loads_by_row() as reports:
             super().load(given)
         for report in reports:
             if verbose or report.has_attention:
                 report.log(by_row=verbose)
+            self._attention_is_new = report.attention_is_new
             if report.has_attention and not report.same_rows:
                 checkpoint = without_training_state(checkpoint)
         if isinstance(weights, (str, Path)) and not workers_receive_model():
@@ -240,13 +304,15 @@ def _class_for(head: str) -> type:
     return _CLASSES[model_class(head)]
 
 
-def run_host_command(words: Sequence[str]) -> None:
+def run_host_command(words: Sequence[str], init: str | None = None) -> None:
     """Run ``yolo``'s command line in this process with the model classes of this module.
 
     Args:
         words: What follows ``yolo``, e.g. ``["train", "model=yolo11n-ela.yaml", "data=coco8.yaml"]``.
+        init: How attention without weights starts where these words train a model; as its YAML states by default.
     """
-    run_command(words, YOLO=YOLO, RTDETR=RTDETR)
+    with patched(WeightTransferMixin, init_of_command=init):
+        run_command(words, YOLO=YOLO, RTDETR=RTDETR)
 
 
 def open_model(checkpoint: Path, fuse: bool = True) -> nn.Module:

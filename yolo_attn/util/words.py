@@ -7,7 +7,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from yolo_attn.errors import YoloAttnError
+from yolo_attn.errors import YoloAttnError, one_of
+
+INITS = ("paper", "identity")
+"""How a block may start: as its authors did, or as y = x."""
 
 
 def key_values(words: Sequence[str]) -> dict[str, Any]:
@@ -61,3 +64,14 @@ def missing(flag: str) -> str:
 def log_to_stderr(verb: str) -> Callable[[str], None]:
     """Return a function that logs progress of a verb to stderr, one line per call."""
     return lambda line: print(f"{verb}: {line}", file=sys.stderr, flush=True)
+
+
+def check_init(init: object) -> str:
+    """Return the name of an initialisation of blocks.
+
+    Raises:
+        YoloAttnError: If it is neither ``paper`` nor ``identity``.
+    """
+    if not isinstance(init, str) or init not in INITS:
+        raise YoloAttnError(one_of("init", init, INITS))
+    return init

@@ -103,6 +103,11 @@ class TransferReport:
         return any(r.attention or r.inside for r in self.rows) or len(self.dropped) > len(self.dropped_base)
 
     @property
+    def attention_is_new(self) -> bool:
+        """Whether no attention of the target came from the source."""
+        return all(r.source is None if r.attention else not r.inside_loaded for r in self.rows)
+
+    @property
     def same_rows(self) -> bool:
         """Whether both models have the same layers, attention included."""
         return not self.dropped and all(r.source == r.row and r.inside == r.inside_loaded for r in self.rows)
@@ -133,7 +138,7 @@ class TransferReport:
             rows = ", ".join(map(str, self.changing))
             parts.append(
                 f"the new blocks of row {rows} change what the weights have learned until they are trained; with "
-                f"`init: identity` they would start as y = x"
+                f"init=identity, here or in the YAML, they start as y = x"
             )
         if self.missing:
             parts.append(f"not fully: row {', '.join(str(r.row) for r in self.missing)} ({self.missing[0].reason})")

@@ -1,0 +1,99 @@
+"""Choose how the attention of a model dict starts, in place of what its rows state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from yolo_attn.blocks.base import AttentionBlock
+from yolo_attn.errors import YoloAttnError
+from yolo_attn.host.hyper import hyper_parameters
+from yolo_attn.host.model import means_block, split_name, with_named_arguments
+from yolo_attn.host.registry import resolve
+from yolo_attn.host.wiring import rows_of
+from yolo_attn.util.words import check_init
+
+
+@dataclass(frozen=True)
+class ChosenInit:
+    """A model dict whose attention starts in one way.
+
+    Attributes:
+        model: The model dict.
+        init: ``paper`` or ``identity``.
+        rows: The block of each row that starts so.
+        changed: Those of these rows that started in the other way before.
+        replaced: Those of the changed rows that stated so.
+        without: The block of each row that has no such choice: a user's own.
+    """
+
+    model: dict[str, Any]
+    init: str
+    rows: Mapping[int, str]
+    changed: tuple[int, ...]
+    replaced: tuple[int, ...]
+    without: Mapping[int, str]
+
+    def __str__(self) -> str:
+        starts = "as y = x" if self.init == "identity" else "as in their papers"
+        said = [f"init={self.init}: {_named(self.rows)} start{'s' if len(self.rows) == 1 else ''} {starts}"]
+        if self.replaced:
+            said.append(f"this replaces the init that {_numbered(self.replaced)} states")
+        if self.without:
+            said.append(f"{_named(self.without)} has no init to choose")
+        return "; ".join(said)
+
+
+def with_init(model: Mapping[str, Any], init: str) -> ChosenInit:
+    """Return a model dict in which every block that has the choice starts in one way.
+
+    Args:
+        model: A model dict that can be built.
+        init: ``paper`` or ``identity``.
+
+    Raises:
+        YoloAttnError: If ``init`` is neither, or the model has no attention that could start so.
+    """
+    check_init(init)
+    rows, changed, replaced, without = {}, [], [], {}
+    named = with_named_arguments(model)
+    made = [list(row) for row in rows_of(named)]
+    for i, row in enumerate(made):
+        block = _block_of(row[2])
+        if block is None:
+            continue
+        name, cls = block
+        if not issubclass(cls, AttentionBlock):
+            without[i] = name
+            continue
+        args = list(row[3]) if isinstance(row[3], (list, tuple)) else [row[3]]
+        hyper = dict(args.pop()) if args and isinstance(args[-1], Mapping) else {}
+        rows[i], stated = name, hyper.get("init")
+        if (stated or hyper_parameters(cls)["init"].default) != init:
+            changed.append(i)
+            replaced += [i] if stated else []
+        row[3] = [*args, {**hyper, "init": init}]
+    if not rows:
+        has = f"{_named(without)} has no init to choose" if without else "this model has none"
+        raise YoloAttnError(f"init={init} is for attention, and {has}")
+    split = len(named["backbone"])
+    content = {**named, "backbone": made[:split], "head": made[split:]}
+    return ChosenInit(content, init, rows, tuple(changed), tuple(replaced), without)
+
+
+def _block_of(module: str) -> tuple[str, type] | None:
+    """Return name and class of the block that a row is or holds, if any."""
+    if means_block(module):
+        return resolve(module)
+    parts = split_name(module)
+    return resolve(parts[1]) if parts else None
+
+
+def _named(rows: Mapping[int, str]) -> str:
+    return f"{_numbered(rows)} ({', '.join(dict.fromkeys(rows.values()))})"
+
+
+def _numbered(rows: Iterable[int]) -> str:
+    numbers = list(rows)
+    return f"row{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
