@@ -247,3 +247,28 @@ def test_what_lies_in_the_set_decides_the_key(spoiled, tmp_path):
     label = sorted((tmp_path / "set" / "labels" / "train").iterdir())[0]
     label.write_text(label.read_text() + "0 0.5 0.5 0.1 0.1\n")
     assert key() != before
+
+
+def test_one_init_for_the_attention_of_every_arm(scenes, base_weights, caplog):
+    arms = ["yolo11n.yaml", {"model": "yolo11n.yaml", "insert": "SE"}, "yolo11n-ela.yaml"]
+    plain = specs_of(plan_for(scenes, arms=arms, weights=str(base_weights)))
+    assert "yolo11n-se: the new blocks of row 17, 21, 25 change what the weights have learned" in caplog.text
+    caplog.clear()
+    chosen = specs_of(plan_for(scenes, arms=arms, weights=str(base_weights), init="identity", controls=["identity"]))
+    assert "change what the weights have learned" not in caplog.text
+    rows = {s.arm: [row[3] for row in s.model["head"] if row[2] in ("SE", "ELA")] for s in chosen}
+    assert rows["yolo11n-se"] == rows["yolo11n-ela"] == [[{"init": "identity"}]] * 3
+    keys = [{s.arm: s.key for s in specs} for specs in (plain, chosen)]
+    assert [keys[0][arm] == keys[1][arm] for arm in keys[0]] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("arms", "init", "said"),
+    [
+        (["yolo11n.yaml", "yolov8n.yaml"], "identity", "none of the models has any"),
+        (["yolo11n.yaml", "yolo11n-ela.yaml"], "zero", "unknown init 'zero'"),
+    ],
+)
+def test_an_init_that_cannot_be(scenes, arms, init, said):
+    with pytest.raises(ya.YoloAttnError, match=said):
+        arms_of(plan_for(scenes, arms=arms, init=init))

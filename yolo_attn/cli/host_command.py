@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from yolo_attn import __version__
 from yolo_attn.cli.parser import VERBS, own_parser
-from yolo_attn.export import command as export_command
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.export import command as export_command
 from yolo_attn.host.words import asked_mode, host_version, special_command, without_key
 from yolo_attn.util.imports import imported
 from yolo_attn.util.words import check_init

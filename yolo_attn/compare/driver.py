@@ -70,7 +70,7 @@ def _compare(plan: Plan, out: Path, log: Log, executor: str, per_device: int, sp
     out.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / "compare.lock", timeout=0):
-            write_json(out / PLAN, _plan_record(specs, arms))
+            write_json(out / PLAN, _plan_record(specs, arms, plan.init))
             failed = _carry_out(specs, out, workers, log)
             if speed_seconds:
                 _measure_speed(specs, out, workers.speed_device, speed_seconds, log)
@@ -95,7 +95,7 @@ def _executor(name: str, plan: Plan, per_device: int) -> Executor:
     return LocalPool(devices, per_device)
 
 
-def _plan_record(specs: Sequence[run_folder.RunSpec], arms: Sequence[ArmSpec]) -> dict[str, Any]:
+def _plan_record(specs: Sequence[run_folder.RunSpec], arms: Sequence[ArmSpec], init: str | None) -> dict[str, Any]:
     from yolo_attn.host.data import check_data
 
     names = {str(k): v for k, v in check_data(specs[0].data, present=True)["names"].items()}
@@ -105,6 +105,7 @@ def _plan_record(specs: Sequence[run_folder.RunSpec], arms: Sequence[ArmSpec]) -
         "runs": [spec.folder_name for spec in specs],
         "classes": {"0": "item"} if specs[0].overrides.get("single_cls") else names,
         "yolo_attn": version("yolo-attn"),
+        **({"init": init} if init else {}),
     }
 
 

@@ -253,6 +253,7 @@ def _protocol(stored: Stored, ap: str) -> Protocol | None:
         seeds=tuple(stored.plan["seeds"]),
         judged="last epoch",
         ap=ap,
+        init=stored.plan.get("init"),
     )
 
 

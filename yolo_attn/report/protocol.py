@@ -33,6 +33,7 @@ def _training(protocol: Protocol | None) -> list[tuple[str, Line | None]]:
     ap = _AP.get(protocol.ap or "")
     return [
         ("training arguments of every model", [Code(recipe)] if recipe else "the defaults"),
+        *([("attention of every model", [Code(f"init={protocol.init}")])] if protocol.init else []),
         ("seeds", ", ".join(map(str, protocol.seeds))),
         *([("average precision", ap)] if ap else []),
         ("evaluated checkpoint", protocol.judged),

@@ -199,6 +199,7 @@ class Protocol:
         seeds: Planned seeds.
         judged: Which checkpoint was evaluated.
         ap: Definition of average precision: ``ultralytics`` or ``coco``.
+        init: How the attention of all arms started: ``paper`` or ``identity``; ``None`` for as each model YAML states.
     """
 
     data: str
@@ -209,6 +210,7 @@ class Protocol:
     seeds: tuple[int, ...]
     judged: str
     ap: str | None = None
+    init: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from yolo_attn.train import finished
 from yolo_attn.train.finished import epochs_if_complete, is_in_run_folder
 from yolo_attn.train.freeze import check_freeze
 from yolo_attn.train.trainer import trainer_class
+from yolo_attn.weights.report import describe_changing
 from yolo_attn.weights.reset import reset_blocks
 from yolo_attn.weights.transfer import check_source, loads_by_row, transfer_weights
 
@@ -331,8 +332,8 @@ def check_model_dict(name: str, model: Mapping[str, Any], weights: str | None) -
         built = YOLO(str(write_model(model, Path(scratch))))
     if built.task not in _DETECTION_LIKE:
         raise YoloAttnError(f"{name} is a model for '{built.task}'; a comparison needs one that detects boxes")
-    if weights:
-        check_source(built, weights, same_architecture=True)
+    if weights and (changing := check_source(built, weights, same_architecture=True)):
+        _LOG.info(f"{name}: {describe_changing(changing)}")
     return built.task
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -135,11 +135,7 @@ class TransferReport:
                 f"{sum(r.inside_loaded for r in inside):,} of them transferred"
             )
         if self.changing:
-            rows = ", ".join(map(str, self.changing))
-            parts.append(
-                f"the new blocks of row {rows} change what the weights have learned until they are trained; with "
-                f"init=identity, here or in the YAML, they start as y = x"
-            )
+            parts.append(describe_changing(self.changing))
         if self.missing:
             parts.append(f"not fully: row {', '.join(str(r.row) for r in self.missing)} ({self.missing[0].reason})")
         if self.dropped:
@@ -149,3 +145,11 @@ class TransferReport:
     def __str__(self) -> str:
         head = f"{'row':>4} {'from':>5}  {'module':<16}{'loaded':>10}/{'parameters':<10} status"
         return "\n".join([head, *map(str, self.rows), self.summary()])
+
+
+def describe_changing(rows: Sequence[int]) -> str:
+    """Return a sentence on rows of new blocks that do not return their input, and on how they would."""
+    return (
+        f"the new blocks of row {', '.join(map(str, rows))} change what the weights have learned until they are "
+        "trained; with init=identity, here or in the YAML, they start as y = x"
+    )

@@ -66,7 +66,9 @@ def transfer_weights(model: nn.Module, source: Source, strict: bool = False) -> 
     return plan.load(verbose=False)
 
 
-def check_source(model: nn.Module, source: Source, strict: bool = False, same_architecture: bool = False) -> None:
+def check_source(
+    model: nn.Module, source: Source, strict: bool = False, same_architecture: bool = False
+) -> tuple[int, ...]:
     """Raise the errors of :func:`transfer_weights` without changing the model.
 
     Args:
@@ -74,8 +76,13 @@ def check_source(model: nn.Module, source: Source, strict: bool = False, same_ar
         source: As there.
         strict: As there.
         same_architecture: Whether models without attention have to be of the same architecture and scale too.
+
+    Returns:
+        Rows of new blocks that would change what the weights have learned.
     """
-    _Plan(yolo_model(model), source).check(strict, same_architecture)
+    plan = _Plan(yolo_model(model), source)
+    plan.check(strict, same_architecture)
+    return plan.changing()
 
 
 @contextlib.contextmanager
