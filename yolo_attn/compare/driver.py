@@ -95,7 +95,9 @@ def _executor(name: str, plan: Plan, per_device: int) -> Executor:
     return LocalPool(devices, per_device)
 
 
-def _plan_record(specs: Sequence[run_folder.RunSpec], arms: Sequence[ArmSpec], init: str | None = None) -> dict[str, Any]:
+def _plan_record(
+    specs: Sequence[run_folder.RunSpec], arms: Sequence[ArmSpec], init: str | None = None
+) -> dict[str, Any]:
     from yolo_attn.host.data import check_data
 
     names = {str(k): v for k, v in check_data(specs[0].data, present=True)["names"].items()}
