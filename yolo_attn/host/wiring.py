@@ -21,6 +21,8 @@ IMAGE = -1
 JOINS = ("Concat", "nn.Upsample")
 """Modules by which two models are known to be wired alike, beside their heads."""
 
+_NOT_SETTINGS = ("backbone", "head", "nc", "scales", "scale", "yaml_file", "ch", "channels")
+
 
 def sources_of(index: int, row: Row) -> list[int]:
     """Return the absolute row numbers a row reads; the image is row -1."""
@@ -117,12 +119,16 @@ class _Base:
         names: Their modules, without blocks inside.
         sources: What each reads, by its place in ``rows``; attention is passed through.
         behind: The last row here of the attention behind each row; the row itself where there is none.
+        arguments: Their arguments, without those of blocks inside.
+        settings: Settings of the whole model, e.g. ``end2end``.
     """
 
     rows: list[int]
     names: list[str]
     sources: list[tuple[int, ...]]
     behind: list[int]
+    arguments: list[list[Any]]
+    settings: dict[str, Any]
 
     @property
     def wiring(self) -> tuple[str, ...]:
@@ -131,7 +137,8 @@ class _Base:
 
 
 def _base_of(model: Mapping[str, Any]) -> _Base:
-    host, found, place = tasks(), _Base([], [], [], []), {IMAGE: IMAGE}
+    settings = {k: v for k, v in model.items() if k not in _NOT_SETTINGS}
+    host, found, place = tasks(), _Base([], [], [], [], [], settings), {IMAGE: IMAGE}
     for i, row in enumerate(rows_of(model)):
         given = tuple(place[s] for s in sources_of(i, row))
         if means_block(row[2], host):
@@ -145,6 +152,7 @@ def _base_of(model: Mapping[str, Any]) -> _Base:
         found.names.append(parts[0] if parts else row[2])
         found.sources.append(given)
         found.behind.append(i)
+        found.arguments.append([given for given in row[3] if not isinstance(given, Mapping)])
     return found
 
 
@@ -162,7 +170,7 @@ def rewired_rows(model: Mapping[str, Any]) -> list[Rewired]:
     differing = {name: _other_sources(base, stock) for name, stock in alike.items()}
     if not differing or not all(differing.values()):
         return []
-    name = min(differing, key=lambda stock: (len(differing[stock]), _other_names(base, alike[stock]), len(stock)))
+    name = min(differing, key=lambda stock: (len(differing[stock]), *_unlike(base, alike[stock]), len(stock)))
     rows = rows_of(model)
     return [
         Rewired(
@@ -180,8 +188,12 @@ def _other_sources(one: _Base, other: _Base) -> list[int]:
     return [i for i, (a, b) in enumerate(zip(one.sources, other.sources, strict=True)) if a != b]
 
 
-def _other_names(one: _Base, other: _Base) -> int:
-    return sum(a != b for a, b in zip(one.names, other.names, strict=True))
+def _unlike(one: _Base, other: _Base) -> tuple[int, int]:
+    """Count how many modules of two models with the same joins differ, and how many arguments and settings."""
+    keys = one.settings.keys() | other.settings.keys()
+    settings = sum(one.settings.get(key) != other.settings.get(key) for key in keys)
+    arguments = sum(a != b for a, b in zip(one.arguments, other.arguments, strict=True))
+    return sum(a != b for a, b in zip(one.names, other.names, strict=True)), arguments + settings
 
 
 @functools.lru_cache(maxsize=1)
@@ -206,4 +218,4 @@ def stock_model(model: Mapping[str, Any]) -> str | None:
     """
     base = _base_of(model)
     alike = {n: s for n, s in _stock_models().items() if s.wiring == base.wiring and not _other_sources(base, s)}
-    return min(alike, key=lambda name: (_other_names(base, alike[name]), len(name)), default=None)
+    return min(alike, key=lambda name: (*_unlike(base, alike[name]), len(name)), default=None)
