@@ -9,18 +9,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.errors import YoloAttnError, one_of, shorten
+from yolo_attn.errors import YoloAttnError, shorten
 from yolo_attn.host.model import build_shapes, host_scale, load_model_dict, means_block, row_strides
 from yolo_attn.host.row_names import with_own_names
 from yolo_attn.models.adopt_missing import Missing
 from yolo_attn.models.adopt_nearest import nearest
-from yolo_attn.models.adopt_rows import Foreign, examine, rewrite, rows_from_paper, set_init, with_rows
+from yolo_attn.models.adopt_rows import Foreign, examine, rewrite, with_rows
 from yolo_attn.models.adopt_shift import Shifted, shift
 from yolo_attn.models.graph import Graph, rows_of
+from yolo_attn.models.row_init import attention_rows
 from yolo_attn.models.yaml_text import check_file_name, flow, row_comments, rows_to_text
 from yolo_attn.util.files import write_whole
+from yolo_attn.util.words import check_init
 
-INITS = ("paper", "identity")
 _MARK = "# Adopted from "
 
 
@@ -124,8 +125,8 @@ def adopt(
         >>> adopt("yolo11n-ela.yaml").nearest
         'yolo11-ela.yaml has ELA at neck:P3,P4,P5; here at the same places'
     """
-    if init is not None and init not in INITS:
-        raise YoloAttnError(one_of("init", init, INITS))
+    if init is not None:
+        check_init(init)
     original, text = _read(path)
     made = _Adopter(Path(path).name, original, text, shift, init).adoption()
     if output is not None:
@@ -194,7 +195,9 @@ class _Adopter:
         rewritten = rewrite(foreign)
         rows = rewritten.rows
         if self.init:
-            set_init(rows, self.init)
+            for row in attention_rows(rows):
+                if row.init:
+                    rows[row.index][3] = row.arguments(self.init)
         made = with_rows(model, rows)
         remarks: dict[int, list[str]] = {i: [said] for i, said in rewritten.was.items()}
         for i, said in rewritten.faults.items():
@@ -209,7 +212,7 @@ class _Adopter:
         for i, said in self._wiring_faults(moved).items():
             remarks.setdefault(i, []).append(said)
         error = self._error(made, foreign, rewritten.faults)
-        if not error and (paper := rows_from_paper(rows)):
+        if not error and (paper := [row.index for row in attention_rows(rows) if row.init == "paper"]):
             self.notes.append(
                 f"with pretrained weights, {_rows_said(paper)} at first change what they give: the blocks start as in "
                 f"their papers; --init identity starts them as y = x"

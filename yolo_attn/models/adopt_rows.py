@@ -202,44 +202,5 @@ def _rewrite_host(row: Row, parts: tuple[str, str, str | None]) -> str:
     return f"read as @{usual}, where public code has it" if usual and not (written or stated) else ""
 
 
-def set_init(rows: Sequence[Row], init: str) -> list[int]:
-    """Write an initialisation into the rows of all blocks that take one, in place; return the rows that changed."""
-    changed = []
-    for i, row in enumerate(rows):
-        cls = _block_class(row[2])
-        if cls is None or "init" not in hyper_parameters(cls):
-            continue
-        *args, last = _as_list(row[3]) or [{}]
-        if not isinstance(last, Mapping):
-            args, last = [*args, last], {}
-        if last.get("init") != init:
-            row[3] = [*args, {**last, "init": init}]
-            changed.append(i)
-    return changed
-
-
-def rows_from_paper(rows: Sequence[Row]) -> list[int]:
-    """Return the rows whose block changes what pretrained weights give, because it does not start as the identity."""
-    found = []
-    for i, row in enumerate(rows):
-        cls = _block_class(row[2])
-        if cls is None or "init" not in hyper_parameters(cls):
-            continue
-        last = (_as_list(row[3]) or [{}])[-1]
-        init = last.get("init") if isinstance(last, Mapping) else None
-        if (init or hyper_parameters(cls)["init"].default) != "identity":
-            found.append(i)
-    return found
-
-
-def _block_class(name: str) -> Any:
-    """Return the class of the block that a row is or holds, ``None`` where there is none."""
-    try:
-        parts = split_name(name)
-    except YoloAttnError:
-        return None
-    return resolve(parts[1] if parts else name)[1] if parts or means_block(name) else None
-
-
 def _as_list(args: Any) -> list[Any]:
     return list(args) if isinstance(args, (list, tuple)) else [args]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,40 @@ class ChosenInit:
         return "; ".join(said)
 
 
+@dataclass(frozen=True)
+class AttentionRow:
+    """A row that is or holds a block.
+
+    Attributes:
+        index: Its number.
+        name: Name of the block.
+        args: Arguments of the row before those by name.
+        hyper: Hyper-parameters of the block by name.
+        init: How the block starts; ``None`` for a user's block, which has no such choice.
+    """
+
+    index: int
+    name: str
+    args: list[Any]
+    hyper: dict[str, Any]
+    init: str | None
+
+    def arguments(self, init: str) -> list[Any]:
+        """Return the row's arguments with another start of the block."""
+        return [*self.args, {**self.hyper, "init": init}]
+
+
+def attention_rows(rows: Sequence[Sequence[Any]]) -> Iterator[AttentionRow]:
+    """Yield the rows that are or hold a block, in order."""
+    for i, row in enumerate(rows):
+        if block := _block_of(row[2]):
+            name, cls = block
+            args = list(row[3]) if isinstance(row[3], (list, tuple)) else [row[3]]
+            hyper = dict(args.pop()) if args and isinstance(args[-1], Mapping) else {}
+            default = hyper_parameters(cls)["init"].default if issubclass(cls, AttentionBlock) else None
+            yield AttentionRow(i, name, args, hyper, default and hyper.get("init", default))
+
+
 def with_init(model: Mapping[str, Any], init: str) -> ChosenInit:
     """Return a model dict in which every block that has the choice starts in one way.
 
@@ -56,37 +90,36 @@ def with_init(model: Mapping[str, Any], init: str) -> ChosenInit:
         YoloAttnError: If ``init`` is neither, or the model has no attention that could start so.
     """
     check_init(init)
-    rows, changed, replaced, without = {}, [], [], {}
     named = with_named_arguments(model)
     made = [list(row) for row in rows_of(named)]
-    for i, row in enumerate(made):
-        block = _block_of(row[2])
-        if block is None:
-            continue
-        name, cls = block
-        if not issubclass(cls, AttentionBlock):
-            without[i] = name
-            continue
-        args = list(row[3]) if isinstance(row[3], (list, tuple)) else [row[3]]
-        hyper = dict(args.pop()) if args and isinstance(args[-1], Mapping) else {}
-        rows[i], stated = name, hyper.get("init")
-        if (stated or hyper_parameters(cls)["init"].default) != init:
-            changed.append(i)
-            replaced += [i] if stated else []
-        row[3] = [*args, {**hyper, "init": init}]
-    if not rows:
+    found = list(attention_rows(made))
+    chosen = [row for row in found if row.init]
+    without = {row.index: row.name for row in found if not row.init}
+    if not chosen:
         has = f"{_named(without)} has no init to choose" if without else "this model has none"
         raise YoloAttnError(f"init={init} is for attention, and {has}")
+    for row in chosen:
+        made[row.index][3] = row.arguments(init)
+    changed = [row for row in chosen if row.init != init]
     split = len(named["backbone"])
-    content = {**named, "backbone": made[:split], "head": made[split:]}
-    return ChosenInit(content, init, rows, tuple(changed), tuple(replaced), without)
+    return ChosenInit(
+        model={**named, "backbone": made[:split], "head": made[split:]},
+        init=init,
+        rows={row.index: row.name for row in chosen},
+        changed=tuple(row.index for row in changed),
+        replaced=tuple(row.index for row in changed if "init" in row.hyper),
+        without=without,
+    )
 
 
 def _block_of(module: str) -> tuple[str, type] | None:
     """Return name and class of the block that a row is or holds, if any."""
     if means_block(module):
         return resolve(module)
-    parts = split_name(module)
+    try:
+        parts = split_name(module)
+    except YoloAttnError:
+        return None
     return resolve(parts[1]) if parts else None
 
 
