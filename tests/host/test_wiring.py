@@ -103,9 +103,18 @@ def test_a_comparison_refuses_attention_that_is_not_read(tmp_path):
 
 
 @pytest.mark.slow
-def test_commands_say_it(tmp_path):
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["insert", "yolo11n-by-hand.yaml", "--block", "ECA", "--at", "sppf", "-o", "more.yaml"],
+        ["train", "model=yolo11n-by-hand.yaml", "data=nothing.yaml"],
+        ["compare", "yolo11n-by-hand.yaml", "yolo11n-se.yaml", "--data", "SCENES", "--weights", "nothing.pt"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_commands_say_it_once(words, scenes, tmp_path):
     (tmp_path / "yolo11-by-hand.yaml").write_text(yaml.safe_dump(by_hand("SE", after=16)))
-    words = ["insert", "yolo11n-by-hand.yaml", "--block", "ECA", "--at", "sppf", "-o", "more.yaml"]
+    words = [str(scenes) if word == "SCENES" else word for word in words]
     done = subprocess.run([sys.executable, "-m", "yolo_attn", *words], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "row 24, Detect, reads rows 16, 19 and 22" in done.stdout + done.stderr
+    assert done.returncode == (0 if words[0] == "insert" else 2), done.stderr
+    assert (done.stdout + done.stderr).count("row 24, Detect, reads rows 16, 19 and 22") == 1
