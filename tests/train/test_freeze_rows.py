@@ -1,6 +1,9 @@
 """``freeze=base:10`` counts the rows of the base, so that models with and without attention freeze the same."""
 
 import functools
+import hashlib
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -8,7 +11,8 @@ from support.tiny_training import RECIPE_OF_A_RUN
 from ultralytics.nn import tasks
 
 import yolo_attn as ya
-from yolo_attn.compare import host
+from yolo_attn.compare import host, run_folder
+from yolo_attn.host.registry import is_attention
 from yolo_attn.train.freeze import (
     as_base_rows,
     attention_parameters,
@@ -108,3 +112,26 @@ def values(built):
 def same(some, others):
     """Tell whether tensors are equal; a head for another number of classes is not."""
     return all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(some, others, strict=True))
+
+
+@pytest.mark.slow
+def test_the_command_freezes_the_same_base_rows_by_checksum(scenes, base_weights, tmp_path):
+    ya.insert("yolo11n.yaml", "SE", at="backbone:P3,P4", init="identity").save(tmp_path / "yolo11n-mine.yaml")
+    words = ["compare", "yolo11n.yaml", "yolo11n-mine.yaml", "--data", scenes, "--weights", base_weights]
+    words += ["--seeds", "0", "--speed-seconds", "0", "-o", "out"]
+    words += ["epochs=1", "imgsz=64", "batch=8", "device=cpu", "freeze=10"]
+    done = subprocess.run([sys.executable, "-m", "yolo_attn", *map(str, words)], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    pretrained = checksums(ya.YOLO(base_weights))
+    trained = [checksums(ya.YOLO(file)) for file in sorted(tmp_path.glob(f"out/runs/*/{run_folder.CHECKPOINT}"))]
+    assert len(trained) == 2
+    for rows in trained:
+        assert [row for row in range(23) if rows[row] == pretrained[row] and rows[row]] == [*range(10)]
+    assert trained[0][:10] == trained[1][:10]
+
+
+def checksums(yolo):
+    """Return a checksum of each base row with tensors, in the precision of checkpoints."""
+    base = [row for row in yolo.model.model if not is_attention(row)]
+    states = [[t.half().numpy().tobytes() for t in row.state_dict().values()] for row in base]
+    return [hashlib.sha256(b"".join(state)).hexdigest() if state else "" for state in states]
