@@ -209,6 +209,7 @@ def test_in_a_process_of_its_own_a_mistake_is_exit_2_without_a_traceback(here):
 
 MISTAKES = {
     "blocks": "--foo",
+    "adopt": "nosuch.yaml",
     "insert": "yolo11n.yaml --block ELAA",
     "subset": "--coco none -o out",
     "compare": "yolo11n.yaml --sedes 0",
