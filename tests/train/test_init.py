@@ -76,6 +76,33 @@ def test_only_the_rows_of_blocks_change(foreign):
     assert with_init(chosen.model, "paper").changed == (2, 17, 21, 25)
 
 
+def test_trained_attention_that_comes_with_weights_keeps_its_start(foreign, base_weights, scenes, tmp_path):
+    """The gate of another start has another range: the same weights would compute something else."""
+    ya.YOLO(foreign).load(base_weights).save(tmp_path / "trained.pt")
+    model = ya.YOLO(foreign)
+    before = output(model)
+    with pytest.raises(ya.YoloAttnError, match=r"trained.pt' brings trained attention .* \(its row 2, 17, 21, 25\)"):
+        model.load(tmp_path / "trained.pt", init="identity")
+    assert torch.equal(output(model), before)
+    assert stated(model) == {"paper"}
+    with pytest.raises(ya.YoloAttnError, match="brings trained attention"):
+        ya.YOLO(foreign).train(data=str(scenes), pretrained=str(tmp_path / "trained.pt"), init="identity")
+    assert stated(ya.YOLO(foreign).load(tmp_path / "trained.pt", init="paper")) == {"paper"}
+
+
+def test_base_weights_do_not_make_trained_attention_new(foreign, base_weights, tmp_path):
+    ya.YOLO(foreign).load(base_weights).save(tmp_path / "trained.pt")
+    model = ya.YOLO(tmp_path / "trained.pt").load(base_weights)
+    with pytest.raises(ya.YoloAttnError, match="has trained attention that started otherwise"):
+        model.set_init("identity")
+
+
+def test_rows_inserted_later_are_not_noted(foreign, base_weights):
+    model = ya.YOLO(foreign).load(base_weights, init="identity").model.yaml
+    assert model["init"] == "identity"
+    assert "init" not in ya.insert(model, "ELA", at="sppf").yaml
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -105,6 +132,9 @@ def test_the_command(scenes, tmp_path):
     assert ran.returncode == 0, ran.stderr
     assert "init=identity: rows 3, 4, 7 (ELA) start as y = x" in ran.stdout + ran.stderr
     last = tmp_path / "run" / "weights" / "last.pt"
+    written = (tmp_path / "run" / "args.yaml").read_text()
+    assert written.startswith("# init=identity was given too")
+    assert "init" not in yaml.safe_load(written)
     trained = ya.YOLO(last)
     assert stated(trained) == {"identity"}
     trained.set_init("identity")  # as it is
@@ -147,6 +177,20 @@ def test_a_training_that_was_stopped_resumes(scenes, tmp_path):
     again = ya.YOLO(last)
     again.train(resume=True, init="identity")
     assert stated(again) == {"identity"}
+    assert (tmp_path / "run" / "args.yaml").read_text().count("# init=identity") == 1
+
+
+@pytest.mark.slow
+def test_a_command_with_weights_says_once_what_changes(scenes, tmp_path):
+    model = tiny_yaml(tmp_path)
+    text = yaml.safe_load(model.read_text())
+    text["backbone"][3:5] = [["-1", 1, "Conv", [8, 1]], [-1, 1, "C2f", [8, True]]]
+    text["backbone"][3][0], text["head"][0] = -1, [-1, 1, "Conv", [8, 1]]
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(text))
+    ya.YOLO(tmp_path / "base.yaml").save(tmp_path / "base.pt")
+    ran = train(model, scenes, tmp_path, f"pretrained={tmp_path / 'base.pt'}", "epochs=1")
+    assert ran.returncode == 0, ran.stderr
+    assert (ran.stdout + ran.stderr).count("change what the weights have learned") == 1
 
 
 @pytest.mark.parametrize("mode", ["val", "predict", "export"])

@@ -147,6 +147,14 @@ def workers_receive_model() -> bool:
     return "trainer.model" in inspect.getsource(dist.generate_ddp_file)  # until 8.4.140
 
 
+@functools.cache
+def train_reads_pretrained() -> bool:
+    """Tell whether ``Model.train`` reads the file in ``pretrained=``; early releases take the model's weights."""
+    from ultralytics.engine import model
+
+    return "load_checkpoint(pretrained)" in inspect.getsource(model.Model.train)
+
+
 def grad_scaler(enabled: bool, initial_scale: float) -> Any:
     """Return torch's gradient scaler for float16 on CUDA."""
     import torch

@@ -21,6 +21,7 @@ from yolo_attn.host.model import (
 from yolo_attn.host.registry import resolve
 from yolo_attn.host.row_names import POSITIONS
 from yolo_attn.models.graph import IMAGE, Graph, Row, rows_of, sources_of
+from yolo_attn.models.row_init import GIVEN
 from yolo_attn.models.sites import Site, find_rows_inside, find_sites
 from yolo_attn.models.yaml_text import check_file_name, flow, to_text
 from yolo_attn.util.files import write_whole
@@ -157,7 +158,7 @@ def insert(
     """
     if not isinstance(inside, (str, type(None))):
         raise YoloAttnError(f"inside={shorten(inside)} names no host block, e.g. C3k2 or C3k2@outer")
-    model = read_model(base)
+    model = {k: v for k, v in read_model(base).items() if k != GIVEN}
     graph = Graph(model)
     blocks = _read_blocks(block, at, hyper)
     changed = _insert_inside(graph, blocks, inside) if inside else _insert_rows(graph, blocks)

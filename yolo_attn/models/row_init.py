@@ -14,6 +14,9 @@ from yolo_attn.host.registry import resolve
 from yolo_attn.host.wiring import rows_of
 from yolo_attn.util.words import check_init
 
+GIVEN = "init"
+"""Entry of a built model's dict: the start that was given for all its attention, in place of what the YAML states."""
+
 
 @dataclass(frozen=True)
 class ChosenInit:

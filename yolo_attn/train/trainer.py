@@ -7,8 +7,10 @@ rebuild the trainer from its class, import this package too.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from torch import nn
@@ -17,6 +19,7 @@ from yolo_attn.gates.host import GateLog
 from yolo_attn.host.compat import trained_model
 from yolo_attn.host.derived_class import derive, host_of, made_once
 from yolo_attn.host.trainer import TrainerHooks
+from yolo_attn.models.row_init import GIVEN
 from yolo_attn.train.freeze import (
     base_layers,
     base_rows,
@@ -60,6 +63,7 @@ class RowTransferMixin(TrainerHooks):
         Ultralytics' own ``freeze`` covers the submodules of a layer, but not its direct parameters.
         """
         done = super().setup_training(*args, **kwargs)
+        self._note_init()
         frozen = self._frozen_by_name()
         for name, parameter in trained_model(self.model).named_parameters():
             if name in frozen:
@@ -67,6 +71,14 @@ class RowTransferMixin(TrainerHooks):
         if not self.holds_frozen_norms():
             self.add_callback("on_train_batch_start", RowTransferMixin._freeze_norm_statistics)
         return done
+
+    def _note_init(self) -> None:
+        """Write into ``args.yaml`` that ``init`` was given: a comment, because Ultralytics has no such argument."""
+        init = getattr(trained_model(self.model), "yaml", {}).get(GIVEN)
+        file = Path(self.save_dir) / "args.yaml"
+        if init and int(os.getenv("RANK", "-1")) in (-1, 0) and file.is_file():
+            note = f"# init={init} was given too, an argument of yolo-attn: with cfg=this file give it again\n"
+            file.write_text(note + file.read_text(encoding="utf-8"), encoding="utf-8")
 
     def set_training_mode(self) -> None:
         """Put the model into training mode, except for frozen normalisations."""

@@ -15,17 +15,17 @@ from torch import nn
 from yolo_attn.errors import YoloAttnError, like
 from yolo_attn.host.checkpoints import open_checkpoint, open_source, restricted_first, without_training_state
 from yolo_attn.host.command import own_training_command, run_command
-from yolo_attn.host.compat import patched, workers_receive_model
+from yolo_attn.host.compat import patched, train_reads_pretrained, workers_receive_model
 from yolo_attn.host.data import check_data
 from yolo_attn.host.loading import holds_attention
 from yolo_attn.host.model_files import write_model
 from yolo_attn.host.yolo import ModelHooks, default_of, head_of, head_of_yaml, is_yaml, model_class
-from yolo_attn.models.row_init import with_init
+from yolo_attn.models.row_init import GIVEN, with_init
 from yolo_attn.train import finished
 from yolo_attn.train.finished import epochs_if_complete, is_in_run_folder
 from yolo_attn.train.freeze import check_freeze
 from yolo_attn.train.trainer import trainer_class
-from yolo_attn.weights.report import describe_changing
+from yolo_attn.weights.report import TransferReport, describe_changing
 from yolo_attn.weights.reset import reset_blocks
 from yolo_attn.weights.transfer import check_source, loads_by_row, transfer_weights
 
@@ -76,7 +76,7 @@ class WeightTransferMixin(ModelHooks):
             if self.task in _DETECTION_LIKE and isinstance(kwargs.get("data"), (str, Path)):
                 _check_training_data(kwargs["data"], str(kwargs.get("split") or ""))
             if isinstance(kwargs.get("pretrained"), (str, Path)):
-                self._start_from(kwargs["pretrained"])
+                self._start_from(kwargs["pretrained"], init)
             elif kwargs.get("pretrained") is not False:
                 self._refuse_fused()
         several = isinstance(kwargs.get("data"), (list, tuple))
@@ -103,7 +103,7 @@ class WeightTransferMixin(ModelHooks):
         if use_ray:
             return super().tune(use_ray, *args, **kwargs)
         if isinstance(kwargs.get("pretrained"), (str, Path)):
-            self._start_from(kwargs["pretrained"])
+            self._start_from(kwargs["pretrained"], init)
         self._check_freeze(kwargs)
         with own_training_command(needed=True):
             return super().tune(use_ray, *args, **kwargs)
@@ -156,7 +156,7 @@ class WeightTransferMixin(ModelHooks):
             return
         _LOG.info(str(chosen))
         before = self.model
-        self.rebuild(chosen.model)
+        self.rebuild({**chosen.model, GIVEN: init})
         if self.ckpt:
             transfer_weights(self.model, before)
             reset_blocks(self.model)
@@ -175,13 +175,17 @@ class WeightTransferMixin(ModelHooks):
             self.ckpt = {"model": self.model}  # with a checkpoint set, Ultralytics trains this model, not the file's
             arguments["pretrained"] = False
 
-    def _start_from(self, weights: str | Path) -> None:
+    def _start_from(self, weights: str | Path, init: str | None) -> None:
         """Load the weights now; Ultralytics before 8.4 does not when asked from Python for a model YAML."""
         if self.ckpt:
             check_source(self.model, weights)
-        else:
-            transfer_weights(self.model, weights)
-            self.ckpt = {"model": self.model}  # with a checkpoint set, train() starts from self.model
+            return
+        report = transfer_weights(self.model, weights)
+        if init and not report.attention_is_new:
+            _refuse_started_otherwise(report, open_checkpoint(weights)[0], init)
+        if report.changing and not train_reads_pretrained():  # else the trainer reads the weights again, and says so
+            _LOG.info(describe_changing(report.changing))
+        self.ckpt = {"model": self.model}  # with a checkpoint set, train() starts from self.model
 
     def open_file(self, weights: str, task: str | None = None) -> None:
         """Open a file, a checkpoint from known classes alone where that is possible."""
@@ -203,15 +207,22 @@ class WeightTransferMixin(ModelHooks):
             YoloAttnError: If the weights are missing, unreadable or of another architecture.
         """
         self.require_pytorch()
-        if init:
-            self.set_init(init)
-        given, checkpoint = open_checkpoint(weights) if isinstance(weights, (str, Path)) else (weights, {})
-        with loads_by_row() as reports:
-            super().load(given)
+        before, was_trained = self.model, bool(self.ckpt) and not self._attention_is_new
+        try:
+            if init:
+                self.set_init(init)
+            given, checkpoint = open_checkpoint(weights) if isinstance(weights, (str, Path)) else (weights, {})
+            with loads_by_row() as reports:
+                super().load(given)
+            for report in reports if init else ():
+                _refuse_started_otherwise(report, given, str(init))
+        except YoloAttnError:
+            self.model = before
+            raise
         for report in reports:
             if verbose or report.has_attention:
                 report.log(by_row=verbose)
-            self._attention_is_new = report.attention_is_new
+            self._attention_is_new = report.attention_is_new and not was_trained
             if report.has_attention and not report.same_rows:
                 checkpoint = without_training_state(checkpoint)
         if isinstance(weights, (str, Path)) and not workers_receive_model():
@@ -298,6 +309,22 @@ if hasattr(ultralytics, "YOLOE"):  # not in the first releases of 8.3
         """``ultralytics.YOLOE`` that keeps pretrained weights when rows were inserted."""
 
     _CLASSES["YOLOE"] = YOLOE
+
+
+def _refuse_started_otherwise(report: TransferReport, source: Any, init: str) -> None:
+    """Refuse attention that came with weights and began otherwise: in a block of this start it computes something else.
+
+    Raises:
+        YoloAttnError: If there is such attention.
+    """
+    brought, model = report.attention_rows_of_source, getattr(source, "yaml", None)
+    if not brought or not isinstance(model, dict):
+        return
+    if rows := sorted(brought.intersection(with_init(model, init).changed)):
+        raise YoloAttnError(
+            f"init={init} is for attention without weights; '{report.source}' brings trained attention that started "
+            f"otherwise (its row {', '.join(map(str, rows))}). Leave init out, or give base weights"
+        )
 
 
 def _class_for(head: str) -> type:

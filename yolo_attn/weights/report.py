@@ -108,6 +108,12 @@ class TransferReport:
         return all(r.source is None if r.attention else not r.inside_loaded for r in self.rows)
 
     @property
+    def attention_rows_of_source(self) -> set[int]:
+        """Rows of the source whose attention, or a part of it, was loaded."""
+        came = (r for r in self.rows if (r.loaded_tensors if r.attention else r.inside_loaded))
+        return {r.source for r in came if r.source is not None}
+
+    @property
     def same_rows(self) -> bool:
         """Whether both models have the same layers, attention included."""
         return not self.dropped and all(r.source == r.row and r.inside == r.inside_loaded for r in self.rows)
