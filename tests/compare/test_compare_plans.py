@@ -256,6 +256,7 @@ def test_one_init_for_the_attention_of_every_arm(scenes, base_weights, caplog):
     caplog.clear()
     chosen = specs_of(plan_for(scenes, arms=arms, weights=str(base_weights), init="identity", controls=["identity"]))
     assert "change what the weights have learned" not in caplog.text
+    assert "yolo11n-se: init=identity: rows 17, 21, 25 (SE) start as y = x" in caplog.text
     rows = {s.arm: [row[3] for row in s.model["head"] if row[2] in ("SE", "ELA")] for s in chosen}
     assert rows["yolo11n-se"] == rows["yolo11n-ela"] == [[{"init": "identity"}]] * 3
     keys = [{s.arm: s.key for s in specs} for specs in (plain, chosen)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -163,7 +164,10 @@ def _started(arms: Sequence[ArmSpec], init: str | None) -> Sequence[ArmSpec]:
         return arms
     if not any(arm.kind == ATTENTION for arm in arms):
         raise YoloAttnError(f"init={check_init(init)} is for attention, and none of the models has any")
-    return [replace(a, model=with_init(a.model, init).model) if a.kind == ATTENTION else a for a in arms]
+    chosen = {arm.name: with_init(arm.model, init) for arm in arms if arm.kind == ATTENTION}
+    for name, found in chosen.items():
+        logging.getLogger("ultralytics").info(f"{name}: {found}")
+    return [replace(arm, model=chosen[arm.name].model) if arm.kind == ATTENTION else arm for arm in arms]
 
 
 def _read_arm(arm: str | Mapping[str, Any]) -> ArmSpec:
