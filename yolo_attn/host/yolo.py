@@ -48,7 +48,8 @@ class ModelHooks(_Model):
     def rebuild(self, model: dict[str, Any]) -> None:
         """Build the model again from another model dict of the same layers, with weights of its own."""
         before = self.model
-        self.model = type(before)(model, ch=model.get("channels", 3), verbose=False)
+        device = next(before.parameters()).device
+        self.model = type(before)(model, ch=model.get("channels", 3), verbose=False).to(device)
         for name in ("args", "task", "names"):
             setattr(self.model, name, getattr(before, name))
 
