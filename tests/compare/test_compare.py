@@ -24,8 +24,8 @@ def test_differences_intervals_and_power_are_reported(scenes, faked, tmp_path):
     difference = ela["difference"]["mAP50-95"]
     assert difference["estimate"] == pytest.approx(np.mean(np.subtract(own, base["metrics"]["mAP50-95"]["by_seed"])))
     assert difference["low"] < difference["estimate"] < difference["high"]
-    assert difference["p_holm"] >= difference["p"]
-    assert identity["difference"]["mAP50-95"]["verdict"] == "not significant"
+    assert difference["p_holm"] == difference["p"]  # the identity control is no part of the adjustment
+    assert identity["difference"]["mAP50-95"]["verdict"] is None
     assert identity["difference"]["mAP50-95"]["low"] == identity["difference"]["mAP50-95"]["high"] == 0
     assert found["metrics"] == ["mAP50-95", "AP50", "AP75", "APs", "APm", "APl"]
     assert found["data"]["classes_without_targets"] == list(check_data(scenes)["names"].values())[2:]
@@ -132,7 +132,7 @@ def test_caveats_follow_from_the_runs(scenes, faked, tmp_path):
     write(tmp_path, replicates=20)
     said = "\n".join(results(tmp_path)["caveats"])
     assert "Two seeds gave the same first batches" in said
-    assert "2 seeds are too few" in said
+    assert "2 seeds say little about the spread" in said
     assert "1 of 3 classes have no object in the validation images and do not count" in said
     assert "epoch 2 of yolo11n took from 2.0 to 3.0 s" in said
 

@@ -10,15 +10,15 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 
 import numpy as np
+from scipy.special import stdtrit
 
 from instruments.simulation import REGIMES, Regime, detect, linear_differences, make_scene
 from yolo_attn.evaluate.ap import RECALLS, average_precision, mean_average_precision
 from yolo_attn.evaluate.bootstrap import draw_images, resample
 from yolo_attn.evaluate.differences import compare_arms
-from yolo_attn.evaluate.intervals import Uncertainty, student_quantile
+from yolo_attn.evaluate.intervals import Uncertainty
 from yolo_attn.evaluate.matches import Matches
 from yolo_attn.util.markdown import table
 
@@ -48,7 +48,7 @@ def images_only(by_seed: np.ndarray, replicates: np.ndarray, images: int) -> tup
 def interaction_twice(by_seed: np.ndarray, replicates: np.ndarray, images: int) -> tuple[float, float]:
     """Add the variances of the seeds and of the resampled mean; use the t quantile of the seeds."""
     half = math.sqrt(by_seed.var(ddof=1) / len(by_seed) + replicates.mean(1).var(ddof=1))
-    half *= student_quantile(0.975, len(by_seed) - 1)
+    half *= stdtrit(len(by_seed) - 1, 0.975)
     return float(by_seed.mean()) - half, float(by_seed.mean()) + half
 
 
@@ -56,23 +56,8 @@ def satterthwaite(by_seed: np.ndarray, replicates: np.ndarray, images: int) -> t
     """Use our standard error, and Student's t with Satterthwaite's degrees of freedom."""
     found = Uncertainty.of(by_seed, replicates, images)
     parts = found.seed_variance**2 / (found.seeds - 1) + found.image_variance**2 / (images - 1)
-    half = student_quantile(0.975, found.se**4 / parts) * found.se
+    half = stdtrit(found.se**4 / parts, 0.975) * found.se
     return float(by_seed.mean()) - half, float(by_seed.mean()) + half
-
-
-def behrens_fisher(by_seed: np.ndarray, replicates: np.ndarray, images: int) -> tuple[float, float]:
-    """Use the quantile of the sum of a normal variable (images) and a t variable (seeds)."""
-    found = Uncertainty.of(by_seed, replicates, images)
-    half = _sum_quantile(round(found.seed_share, 2), found.seeds - 1) * found.se
-    return float(by_seed.mean()) - half, float(by_seed.mean()) + half
-
-
-@lru_cache(maxsize=1000)
-def _sum_quantile(share: float, df: int) -> float:
-    upper = (np.arange(200) + 0.5) / 400 + 0.5
-    seeds, normal = (np.array([student_quantile(p, d) for p in upper]) for d in (df, 100_000))
-    seeds, normal = np.append(-seeds, seeds), np.append(-normal, normal)
-    return float(np.quantile(np.add.outer(math.sqrt(share) * seeds, math.sqrt(1 - share) * normal), 0.975))
 
 
 METHODS: dict[str, Interval] = {
@@ -81,7 +66,6 @@ METHODS: dict[str, Interval] = {
     "images drawn, percentiles": images_only,
     "variances added, t of the seeds": interaction_twice,
     "Satterthwaite": satterthwaite,
-    "Behrens-Fisher": behrens_fisher,
 }
 
 SPREADS = {

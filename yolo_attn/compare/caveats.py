@@ -70,7 +70,10 @@ def _seeds(results: Results, runs: RunResults) -> Iterator[str]:
     if seeds == 1:
         yield "One seed: the intervals hold for these trained weights only, not for other trainings."
     elif 1 < seeds < ENOUGH_SEEDS:
-        yield f"{seeds} seeds are too few to estimate the spread between trainings, so the intervals are very wide."
+        yield (
+            f"{seeds} seeds say little about the spread between trainings: differences that are there are seldom "
+            "found, and a failed training is hardly told from a bad model."
+        )
 
 
 def _training(results: Results, runs: RunResults) -> Iterator[str]:

@@ -38,10 +38,11 @@ PLAN, RUNS, SPEED = "plan.json", "runs", "speed"
 REPLICATES = 1000
 METHOD = (
     "Bootstrap over images, with the same samples for all models and seeds. The variance of a difference is the part "
-    "of the bootstrap variance that all seeds share, plus the variance between seeds divided by their number. The "
-    "quantile of the interval lies between those of Student's t for the degrees of freedom of the seeds and of the "
-    "images, weighted by their shares of the variance."
+    "of the bootstrap variance that all seeds share, plus the variance between seeds divided by their number; each "
+    "model's variance between seeds is drawn towards that of the others, as far as they are alike. The quantile is "
+    "that of the sum of two Student variables, for seeds and for images."
 )
+IDENTITY_CONTROL = "identity control"
 RECORDS = {"ultralytics": run_folder.MATCHES, "coco": run_folder.BOXES}
 _CURVE = "metrics/mAP50-95(B)"
 
@@ -203,6 +204,7 @@ def _statistics(stored: Stored, records: str, replicates: int, log: Log) -> Stat
         replicates=replicates,
         curve=None if records == run_folder.BOXES else next(iter(stored.results.values()))["ap_tail"],
         class_names=stored.classes,
+        untested=[arm["name"] for arm in stored.plan["arms"] if arm["kind"] == IDENTITY_CONTROL],
     )
 
 
@@ -211,9 +213,8 @@ def _bootstrap(found: Statistics) -> Bootstrap:
 
 
 def _power(found: Statistics) -> str | None:
-    """Return a sentence on the smallest difference that can be detected, for the arm where it is largest."""
-    compared = [arm.differences["mAP50-95"] for arm in found.arms.values() if arm.differences]
-    return power_note(max(compared, key=lambda d: d.detectable or 0)) if compared else None
+    """Return a sentence on the differences that this comparison finds significant."""
+    return power_note({name: arm.differences["mAP50-95"] for name, arm in found.arms.items() if arm.differences})
 
 
 # --- timed models --------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ Every run is evaluated on the same bootstrap samples of the images, so differenc
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.evaluate.bootstrap import Resampled, Source, draw_images, load_evaluation, resample_all
 from yolo_attn.evaluate.intervals import Uncertainty, holm, sign_flip_test
 from yolo_attn.evaluate.matches import Curve
+from yolo_attn.evaluate.spread import moderated
 
 SMALL_DIFFERENCE = 0.005
 """Difference in mAP for which the required number of seeds is reported."""
@@ -43,27 +44,28 @@ class Difference:
         low: Lower end of its confidence interval.
         high: Upper end.
         se: Standard error over seeds and images.
-        df: Degrees of freedom of the seeds: their number minus 1.
+        df: Degrees of freedom by which the variance between seeds is known: the number of seeds minus 1, and more where
+            other arms say something of it.
         seed_share: Share of the variance that is due to the seeds; the rest is due to the images.
         p: Two-sided p-value of the same test as the interval.
         p_permutation: Exact p-value of the sign-flip test over seeds.
         permutation_floor: Smallest p-value that this number of seeds can give in that test.
         by_seed: Difference by seed.
         seeds_counted: Whether the interval includes the variance between seeds; with one seed it does not.
-        detectable: Smallest true difference that is significant with a probability of 80 %, before Holm's adjustment;
-            ``None`` for one seed.
-        seeds_needed: Number of seeds that detect a true difference of ``SMALL_DIFFERENCE`` with that probability;
-            ``None`` if more than 1,000.
+        detectable: Smallest true difference for which the verdict is ``better`` with a probability of 80 %, the other
+            arms being as they are; ``None`` for one seed.
+        seeds_needed: Number of seeds for which that difference is ``SMALL_DIFFERENCE``; ``None`` if more than 1,000.
         p_holm: ``p``, adjusted over the arms by Holm's method.
         p_permutation_holm: ``p_permutation``, adjusted likewise.
-        verdict: ``better`` or ``worse`` if ``p_holm`` is below 0.05, else ``not significant``; ``None`` for one seed.
+        verdict: ``better`` or ``worse`` if ``p_holm`` is below 0.05, else ``not significant``; ``None`` for one seed,
+            and for an arm that is not tested.
     """
 
     estimate: float
     low: float
     high: float
     se: float
-    df: int
+    df: float
     seed_share: float
     p: float
     p_permutation: float
@@ -158,6 +160,7 @@ def compare_arms(
     seed: int = 0,
     curve: Curve | None = None,
     class_names: Mapping[int, str] | None = None,
+    untested: Collection[str] = (),
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Statistics:
@@ -175,6 +178,7 @@ def compare_arms(
         curve: Precision-recall curve, see ``tail`` of :func:`~yolo_attn.evaluate.ap.average_precision`; by default
             Ultralytics' for matches, COCO's for boxes.
         class_names: Names of the classes; their numbers by default.
+        untested: Arms that compute the same as the baseline: they get no verdict, and are no part of the adjustment.
         workers: Number of parallel workers; the number of processors by default.
         progress: Called with the number of runs done and the total.
 
@@ -201,60 +205,121 @@ def compare_arms(
     arms = {
         name: _arm([resampled[_Run(name, s)] for s in by_seed], by_seed) for name, by_seed in runs.items() if by_seed
     }
-    for name in arms:
-        shared = tuple(s for s in arms[name].seeds if s in runs[baseline])
+    pairs = {}
+    for name, arm in arms.items():
+        shared = tuple(s for s in arm.seeds if s in runs[baseline])
         if name != baseline and shared:
-            pairs = [(resampled[_Run(name, s)], resampled[_Run(baseline, s)]) for s in shared]
-            arms[name] = _compared(arms[name], shared, pairs, classes, whole.images, level)
+            pairs[name] = [(resampled[_Run(name, s)], resampled[_Run(baseline, s)]) for s in shared]
+            by_class = _by_class(classes, pairs[name], level)
+            arms[name] = replace(arm, compared_seeds=shared, classes=by_class)
+    for metric in next(iter(arms.values())).metrics:
+        values = {name: found for name in pairs if (found := _of_metric(metric, pairs[name]))}
+        for name, d in differences(values, int(whole.images), level, untested).items():
+            arms[name] = replace(arms[name], differences={**arms[name].differences, metric: d})
     skipped = tuple(name for name in runs if name not in arms)
-    return Statistics(
-        baseline, _with_verdicts(arms), skipped, int(whole.images), len(whole.target_cls), replicates, level, seed
-    )
+    return Statistics(baseline, arms, skipped, int(whole.images), len(whole.target_cls), replicates, level, seed)
+
+
+Values = tuple[np.ndarray, np.ndarray]
+"""Difference by seed on all images ``(S,)``, and by bootstrap sample and seed ``(R, S)``."""
+
+
+def differences(
+    values: Mapping[str, Values],
+    images: int,
+    level: float = 0.95,
+    untested: Collection[str] = (),
+    power: bool = True,
+) -> dict[str, Difference]:
+    """Return the difference of every arm in one metric, with interval, tests and verdict.
+
+    Args:
+        values: Differences of each arm, by seed on all images ``(S,)`` and by bootstrap sample and seed ``(R, S)``,
+            with the same samples for all arms and seeds.
+        images: Number of images.
+        level: Level of the intervals.
+        untested: Arms that get no verdict; their spread says nothing of the others'.
+        power: Whether to compute ``detectable`` and ``seeds_needed``, which takes most of the time.
+    """
+    known = {name: Uncertainty.of(*found, images) for name, found in values.items()}
+    several = [name for name, u in known.items() if u.seeds > 1 and name not in untested]
+    varying = [name for name in several if known[name].seed_variance]
+    samples = [(known[name].seed_variance * known[name].seeds, known[name].seeds - 1) for name in varying]
+    spreads = moderated([variance for variance, _ in samples], [df for _, df in samples]) if samples else []
+    known |= {name: known[name].with_spread(spread) for name, spread in zip(varying, spreads, strict=True)}
+    found = {name: _difference(known[name], by_seed, level) for name, (by_seed, _) in values.items()}
+    tested = [name for name in found if name not in untested]
+    adjusted = holm([found[name].p for name in tested]), holm([found[name].p_permutation for name in tested])
+    for name, p, p_permutation in zip(tested, *adjusted, strict=True):
+        found[name] = replace(found[name], p_holm=p, p_permutation_holm=p_permutation)
+    clear = {name for name in tested if found[name].p_holm < SIGNIFICANT}
+    for name in several:
+        d = found[name] = replace(found[name], verdict=_verdict(found[name]))
+        if power:
+            threshold = SIGNIFICANT / (len(tested) - len(clear - {name}))  # the other arms being as they are
+            detectable = known[name].detectable(1 - threshold)
+            needed = known[name].seeds_to_detect(SMALL_DIFFERENCE, 1 - threshold)
+            found[name] = replace(d, detectable=detectable, seeds_needed=needed)
+    return found
 
 
 def difference(by_seed: np.ndarray, replicates: np.ndarray, images: int, level: float = 0.95) -> Difference:
-    """Return a mean difference with its interval and tests, not adjusted for the number of arms.
+    """Return the difference of an arm that is compared alone; the arguments are those of :func:`differences`."""
+    return differences({"": (by_seed, replicates)}, images, level)[""]
 
-    Args:
-        by_seed: Difference by seed on all images. Shape ``(S,)``.
-        replicates: Difference by bootstrap sample and seed, with the same samples for all seeds. Shape ``(R, S)``.
-        images: Number of images.
-        level: Level of the interval.
-    """
-    uncertainty, estimate = Uncertainty.of(by_seed, replicates, images), float(by_seed.mean())
+
+def _difference(uncertainty: Uncertainty, by_seed: np.ndarray, level: float) -> Difference:
+    estimate = float(by_seed.mean())
     low, high = uncertainty.interval(estimate, level)
     p_permutation, floor = sign_flip_test(by_seed.tolist())
-    counted = len(by_seed) > 1
     return Difference(
         estimate=estimate,
         low=low,
         high=high,
         se=uncertainty.se,
-        df=len(by_seed) - 1,
+        df=uncertainty.df,
         seed_share=uncertainty.seed_share,
         p=uncertainty.p_value(estimate),
         p_permutation=p_permutation,
         permutation_floor=floor,
         by_seed=tuple(by_seed.tolist()),
-        seeds_counted=counted,
-        detectable=uncertainty.detectable(level) if counted else None,
-        seeds_needed=uncertainty.seeds_to_detect(SMALL_DIFFERENCE, level),
+        seeds_counted=uncertainty.seeds > 1,
+        detectable=None,
+        seeds_needed=None,
     )
 
 
-def power_note(found: Difference) -> str:
-    """Return a sentence on the smallest difference that a comparison of this size can detect."""
-    seeds = found.df + 1
-    if not found.seeds_counted:
-        return "With one seed the spread between trainings is unknown: train with at least 3 seeds."
+def _verdict(found: Difference) -> str:
+    if found.p_holm >= SIGNIFICANT:
+        return "not significant"
+    return "better" if found.estimate > 0 else "worse"
+
+
+def power_note(found: Mapping[str, Difference]) -> str | None:
+    """Return a sentence on the true differences that get a verdict, ``None`` where no arm is compared.
+
+    Args:
+        found: Difference of each arm in one metric.
+    """
+    if not found:
+        return None
+    judged = {name: d for name, d in found.items() if d.detectable is not None}
+    if not judged:
+        one_seed = "With one seed the spread between trainings is unknown: train with at least 3 seeds."
+        return None if any(d.seeds_counted for d in found.values()) else one_seed
+    order = sorted(judged, key=lambda name: judged[name].detectable or 0.0)
+    sizes = [f"{judged[name].detectable:.4f} ({name})" for name in dict.fromkeys((order[0], order[-1]))]
+    needed = [d.seeds_needed for d in judged.values()]
     more = (
-        f"detecting {SMALL_DIFFERENCE} takes about {found.seeds_needed} seeds"
-        if found.seeds_needed
-        else f"on these images, no number of seeds up to 1000 detects {SMALL_DIFFERENCE}"
+        f"finding {SMALL_DIFFERENCE} takes about {max(n for n in needed if n)} seeds"
+        if all(needed)
+        else f"on these images, no number of seeds up to 1000 finds {SMALL_DIFFERENCE}"
     )
+    seeds = min(len(d.by_seed) for d in judged.values())
+    tested = f"{len(judged)} models tested" if len(judged) > 1 else "one model tested"
     return (
-        f"With {seeds} seeds and this spread, a true difference of {found.detectable:.4f} is detected with a "
-        f"probability of 80 %, a smaller one less often; {more}."
+        f"With {seeds} seeds, this spread and {tested}, a true difference of {' to '.join(sizes)} is found significant "
+        f"with a probability of 80 %, a smaller one less often; {more}{' in each' if len(judged) > 1 else ''}."
     )
 
 
@@ -304,25 +369,20 @@ def _arm(resampled: Sequence[Resampled], seeds: Iterable[int]) -> ArmStatistics:
     return ArmStatistics(tuple(seeds), metrics)
 
 
-def _compared(
-    arm: ArmStatistics,
-    seeds: tuple[int, ...],
-    pairs: Sequence[tuple[Resampled, Resampled]],
-    classes: Sequence[_Class],
-    images: int,
-    level: float,
-) -> ArmStatistics:
-    """Return an arm with its differences to the baseline, from pairs of its runs and the baseline's."""
-    differences = {
-        name: difference(*_paired([(a.metrics[name], b.metrics[name]) for a, b in pairs]), images, level)
-        for name in arm.metrics
-        if all(name in r.metrics for pair in pairs for r in pair)
-    }
-    by_class = [
+def _of_metric(metric: str, pairs: Sequence[tuple[Resampled, Resampled]]) -> Values | None:
+    """Return the differences of an arm in one metric; ``None`` where a run does not have it."""
+    if any(metric not in run.metrics for pair in pairs for run in pair):
+        return None
+    return _paired([(a.metrics[metric], b.metrics[metric]) for a, b in pairs])
+
+
+def _by_class(
+    classes: Sequence[_Class], pairs: Sequence[tuple[Resampled, Resampled]], level: float
+) -> tuple[ClassDifference, ...]:
+    return tuple(
         _class_difference(cls, [(a.by_class[:, c], b.by_class[:, c]) for a, b in pairs], level)
         for c, cls in enumerate(classes)
-    ]
-    return replace(arm, compared_seeds=seeds, differences=differences, classes=tuple(by_class))
+    )
 
 
 def _class_difference(cls: _Class, pairs: Sequence[tuple[np.ndarray, np.ndarray]], level: float) -> ClassDifference:
@@ -338,17 +398,3 @@ def _paired(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray,
     """Return differences on all images ``(S,)``, and on the bootstrap samples that have a value ``(R, S)``."""
     both = np.stack([a - b for a, b in pairs], axis=1)
     return both[0], both[1:][~np.isnan(both[1:]).any(1)]
-
-
-def _with_verdicts(arms: Mapping[str, ArmStatistics]) -> dict[str, ArmStatistics]:
-    """Return the arms with p-values adjusted for the number of arms, and verdicts."""
-    judged = dict(arms)
-    for metric in next(iter(arms.values())).metrics:
-        compared = [name for name in arms if metric in arms[name].differences]
-        found = [arms[name].differences[metric] for name in compared]
-        adjusted = zip(holm([d.p for d in found]), holm([d.p_permutation for d in found]), strict=True)
-        for name, d, (p, p_permutation) in zip(compared, found, adjusted, strict=True):
-            verdict = ("better" if d.estimate > 0 else "worse") if p < SIGNIFICANT else "not significant"
-            d = replace(d, p_holm=p, p_permutation_holm=p_permutation, verdict=verdict if d.seeds_counted else None)
-            judged[name] = replace(judged[name], differences={**judged[name].differences, metric: d})
-    return judged

@@ -1,8 +1,8 @@
 """Compute confidence intervals and tests for a difference that varies over seeds and over images.
 
-A difference is measured with ``S`` seeds on the same ``N`` images. Its variance has a part from the seeds, estimated
-from ``S`` values, and a part from the images, estimated by a bootstrap. The quantile for both together lies between
-those of Student's t with ``S - 1`` and with ``N - 1`` degrees of freedom; see ``docs/statistics.md``.
+A difference is measured with ``S`` seeds on the same ``N`` images. Its variance has a part from the seeds, known by few
+degrees of freedom, and a part from the images, estimated by a bootstrap. The error of the mean is then the sum of two
+Student variables, one for each part, as in the problem of Behrens and Fisher; see ``docs/statistics.md``.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from statistics import NormalDist
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.special import erfc, stdtr
 
-SHARE_EXPONENT = 1.25
-"""Exponent of the seeds' share of variance in the quantile; chosen for coverage, by simulation."""
+from yolo_attn.evaluate.spread import Spread, of_sample, scaled_chi_squared
 
 MOST_FLIPS = 16
 """Largest number of seeds for which all sign flips are tried; beyond it, a sample is drawn."""
 
+LEAST_P = 1e-9
+"""Smallest p-value that is told apart from 0."""
+
 _SAMPLED_FLIPS = 20_000
-_NEARLY_NORMAL = 10_000  # degrees of freedom
-_NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(200)
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,14 @@ class Uncertainty:
         images: Number of images.
         seed_variance: Variance of the mean due to the choice of seeds; 0 for one seed, where it is unknown.
         image_variance: Variance of the mean due to the choice of images, shared by all seeds.
+        spread: How well ``seed_variance`` is known; as by a sample of ``seeds`` by default.
     """
 
     seeds: int
     images: int
     seed_variance: float
     image_variance: float
+    spread: Spread | None = None
 
     @classmethod
     def of(cls, by_seed: np.ndarray, replicates: np.ndarray, images: int) -> Uncertainty:
@@ -72,30 +74,45 @@ class Uncertainty:
         """Share of the variance that is due to the seeds."""
         return self.seed_variance / (self.seed_variance + self.image_variance) if self.se else 0.0
 
+    @property
+    def df(self) -> float:
+        """Degrees of freedom by which the variance between seeds is known."""
+        return self.seeds - 1 if self.spread is None else self.spread.df
+
+    def with_spread(self, spread: Spread) -> Uncertainty:
+        """Return the uncertainty with another knowledge of the variance between seeds."""
+        spread = spread.times(1 / self.seeds)
+        return replace(self, seed_variance=spread.variance, spread=spread)
+
+    def tail(self, t: float) -> float:
+        """Return the probability that (mean difference - true difference) / se is at least ``t`` in absolute value."""
+        share, by_images = self.seed_share, self.images - 1
+        if self.seeds == 1 or share == 0:
+            return float(2 * stdtr(by_images, -t))
+        if share == 1 and self.spread is None:
+            return float(2 * stdtr(self.df, -t))
+        seeds = self.spread or of_sample(self.seed_variance, self.df)
+        images = scaled_chi_squared(by_images)
+        variance = seeds.values[:, None] + self.image_variance / images.values
+        return float(seeds.weights @ erfc(t * self.se / np.sqrt(2 * variance)) @ images.weights)
+
     def quantile(self, probability: float) -> float:
         """Return the quantile of (mean difference - true difference) / se, for a probability of at least 0.5."""
-        by_images = student_quantile(probability, self.images - 1)
-        if self.seeds == 1:
-            return by_images
-        weight = self.seed_share**SHARE_EXPONENT
-        by_seeds = student_quantile(probability, self.seeds - 1)
-        return float((1 - weight) * by_images + weight * by_seeds)
+        wanted, most = 2 * (1 - probability), 4.0
+        while self.tail(most) > wanted:
+            most *= 4
+        return float(brentq(lambda t: self.tail(t) - wanted, 0, most, xtol=1e-10, rtol=1e-12)) if wanted < 1 else 0.0
 
     def interval(self, estimate: float, level: float) -> tuple[float, float]:
         """Return the two-sided confidence interval at a level, e.g. 0.95."""
-        half = self.quantile((1 + level) / 2) * self.se
+        half = self.quantile((1 + level) / 2) * self.se if self.se else 0.0
         return estimate - half, estimate + half
 
     def p_value(self, estimate: float) -> float:
-        """Return the two-sided p-value, at least 1e-9: 1 minus the level of the interval that just reaches 0."""
+        """Return the two-sided p-value, at least ``LEAST_P``: 1 minus the level of the interval that just reaches 0."""
         if estimate == 0:
             return 1.0
-        low, high = math.log(1e-9), 0.0
-        for _ in range(50):
-            middle = (low + high) / 2
-            reaches_zero = self.quantile(1 - math.exp(middle) / 2) * self.se >= abs(estimate)
-            low, high = (middle, high) if reaches_zero else (low, middle)
-        return math.exp(high)
+        return max(self.tail(abs(estimate) / self.se), LEAST_P) if self.se else LEAST_P
 
     def detectable(self, level: float = 0.95, power: float = 0.8) -> float:
         """Return the smallest true difference that is significant with a probability of ``power``."""
@@ -103,7 +120,11 @@ class Uncertainty:
 
     def with_seeds(self, seeds: int) -> Uncertainty:
         """Return the uncertainty with another number of seeds of the same spread."""
-        return Uncertainty(seeds, self.images, self.seed_variance * self.seeds / seeds, self.image_variance)
+        variance = self.seed_variance * self.seeds / seeds
+        if self.spread is None or not variance:
+            return Uncertainty(seeds, self.images, variance, self.image_variance)
+        spread = of_sample(variance, max(self.df, self.seeds - 1) * (seeds - 1) / (self.seeds - 1))
+        return Uncertainty(seeds, self.images, variance, self.image_variance, spread)
 
     def seeds_to_detect(
         self, difference: float, level: float = 0.95, power: float = 0.8, most: int = 1000
@@ -148,31 +169,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = largest
     return adjusted
-
-
-def student_cdf(t: float, df: int) -> float:
-    """Return the distribution function of Student's t with ``df`` degrees of freedom, for ``t`` of at least 0."""
-    angle = math.atan(t / math.sqrt(df))
-    inner = (_NODE_WEIGHTS @ np.cos((_NODES + 1) / 2 * angle) ** (df - 1)) * angle / 2
-    return 0.5 + _height(df) * math.sqrt(df) * float(inner)
-
-
-@lru_cache(maxsize=10_000)
-def student_quantile(probability: float, df: int) -> float:
-    """Return the quantile of Student's t with ``df`` degrees of freedom, for a probability of at least 0.5."""
-    t = max(NormalDist().inv_cdf(probability), 0.0)
-    if df > _NEARLY_NORMAL:
-        return t
-    for _ in range(200):
-        density = _height(df) * (1 + t * t / df) ** (-(df + 1) / 2)
-        step = (probability - student_cdf(t, df)) / density
-        t += step  # from below, never past the root
-        if step <= 1e-13 * t:
-            break
-    return t
-
-
-@lru_cache(maxsize=1000)
-def _height(df: int) -> float:
-    """Return the density of Student's t at 0."""
-    return math.exp(math.lgamma((df + 1) / 2) - math.lgamma(df / 2)) / math.sqrt(df * math.pi)

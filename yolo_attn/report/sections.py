@@ -280,7 +280,10 @@ def _classes(results: Results) -> Section:
 
 def _class_warning(results: Results, tested: Sequence[ArmResult]) -> str:
     bounded = [
-        (row.low, row.high) for a in tested for row in a.per_class if row.low is not None and row.high is not None
+        (row.low, row.high)
+        for arm in tested
+        for row in arm.per_class
+        if row.low is not None and row.high is not None and row.low < row.high
     ]
     text = "Intervals by class are not adjusted for the number of classes and models."
     if bounded and results.bootstrap:

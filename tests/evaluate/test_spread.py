@@ -1,0 +1,78 @@
+"""The variance between seeds of several arms, each known with the help of the others; and the verdicts that follow."""
+
+import numpy as np
+import pytest
+from instruments.verdicts import UNEQUAL, Comparison, false_verdicts, power
+from scipy import stats
+from support.tiers import sampled
+
+from yolo_attn.evaluate.spread import HETEROGENEITY, moderated, of_sample, scaled_chi_squared
+
+
+@pytest.mark.parametrize("df", [1, 2, 4.5, 12, 29, 30, 99, 1500])
+def test_scaled_chi_squared(df):
+    found = scaled_chi_squared(df)
+    assert found.weights.sum() == pytest.approx(1)
+    assert found.weights @ found.values == pytest.approx(1)
+    for power_of in (-0.2, 0.5, 2):
+        expected = stats.chi2(df).expect(lambda x, p=power_of: (x / df) ** p)
+        assert found.weights @ found.values**power_of == pytest.approx(expected, rel=1e-4)
+
+
+def test_one_arm_is_its_sample():
+    (found,) = moderated([3.0], [2])
+    assert (found.variance, found.df) == pytest.approx((3.0, 2.0))
+    assert of_sample(2.0, 7).df == pytest.approx(7)
+
+
+def test_two_arms_by_drawing_from_the_model():
+    """Draw spreads from the prior, and weigh each by how probable the two sample variances are under it."""
+    variances, df, rng, size = np.array([1.0, 4.0]), np.array([2, 3]), np.random.default_rng(0), 2_000_000
+    deviation = np.abs(rng.normal(0, HETEROGENEITY, size))
+    mean = rng.uniform(-8, 10, size)
+    log = mean + deviation * rng.normal(size=(2, size))
+    ratio = np.log(variances)[:, None] - log
+    weights = np.exp((df[:, None] / 2 * (ratio - np.exp(ratio) + 1)).sum(0))
+    for found, values in zip(moderated(variances.tolist(), df.tolist()), log, strict=True):
+        assert found.variance == pytest.approx(1 / np.average(np.exp(-values), weights=weights), rel=0.03)
+        assert found.weights @ np.log(found.values) == pytest.approx(np.average(values, weights=weights), abs=0.03)
+
+
+def test_arms_that_are_alike_know_more_of_their_spread_together():
+    alone, few, many = (moderated([2.0] * arms, [2] * arms)[0] for arms in (1, 3, 12))
+    assert [s.variance for s in (alone, few, many)] == pytest.approx([2.0] * 3, rel=0.1)
+    assert alone.df < few.df < many.df < 12 * 2
+
+
+def test_spreads_are_drawn_towards_each_other_in_order_and_in_any_unit():
+    given = [0.1, 1.0, 1.5, 30.0]
+    found = [s.variance for s in moderated(given, [3] * 4)]
+    assert found == sorted(found)
+    assert found[0] > given[0]
+    assert found[3] < given[3]
+    assert found[3] / found[0] > 10
+    assert [s.variance for s in moderated([1e-6 * v for v in given], [3] * 4)] == pytest.approx(
+        [1e-6 * v for v in found]
+    )
+
+
+CELLS = [Comparison(s, n, 0.95, noise) for s in (2, 3, 5) for n in (1, 6) for noise in ("normal", "failing")]
+CELLS += [Comparison(s, 6, 0.95, spreads=spreads) for s in (2, 3, 5) for spreads in UNEQUAL.values()]
+
+
+@pytest.mark.parametrize(
+    "kind", sampled(CELLS, lambda kind: kind in (Comparison(2, 6, 0.95), Comparison(3, 6, 0.95)), "slow"), ids=str
+)
+def test_verdicts_are_seldom_false(kind):
+    """Of 300 comparisons in which nothing differs, 5 % and two standard errors at most have a verdict."""
+    wrong, held = false_verdicts(kind, 300)
+    assert wrong <= 0.075
+    assert held >= 0.92
+
+
+@pytest.mark.slow
+def test_more_arms_cost_little_power():
+    """A difference of four standard errors, three seeds: one arm finds it in half of the comparisons, and so do six."""
+    alone, of_six = (power(Comparison(3, arms, 0.95, effect=4.0), 200) for arms in (1, 6))
+    assert alone > 0.45
+    assert of_six > 0.4
