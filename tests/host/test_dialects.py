@@ -79,3 +79,8 @@ def test_blocks_inside_hosts(build, name, args, host, block):
 def test_modules_that_only_the_yolov5_repository_has_are_named(build, name):
     with pytest.raises(ya.YoloAttnError, match=rf"row 2 .*'{name}'"):
         build([-1, 1, name, [2]], [-1, 1, "SE", []])
+
+
+def test_one_argument_without_a_list(build):
+    one, listed = (build([-1, 1, "C3k2_ELA", arguments]) for arguments in (128, [128]))
+    assert [p.shape for p in one.parameters()] == [p.shape for p in listed.parameters()]

@@ -300,3 +300,9 @@ def test_the_command(tmp_path):
     assert done.returncode == 1
     last = done.stdout.splitlines()[-1]
     assert last == "wrote bifpn.yaml; cannot be built yet: 2 classes are not here: C2f_DCNv3, BiFPN_Concat2"
+
+
+def test_the_nearest_file_is_named(tmp_path):
+    (tmp_path / "fork.yaml").write_text("nc: 80\n")
+    with pytest.raises(ya.YoloAttnError, match=r"no model YAML '.*frk.yaml'.* Did you mean '.*fork.yaml'\?"):
+        ya.adopt(tmp_path / "frk.yaml")

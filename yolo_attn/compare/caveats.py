@@ -9,6 +9,7 @@ from yolo_attn.report.results import Results
 
 RunResults = Mapping[str, Mapping[str, Any]]
 
+IDENTITY_CONTROL = "identity control"
 ENOUGH_SEEDS, FEW_TARGETS, STEADY, WORSE = 3, 10, 1.25, 0.95
 
 
@@ -42,7 +43,7 @@ def _same_batches(results: Results, runs: RunResults) -> Iterator[str]:
 def _controls(results: Results, runs: RunResults) -> Iterator[str]:
     for arm in results.arms:
         found = arm.difference.get("mAP50-95")
-        if arm.kind != "identity control" or found is None:
+        if arm.kind != IDENTITY_CONTROL or found is None:
             continue
         if found.low > 0 or found.high < 0:
             yield (

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from yolo_attn.compare import run_folder
-from yolo_attn.compare.caveats import caveats
+from yolo_attn.compare.caveats import IDENTITY_CONTROL, caveats
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.evaluate.differences import Statistics, compare_arms, power_note
 from yolo_attn.evaluate.matches import Matches
@@ -42,7 +42,6 @@ METHOD = (
     "model's variance between seeds is drawn towards that of the others, as far as they are alike. The quantile is "
     "that of the sum of two Student variables, for seeds and for images."
 )
-IDENTITY_CONTROL = "identity control"
 RECORDS = {"ultralytics": run_folder.MATCHES, "coco": run_folder.BOXES}
 _CURVE = "metrics/mAP50-95(B)"
 

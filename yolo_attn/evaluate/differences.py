@@ -44,8 +44,8 @@ class Difference:
         low: Lower end of its confidence interval.
         high: Upper end.
         se: Standard error over seeds and images.
-        df: Degrees of freedom by which the variance between seeds is known: the number of seeds minus 1, and more where
-            other arms say something of it.
+        df: Degrees of freedom by which the variance between seeds is known: the number of seeds minus 1, and
+            mostly more where other arms say something of it.
         seed_share: Share of the variance that is due to the seeds; the rest is due to the images.
         p: Two-sided p-value of the same test as the interval.
         p_permutation: Exact p-value of the sign-flip test over seeds.

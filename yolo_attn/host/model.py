@@ -7,13 +7,14 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yolo_attn.errors import YoloAttnError, like
+from yolo_attn.errors import YoloAttnError, like, nearest_file
 from yolo_attn.host import registry, row_names, rows
 from yolo_attn.host.channel_counts import WrittenWidths
 from yolo_attn.host.compat import tasks
 from yolo_attn.host.model_files import host_model_files
 from yolo_attn.host.row_arguments import depends_on_channels, read_arguments
 from yolo_attn.host.wiring import rows_of
+from yolo_attn.util.lists import as_list
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -36,7 +37,8 @@ def load_model_dict(path: str | Path) -> dict[str, Any]:
     try:
         model: Any = tasks().yaml_model_load(path)
     except FileNotFoundError as error:
-        raise like(error, f"no model YAML '{path}' here, of Ultralytics or of yolo_attn: {error}") from error
+        near = "" if "Did you mean" in str(error) else nearest_file(Path(path), "*.y*ml")
+        raise like(error, f"no model YAML '{path}' here, of Ultralytics or of yolo_attn: {error}{near}") from error
     except YoloAttnError:
         raise
     except (ValueError, TypeError, AttributeError) as error:  # what it holds is no mapping, or no YAML at all
@@ -88,7 +90,7 @@ def with_named_arguments(model: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a model dict in which the rows of our blocks have their hyper-parameters by name, and nothing else."""
     listed, written = rows_of(model), WrittenWidths(model)
     blocks = {i: registry.resolve(row[2])[1] for i, row in enumerate(listed) if means_block(row[2])}
-    asked = [i for i, cls in blocks.items() if depends_on_channels(cls, _as_list(listed[i][3]))]
+    asked = [i for i, cls in blocks.items() if depends_on_channels(cls, as_list(listed[i][3]))]
     if not asked:
         return model
     widths = [shape[1] if len(shape) == 4 else 0 for shape in _shapes(model)]
@@ -97,13 +99,9 @@ def with_named_arguments(model: Mapping[str, Any]) -> Mapping[str, Any]:
         source, _, name, args = listed[i]
         before = widths[:i] if i else [model.get("channels", 3)]
         called, found = name.removeprefix(registry.PREFIX), written.of_input(i, source, before)
-        made[i][3] = [read_arguments(blocks[i], called, _as_list(args), found).hyper]
+        made[i][3] = [read_arguments(blocks[i], called, as_list(args), found).hyper]
     split = len(model["backbone"])
     return {**model, "backbone": made[:split], "head": made[split:]}
-
-
-def _as_list(args: Any) -> list[Any]:
-    return list(args) if isinstance(args, (list, tuple)) else [args]
 
 
 def _shapes(model: Mapping[str, Any], size: int = 256) -> list[tuple[int, ...]]:

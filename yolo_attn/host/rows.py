@@ -35,6 +35,7 @@ from yolo_attn.host.row_names import (
     split_name,
 )
 from yolo_attn.host.said import say_once
+from yolo_attn.util.lists import as_list
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -141,7 +142,7 @@ def _label(index: int, row: Any) -> str:
 def _check_row(index: int, row: Any) -> None:
     if not isinstance(row, (list, tuple)) or len(row) != 4 or not isinstance(row[2], str):
         raise YoloAttnError(f"{_label(index, row)}: a row is [from, repeats, module, [arguments]]")
-    for f in row[0] if isinstance(row[0], (list, tuple)) else [row[0]]:
+    for f in as_list(row[0]):
         if type(f) is not int or not (-max(index, 1) <= f < max(index, 1)) or (index == 0 and f != -1):
             before = f"0 to {index - 1}, or -1 to -{index} counted back" if index else "none, so only -1 (the image)"
             raise like(IndexError, f"{_label(index, row)}: 'from' {f!r} does not exist; rows before it are {before}")
@@ -153,7 +154,7 @@ def _check_repeats(index: int, row: Any) -> None:
 
 
 def _check_source(index: int, row: Any, names: Sequence[str], host: ModuleType) -> None:
-    for f in row[0] if isinstance(row[0], (list, tuple)) else [row[0]]:
+    for f in as_list(row[0]):
         source = f if f >= 0 else index + f
         if source >= 0 and returns_no_map(names[source], host):
             raise YoloAttnError(f"{_label(index, row)}: row {source}, {names[source]}, gives no feature map to read")
@@ -170,7 +171,7 @@ def _host_row(index: int, row: list[Any], parts: tuple[str, str, str | None]) ->
     """Return the plain host row and the spec of the block inside it; a mapping as last argument is the block's."""
     _check_repeats(index, row)
     (source, repeats, _, args), (outer, name, place) = row, parts
-    args, hyper = list(args) if isinstance(args, (list, tuple)) else [args], {}
+    args, hyper = as_list(args), {}
     if args and isinstance(args[-1], Mapping):
         hyper = dict(args.pop())
     stated = hyper.pop("place", None)
@@ -201,7 +202,7 @@ def _prepare_row(index: int, row: list[Any], host: ModuleType, written: WrittenW
     called, (name, cls) = name.removeprefix(PREFIX), resolve(name)
     if not isinstance(source, int):
         raise YoloAttnError(f"{_label(index, row)}: {name} reads one row, 'from' is {source}; concatenate first")
-    args = list(args) if isinstance(args, (list, tuple)) else [args]
+    args = as_list(args)
     if depends_on_channels(cls, args):
         spec = RowSpec(_label(index, row), name, cls, {}, None, index, called, tuple(args), written)
     else:

@@ -13,6 +13,7 @@ from typing import Any
 from yolo_attn.host.compat import tasks
 from yolo_attn.host.model_files import host_model_files
 from yolo_attn.host.row_names import means_block, returns_no_map, split_name
+from yolo_attn.util.lists import as_list
 
 Row = list[Any]
 IMAGE = -1
@@ -26,8 +27,7 @@ _NOT_SETTINGS = ("backbone", "head", "nc", "scales", "scale", "yaml_file", "ch",
 
 def sources_of(index: int, row: Row) -> list[int]:
     """Return the absolute row numbers a row reads; the image is row -1."""
-    given = row[0] if isinstance(row[0], (list, tuple)) else [row[0]]
-    return [f if f >= 0 else index + f for f in given]
+    return [f if f >= 0 else index + f for f in as_list(row[0])]
 
 
 def rows_of(model: Mapping[str, Any]) -> list[Row]:
@@ -152,7 +152,7 @@ def _base_of(model: Mapping[str, Any]) -> _Base:
         found.names.append(parts[0] if parts else row[2])
         found.sources.append(given)
         found.behind.append(i)
-        found.arguments.append([given for given in row[3] if not isinstance(given, Mapping)])
+        found.arguments.append([given for given in as_list(row[3]) if not isinstance(given, Mapping)])
     return found
 
 

@@ -16,6 +16,7 @@ from yolo_attn.errors import YoloAttnError
 from yolo_attn.host.model import is_row_module, means_block, split_name
 from yolo_attn.host.registry import aliases_of, names
 from yolo_attn.models.graph import Row, rows_of
+from yolo_attn.util.lists import as_list
 
 _OWN = "register it, or a block that does the same: @ya.register in a file, then --import FILE"
 _HOW = {
@@ -85,7 +86,7 @@ def _is_missing(name: str) -> bool:
 
 def _described(name: str, where: list[int], rows: list[Row]) -> Missing:
     source, _, _, args = rows[where[0]]
-    args = args if isinstance(args, (list, tuple)) else [args]
+    args = as_list(args)
     outer = next((name[:i] for i in range(len(name) - 1, 0, -1) if name[i] == "_" and is_row_module(name[:i])), "")
     if where == [len(rows) - 1]:
         return Missing(name, tuple(where), "head")
@@ -109,7 +110,7 @@ def _described(name: str, where: list[int], rows: list[Row]) -> Missing:
 def stand_in(row: Row, kind: str, near: str = "") -> Row:
     """Return a row of Ultralytics, or a control, with the channels that a row of a missing class probably has."""
     source, repeats, _, args = row
-    args = [a for a in args if not isinstance(a, Mapping)] if isinstance(args, (list, tuple)) else [args]
+    args = [a for a in as_list(args) if not isinstance(a, Mapping)]
     numbers = [a for a in args if type(a) is int]
     first = source[0] if isinstance(source, (list, tuple)) and source else source
     if kind == "head":

@@ -17,6 +17,7 @@ from yolo_attn.host.row_names import place_of
 from yolo_attn.models.adopt_missing import Missing, missing_classes, stand_in
 from yolo_attn.models.graph import Row, rows_of
 from yolo_attn.models.yaml_text import flow
+from yolo_attn.util.lists import as_list
 
 
 @dataclass
@@ -78,7 +79,7 @@ def _without_attention(row: Row) -> Row:
         parts = None
     if parts is None:
         return [source, 1, "IdentityControl", []]
-    return [row[0], 1, parts[0], [a for a in _as_list(row[3]) if not isinstance(a, Mapping)]]
+    return [row[0], 1, parts[0], [a for a in as_list(row[3]) if not isinstance(a, Mapping)]]
 
 
 def with_rows(model: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
@@ -154,7 +155,7 @@ def _readings(foreign: Foreign) -> dict[int, Reading | YoloAttnError]:
 
 
 def _depends_on_channels(row: Row) -> bool:
-    return means_block(row[2]) and depends_on_channels(resolve(row[2])[1], _as_list(row[3]))
+    return means_block(row[2]) and depends_on_channels(resolve(row[2])[1], as_list(row[3]))
 
 
 def _rewrite_block(
@@ -162,7 +163,7 @@ def _rewrite_block(
 ) -> str:
     """Rewrite the row of a block in place, and return what was understood."""
     name, cls = resolve(row[2])
-    args = _as_list(row[3])
+    args = as_list(row[3])
     said = ""
     if depends_on_channels(cls, args):
         reading = found.get(index)
@@ -190,7 +191,7 @@ def _is_variadic(cls: type) -> bool:
 def _rewrite_host(row: Row, parts: tuple[str, str, str | None]) -> str:
     """Rewrite the row of a host block with a block inside in place, and return what was understood."""
     outer, block, written = parts
-    *args, last = _as_list(row[3]) or [{}]
+    *args, last = as_list(row[3]) or [{}]
     if not isinstance(last, Mapping):
         args, last = [*args, last], {}
     hyper = dict(last)
@@ -200,7 +201,3 @@ def _rewrite_host(row: Row, parts: tuple[str, str, str | None]) -> str:
     row[2] = f"{outer}_{block}" + (f"@{place}" if place else "")
     row[3] = [*args, *([hyper] if hyper else [])]
     return f"read as @{usual}, where public code has it" if usual and not (written or stated) else ""
-
-
-def _as_list(args: Any) -> list[Any]:
-    return list(args) if isinstance(args, (list, tuple)) else [args]

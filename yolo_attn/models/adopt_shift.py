@@ -15,6 +15,7 @@ from typing import Any
 from yolo_attn.host.model import means_block
 from yolo_attn.host.wiring import Rewired, rewired_rows, unread_rows
 from yolo_attn.models.graph import IMAGE, Row, rows_of, sources_of
+from yolo_attn.util.lists import as_list
 
 
 @dataclass
@@ -73,7 +74,7 @@ def _corrected(row: Rewired, rows: Sequence[Row]) -> Any:
     given, index = rows[row.row][0], row.row
     counted = _number_in_base(rows, index)
     sources = []
-    for f, reads, right in zip(_listed(given), sources_of(index, rows[index]), row.there, strict=False):
+    for f, reads, right in zip(as_list(given), sources_of(index, rows[index]), row.there, strict=False):
         in_stock = _number_in_base(rows, _origin(rows, right))
         written = f if f >= 0 else counted + f
         if reads == right:
@@ -85,10 +86,6 @@ def _corrected(row: Rewired, rows: Sequence[Row]) -> Any:
     if len(sources) != len(row.there):
         return None
     return sources if isinstance(given, (list, tuple)) else sources[0]
-
-
-def _listed(given: Any) -> list[int]:
-    return list(given) if isinstance(given, (list, tuple)) else [given]
 
 
 def _origin(rows: Sequence[Row], index: int) -> int:

@@ -12,6 +12,7 @@ from yolo_attn.host import registry
 from yolo_attn.host.hyper import bind
 from yolo_attn.host.model import means_block, split_name, with_named_arguments
 from yolo_attn.host.row_names import place_of
+from yolo_attn.util.lists import as_list
 
 KINDS = ("identity", "plain")
 
@@ -38,7 +39,7 @@ def control_of(model: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 def _control_row(row: list[Any], kind: str) -> list[Any]:
     source, repeats, name, args = row
-    args = list(args) if isinstance(args, (list, tuple)) else [args]
+    args = as_list(args)
     if means_block(name):
         name, cls = registry.resolve(name)
         return [source, repeats, *_replacement(kind, name, bind(cls, args))]

@@ -12,6 +12,7 @@ from yolo_attn.host.hyper import hyper_parameters
 from yolo_attn.host.model import means_block, split_name, with_named_arguments
 from yolo_attn.host.registry import resolve
 from yolo_attn.host.wiring import rows_of
+from yolo_attn.util.lists import as_list
 from yolo_attn.util.words import check_init
 
 GIVEN = "init"
@@ -76,7 +77,7 @@ def attention_rows(rows: Sequence[Sequence[Any]]) -> Iterator[AttentionRow]:
     for i, row in enumerate(rows):
         if block := _block_of(row[2]):
             name, cls = block
-            args = list(row[3]) if isinstance(row[3], (list, tuple)) else [row[3]]
+            args = as_list(row[3])
             hyper = dict(args.pop()) if args and isinstance(args[-1], Mapping) else {}
             default = hyper_parameters(cls)["init"].default if issubclass(cls, AttentionBlock) else None
             yield AttentionRow(i, name, args, hyper, default and hyper.get("init", default))

@@ -23,7 +23,7 @@ _NO_MEMORY = (
     "out of memory. Tried to allocate", "backend out of memory", "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: ",
 )  # fmt: skip
-"""What torch's allocators say. A message of the user's own code may well hold the words "out of memory", too."""
+"""Messages of torch's allocators. One of the user's own code may well hold the words "out of memory", too."""
 _NOT_FINITE = ("NaN persisted", "no valid last.pt is available", "is corrupted with NaN/Inf")
 _OUT_OF_MEMORY: Any = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)  # until torch 2.4
 _KILLED_WORKER = "DataLoader worker (pid"
