@@ -1,5 +1,9 @@
 """Stored matches: round trip, damage, and matches of targets of one size."""
 
+import contextlib
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from instruments.simulation import detect, make_scene
@@ -7,9 +11,9 @@ from support.random_matches import evaluated_again, random_matches
 
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.evaluate.ap import average_precision
+from yolo_attn.evaluate.bootstrap import load_evaluation
 from yolo_attn.evaluate.coco_ap import THRESHOLDS, Boxes
 from yolo_attn.evaluate.matches import SIZES, Matches
-from yolo_attn.evaluate.npz import Record
 
 
 def sized(seed, images=20):
@@ -26,8 +30,8 @@ def assert_same(a, b):
             np.testing.assert_array_equal(value, getattr(b, name), err_msg=name)
 
 
-@pytest.mark.parametrize("cls", [Matches, Record])
-def test_what_is_stored_comes_back(tmp_path, cls):
+@pytest.mark.parametrize("load", [Matches.load, load_evaluation])
+def test_what_is_stored_comes_back(tmp_path, load):
     plain = random_matches(1, 9, 3, 70, 30)
     whole = sized(2, images=3)
     by_threshold = np.where(whole.correct, whole.target[:, None], -1)
@@ -36,7 +40,7 @@ def test_what_is_stored_comes_back(tmp_path, cls):
     nothing = Matches(4, [], [], [], np.zeros((0, 10), bool), [], [])
     for record in (plain, whole, named, restricted, nothing):
         path = record.save(tmp_path / "run 1.npz")
-        assert_same(record, cls.load(path))
+        assert_same(record, load(path))
     assert [p.name for p in tmp_path.iterdir()] == ["run 1.npz"]
 
 
@@ -57,6 +61,25 @@ def test_a_damaged_file_is_named(tmp_path):
             Matches.load(path)
     with pytest.raises(YoloAttnError, match=r"there is no .*gone\.npz"):
         Matches.load(tmp_path / "gone.npz")
+
+
+def test_no_changed_byte_of_the_archive_s_index_raises_another_error(tmp_path):
+    path = Matches(2, [0, 1], [0, 0], [0.9, 0.8], np.eye(2, 10) > 0, [0], [0]).save(tmp_path / "changed.npz")
+    whole = path.read_bytes()
+    for position in range(whole.index(b"PK\x01\x02"), len(whole), 2):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x15]) + whole[position + 1 :])
+        with contextlib.suppress(YoloAttnError):
+            Matches.load(path)
+
+
+def test_a_subclass_leaves_the_kinds_that_are_read_as_they_are(tmp_path):
+    """Which classes were imported or derived by then is no matter."""
+    boxes = Boxes(1, [0], [0], [0.5], [[0, 0, 1, 1]], [0], [0], [[0, 0, 1, 1]])
+    path = boxes.save(tmp_path / "boxes.npz")
+    type("Mine", (Boxes,), {})
+    assert_same(boxes, Boxes.load(path))
+    code = "import sys; from yolo_attn.evaluate.bootstrap import load_evaluation as load; print(load(sys.argv[1]).cls)"
+    assert subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True).stdout == "[0]\n"
 
 
 def test_another_file_is_refused(tmp_path):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from os import cpu_count
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from yolo_attn.errors import YoloAttnError
 from yolo_attn.evaluate.ap import average_precision, mean_average_precision
 from yolo_attn.evaluate.coco_ap import Boxes
 from yolo_attn.evaluate.matches import Curve, Matches
-from yolo_attn.evaluate.npz import Record
+from yolo_attn.evaluate.npz import load_record
 
 THRESHOLDS = 10
 """Number of IoU thresholds of an evaluation: 0.5 to 0.95 in steps of 0.05."""
@@ -114,7 +114,10 @@ def resample_all(
 
 def load_evaluation(record: Source) -> Evaluation:
     """Return an evaluation, read from its file if a path is given."""
-    return cast(Evaluation, Record.load(record)) if isinstance(record, str | Path) else record
+    if not isinstance(record, str | Path):
+        return record
+    kinds: tuple[type[Evaluation], ...] = (Matches, Boxes)
+    return load_record(record, *kinds)
 
 
 def _pool(workers: int) -> Executor:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 
@@ -16,6 +17,13 @@ from yolo_attn.util.files import replace_whole
 _FORMAT = "format"
 _VERSION = 1
 _SHAPE = ".shape"
+_UNREADABLE = (
+    OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, struct.error,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""Errors that numpy and zipfile raise for files that are cut short, changed or of another kind."""
+
+R = TypeVar("R", bound="Record")
 
 
 class Record:
@@ -41,26 +49,13 @@ class Record:
         return replace_whole(path, lambda part: _write(part, content))
 
     @classmethod
-    def load(cls, path: str | Path) -> Any:
-        """Read a file written by :meth:`save`; ``Record.load`` reads every subclass.
+    def load(cls: type[R], path: str | Path) -> R:
+        """Read a file written by :meth:`save`.
 
         Raises:
             YoloAttnError: If the file is missing, damaged, or of another kind.
         """
-        kinds = cls.__subclasses__() or [cls]
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                stored = {name: file[name] for name in file.files}
-            kind = next((k for k in kinds if k._format() == str(stored[_FORMAT])), None)
-            if kind is None:
-                raise YoloAttnError(f"it holds {stored[_FORMAT]}, not {' or '.join(k._format() for k in kinds)}")
-            return kind(**{f.name: _restored(stored, f.name) for f in fields(kind) if f.name in stored})
-        except FileNotFoundError as error:
-            raise YoloAttnError(f"there is no '{path}'") from error
-        except YoloAttnError as error:
-            raise YoloAttnError(f"'{path}': {error}") from error
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-            raise YoloAttnError(f"'{path}' is damaged or no stored record ({error})") from error
+        return load_record(path, cls)
 
     @classmethod
     def _format(cls) -> str:
@@ -89,6 +84,31 @@ class Record:
     def _check_names(self) -> None:
         if self.names and len(self.names) != self.images:
             raise YoloAttnError(f"{len(self.names)} names for {self.images} images")
+
+
+def load_record(path: str | Path, *kinds: type[R]) -> R:
+    """Read a file written by :meth:`Record.save`.
+
+    Args:
+        path: The file.
+        kinds: Classes it may hold.
+
+    Raises:
+        YoloAttnError: If the file is missing, damaged, or of another kind.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            stored = {name: file[name] for name in file.files}
+        kind = next((k for k in kinds if k._format() == str(stored[_FORMAT])), None)
+        if kind is None:
+            raise YoloAttnError(f"it holds {stored[_FORMAT]}, not {' or '.join(k._format() for k in kinds)}")
+        return kind(**{f.name: _restored(stored, f.name) for f in fields(kind) if f.name in stored})
+    except FileNotFoundError as error:
+        raise YoloAttnError(f"there is no '{path}'") from error
+    except YoloAttnError as error:
+        raise YoloAttnError(f"'{path}': {error}") from error
+    except _UNREADABLE as error:
+        raise YoloAttnError(f"'{path}' is damaged or no stored record ({error})") from error
 
 
 def _write(path: Path, content: dict[str, np.ndarray]) -> None:
