@@ -5,6 +5,7 @@ which resumes by itself.
 """
 
 import contextlib
+import random
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import yaml
 from support.paths import TESTS
 from support.tiers import sampled
 from support.tiny_training import (
+    RECIPE,
     RECIPE_OF_A_RUN,
     StoppedError,
     outcome_of,
@@ -27,7 +29,8 @@ from support.tiny_training import (
     train_run,
 )
 
-from yolo_attn.compare import host
+from yolo_attn.compare import host, trainer
+from yolo_attn.compare.trainer import ComparisonMixin
 from yolo_attn.host.data import check_data
 from yolo_attn.train import resume as resuming
 
@@ -348,6 +351,67 @@ def test_seed_and_epoch_reach_the_workers_of_the_loader(scenes):
         assert (other_files == files) is same, (seed, epoch)
         assert np.array_equal(other_pixels, pixels) is same, (seed, epoch)
     trainer.train_loader.close()
+
+
+def draw_beside(monkeypatch):
+    """Have the model draw random numbers of all kinds in each step, as one with stochastic depth does."""
+    from ultralytics.nn.tasks import DetectionModel
+
+    loss = DetectionModel.loss
+
+    def drawing(self, *args):
+        random.random(), np.random.rand(), torch.rand(1)
+        return loss(self, *args)
+
+    monkeypatch.setattr(DetectionModel, "loss", drawing)
+
+
+@pytest.fixture
+def with_workers(monkeypatch):
+    """Have the loader use workers on the CPU too, and collect what it starts: one list of processes per iterator."""
+    from torch.utils.data import dataloader
+
+    started = []
+
+    class Iterator(dataloader._MultiProcessingDataLoaderIter):
+        def __init__(self, loader):
+            super().__init__(loader)
+            started.append([worker.pid for worker in self._workers])
+
+    monkeypatch.setattr(dataloader, "_MultiProcessingDataLoaderIter", Iterator)
+    build = ComparisonMixin.build_loaders
+
+    def building(trainer):
+        trainer.args.workers = 2
+        build(trainer)
+
+    monkeypatch.setattr(ComparisonMixin, "build_loaders", building)
+    return started
+
+
+@pytest.mark.parametrize("workers", ["main process", pytest.param("two workers", marks=pytest.mark.slow)])
+def test_all_batches_are_the_same_whatever_a_model_draws(workers, scenes, tmp_path, request, monkeypatch):
+    if workers == "two workers":
+        request.getfixturevalue("with_workers")
+    monkeypatch.setattr(trainer, "HASHED_BATCHES", 1000)
+    plain = train_run(scenes, tmp_path / "plain", multi_scale=RECIPE["multi_scale"]).history["first_batches"]
+    draw_beside(monkeypatch)
+    drawing = train_run(scenes, tmp_path / "drawing", multi_scale=RECIPE["multi_scale"], end2end=True)
+    assert drawing.history["first_batches"] == plain
+
+
+@pytest.mark.slow
+def test_workers_are_kept_from_epoch_to_epoch_and_continued(scenes, tmp_path, with_workers):
+    """A training starts them once, and once more where mosaics end, as Ultralytics does."""
+    whole = by_comparison(scenes, tmp_path)
+    training = [pids for pids in with_workers if len(pids) == 2]
+    assert len(training) == 2, with_workers
+    for hook in HOOKS:
+        folder = tmp_path / f"{hook[0]}-{hook[1]}"
+        folder.mkdir()
+        with dying(*hook), pytest.raises(StoppedError):
+            by_comparison(scenes, folder)
+        check_same(by_comparison(scenes, folder, resume=True), whole, EPOCHS[by_comparison])
 
 
 @pytest.mark.slow

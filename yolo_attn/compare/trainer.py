@@ -24,11 +24,11 @@ class ComparisonMixin(ResumeMixin):
     """Trainer mixin for a run of a comparison; comes before :class:`yolo_attn.train.trainer.TrainerMixin`.
 
     It resumes from its state wherever there is one, and keeps the state of its last epoch. ``progress.json`` in the run
-    folder (``save_dir``) holds epochs, seconds and memory. Seed and epoch alone decide what a run sees, so that all
-    models see the same.
+    folder (``save_dir``) holds epochs, seconds and memory. The seed alone decides what a run sees, whatever random
+    numbers its model draws, so that all models see the same.
     """
 
-    _seeds_epochs = True
+    _seeds_batches = True
 
     def setup_training(self, *args: Any, **kwargs: Any) -> Any:
         """Set up training; a checksum of the first batches and the peak memory are recorded."""

@@ -2,8 +2,9 @@
 
 Ultralytics stores checkpoints in half precision and without random states, so a training resumed from them ends with
 other weights. Here the state after each epoch is stored in full precision, with the random states. An uninterrupted
-training draws the random numbers that Ultralytics draws. Where these states cannot be restored, and in comparisons, the
-random numbers of an epoch depend on seed and epoch alone.
+training draws the random numbers that Ultralytics draws. Where these states cannot be restored, the random numbers of
+an epoch depend on seed and epoch alone. In comparisons those of the loader depend on the seed alone, whatever the model
+draws.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class ResumeMixin(TrainerHooks):
     _batch_under_way = _exact = _epoch_has_ended = _built = False
     _stores, _batches_per_epoch = True, 0
     _begun_not_finite: set[str] | None = None
-    _seeds_epochs = _mosaic_closed = False
+    _seeds_batches = _mosaic_closed = False
     _record: LoaderRecord | None = None
     _resumed_from: dict[str, Any] | None = None
 
@@ -75,6 +76,8 @@ class ResumeMixin(TrainerHooks):
         if self._exact:
             self.add_callback("on_train_epoch_start", own._begin_epoch)
             self.add_callback("on_train_batch_start", own._begin_batch)
+        if self._exact and self._seeds_batches:
+            self.add_callback("on_train_batch_end", own._seed_batch)
         self.add_callback("on_train_epoch_start", own._note_not_finite)
         self.add_callback("on_train_epoch_end", own._end_epoch)
         self.add_callback("on_fit_epoch_end", own._store)
@@ -102,7 +105,9 @@ class ResumeMixin(TrainerHooks):
         self._batch_under_way = False
         super().build_loaders()
         self._last_step, self._built, self._batches_per_epoch = -1, True, len(self.train_loader)
-        self._record = record(self.train_loader) if self._exact and not self._seeds_epochs else None
+        if self._seeds_batches and (generator := getattr(self.train_loader, "generator", None)) is not None:
+            generator.manual_seed(_seed(self.args.seed))
+        self._record = record(self.train_loader) if self._exact else None
         self._mosaic_closed = False
         self.history["batch_sizes"].append(self.batch_size)
 
@@ -119,6 +124,8 @@ class ResumeMixin(TrainerHooks):
             self._resumed_from["process"].restore(self._record.loader.dataset)
             self._resumed_from = None
         self._iteration, self._batch_under_way = self._batches_per_epoch * self.epoch - 1, False
+        if self._seeds_batches:
+            self._seed_batch()
         self._epoch_began = time.perf_counter()
 
     def _seed_epoch(self) -> None:
@@ -126,18 +133,26 @@ class ResumeMixin(TrainerHooks):
 
         An epoch that is repeated because its loss was not finite is seeded differently.
         """
-        tries = getattr(self, "nan_recovery_attempts", 0)
-        words = f"{self.args.seed} {self.epoch}" + (f" {tries}" if tries else "")
-        seed = int.from_bytes(hashlib.sha256(words.encode()).digest()[:4], "big")
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
+        seed = self._seed_process(self.epoch)
         dataset = self.train_loader.dataset
         refill_mosaic_buffers(dataset, used=self.args.mosaic and self.epoch < self.epochs - self.args.close_mosaic)
         if (generator := getattr(self.train_loader, "generator", None)) is not None:
             generator.manual_seed(seed)
         if hasattr(self.train_loader, "reset"):  # a loader of the user's own may have neither
             self.train_loader.reset()  # restarts its workers
+
+    def _seed_batch(self) -> None:
+        """Seed this process for the next batch, which then does not depend on what the model drew before."""
+        self._seed_process("batch", self._iteration + 1)
+
+    def _seed_process(self, *moment: Any) -> int:
+        """Seed this process for a moment of the training, and return the seed; a repeated epoch has others."""
+        tries = getattr(self, "nan_recovery_attempts", 0)
+        seed = _seed(self.args.seed, *moment, *([tries] if tries else ()))
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        return seed
 
     def close_mosaic(self) -> None:
         """Switch mosaics off; the host then restarts the loader."""
@@ -337,6 +352,11 @@ def read_state(folder: str | Path) -> dict[str, Any] | None:
     """Return the stored state of a training from its weights folder, or ``None`` if there is none."""
     file = Path(folder) / STATE
     return torch.load(file, map_location="cpu", weights_only=False) if file.is_file() else None
+
+
+def _seed(*moment: Any) -> int:
+    """Return the seed of a moment, given by the training's seed, epoch, batch."""
+    return int.from_bytes(hashlib.sha256(" ".join(map(str, moment)).encode()).digest()[:4], "big")
 
 
 def _start_method() -> str:
