@@ -7,6 +7,7 @@ import numpy as np
 from yolo_attn.compare import executors, run_folder
 from yolo_attn.compare.plan import Plan
 from yolo_attn.evaluate.coco_ap import Boxes
+from yolo_attn.evaluate.condense import condense, match_and_condense
 from yolo_attn.evaluate.matches import Matches
 
 IMAGES, TARGETS = 24, 3
@@ -40,8 +41,8 @@ def complete(folder, **changes):
     """Write the files of a complete run into its folder."""
     spec = run_folder.read_spec(folder)
     matches, boxes = records(spec.arm, spec.seed)
-    matches.save(folder / run_folder.MATCHES)
-    boxes.save(folder / run_folder.BOXES)
+    condense(matches).save(folder / run_folder.MATCHES)
+    match_and_condense(boxes).save(folder / run_folder.COCO_MATCHES)
     environment = {**ENVIRONMENT, **{k.replace("-", "_"): v for k, v in spec.versions.items()}}
     epochs = [
         {"epoch": e, "metrics/mAP50-95(B)": 0.1 * e + 0.01 * spec.seed, "train/box_loss": 1 / e, "train/cls_loss": 1.0}

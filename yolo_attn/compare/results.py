@@ -42,7 +42,7 @@ METHOD = (
     "model's variance between seeds is drawn towards that of the others, as far as they are alike. The quantile is "
     "that of the sum of two Student variables, for seeds and for images."
 )
-RECORDS = {"ultralytics": run_folder.MATCHES, "coco": run_folder.BOXES}
+RECORDS = {"ultralytics": run_folder.MATCHES, "coco": run_folder.COCO_MATCHES}
 _CURVE = "metrics/mAP50-95(B)"
 
 Log = Callable[[str], None]
@@ -201,7 +201,7 @@ def _statistics(stored: Stored, records: str, replicates: int, log: Log) -> Stat
         folders,
         baseline=stored.baseline,
         replicates=replicates,
-        curve=None if records == run_folder.BOXES else next(iter(stored.results.values()))["ap_tail"],
+        curve=None if records == run_folder.COCO_MATCHES else next(iter(stored.results.values()))["ap_tail"],
         class_names=stored.classes,
         untested=[arm["name"] for arm in stored.plan["arms"] if arm["kind"] == IDENTITY_CONTROL],
     )

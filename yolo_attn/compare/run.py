@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from yolo_attn.compare import run_folder
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.evaluate.condense import condense, match_and_condense
 from yolo_attn.host.model_files import write_model
 from yolo_attn.util import imports
 from yolo_attn.util.env import environment
@@ -56,9 +57,9 @@ def _run(folder: Path, spec: run_folder.RunSpec) -> None:
     checkpoint = host.strip(trained.last, folder / run_folder.CHECKPOINT)
     history = trained.history
     found = host.evaluate(checkpoint, spec.data, history["imgsz"], overrides, threads=spec.threads)
-    found.matches.save(folder / run_folder.MATCHES)
+    condense(found.matches, host.ap_tail()).save(folder / run_folder.MATCHES)
     if found.boxes is not None:
-        found.boxes.save(folder / run_folder.BOXES)
+        match_and_condense(found.boxes).save(folder / run_folder.COCO_MATCHES)
     model = yolo.open_model(checkpoint, fuse=True)
     result = {
         "key": spec.key,

@@ -1,8 +1,8 @@
 """Store training runs: a spec that determines the result of a run, and the folder of the run.
 
 The folder of a run holds ``spec.json``; ``train/`` while it is trained; ``log.txt``; and, once it is complete,
-``matches.npz``, ``boxes.npz``, ``last.pt``, ``gates.csv`` if the model has gates, and ``result.json``, which is written
-last. A run that failed leaves ``failure.json``.
+``matches.npz``, ``coco_matches.npz``, ``last.pt``, ``gates.csv`` if the model has gates, and ``result.json``, which is
+written last. A run that failed leaves ``failure.json``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from yolo_attn.gates import GATES
 from yolo_attn.util.files import write_json
 
 SPEC, RESULT, FAILURE, LOG = "spec.json", "result.json", "failure.json", "log.txt"
-MATCHES, BOXES, CHECKPOINT, TRAINING = "matches.npz", "boxes.npz", "last.pt", "train"
+MATCHES, COCO_MATCHES, CHECKPOINT, TRAINING = "matches.npz", "coco_matches.npz", "last.pt", "train"
 _WHERE = ("data", "weights", "imports")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.evaluate.ap import average_precision, mean_average_precision
-from yolo_attn.evaluate.coco_ap import Boxes
+from yolo_attn.evaluate.coco_ap import Boxes, CocoMatches
 from yolo_attn.evaluate.matches import Curve, Matches
 from yolo_attn.evaluate.npz import load_record
 
@@ -24,7 +24,7 @@ THRESHOLDS = 10
 
 SIZE_METRICS = {"APs": "small", "APm": "medium", "APl": "large"}
 
-Evaluation = Matches | Boxes
+Evaluation = Matches | Boxes | CocoMatches
 Source = Evaluation | str | Path
 """An evaluation, or the path of its file."""
 

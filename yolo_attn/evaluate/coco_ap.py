@@ -74,30 +74,32 @@ class Boxes(Record):
 
     def by_size(self) -> dict[str, Matches]:
         """Match as COCO does; return the matches of ``all`` targets and of those of each size."""
+        return self.matched().by_size()
+
+    def matched(self) -> CocoMatches:
+        """Match as COCO does."""
         kept = self._counted()
         area = _area(self.boxes[kept])
         target_area = _area(self.target_boxes) if self.target_area is None else self.target_area
-        limits = np.array(list(_RANGES.values()))
-        foreign = (target_area[:, None] < limits[:, 0]) | (target_area[:, None] > limits[:, 1])  # (G, ranges)
-        outside = (area[:, None] < limits[:, 0]) | (area[:, None] > limits[:, 1])  # (D, ranges)
-        shape = (len(kept), len(limits), len(THRESHOLDS))
-        matched, ignored = np.zeros(shape, bool), np.broadcast_to(outside[:, :, None], shape).copy()
+        target_outside = _outside(target_area)
+        matched = np.zeros((len(kept), len(_RANGES), len(THRESHOLDS)), bool)
+        foreign = matched.copy()
         for own, targets in self._groups(kept):
-            _match(_overlap(self.boxes[kept[own]], self.target_boxes[targets]), foreign[targets], own, matched, ignored)
-        return {
-            name: Matches(
-                images=self.images,
-                image=self.image[kept],
-                cls=self.cls[kept],
-                confidence=self.confidence[kept],
-                correct=matched[:, r] & ~ignored[:, r],
-                target_image=self.target_image[~foreign[:, r]],
-                target_cls=self.target_cls[~foreign[:, r]],
-                names=self.names,
-                ignored=ignored[:, r] if ignored[:, r].any() else None,
-            )
-            for r, name in enumerate(_RANGES)
-        }
+            overlap = _overlap(self.boxes[kept[own]], self.target_boxes[targets])
+            _match(overlap, target_outside[targets], own, matched, foreign)
+        return CocoMatches(
+            images=self.images,
+            image=self.image[kept],
+            cls=self.cls[kept],
+            confidence=self.confidence[kept],
+            matched=matched,
+            foreign=foreign,
+            outside=_outside(area),
+            target_image=self.target_image,
+            target_cls=self.target_cls,
+            target_outside=target_outside,
+            names=self.names,
+        )
 
     def _counted(self) -> np.ndarray:
         """Return indices of the most confident detections of each image and class, by descending confidence."""
@@ -118,27 +120,99 @@ class Boxes(Record):
             yield by_own[a:b], by_theirs[c:d]
 
 
-def _match(overlap: np.ndarray, foreign: np.ndarray, own: np.ndarray, matched: np.ndarray, ignored: np.ndarray) -> None:
+@dataclass(frozen=True, eq=False)
+class CocoMatches(Record):
+    """Detections matched with the labelled targets as COCO does, once for each range of sizes.
+
+    Attributes:
+        images: Number of images.
+        image: Image index of each detection. Shape ``(D,)``.
+        cls: Class of each detection. Shape ``(D,)``.
+        confidence: Confidence of each detection; only the order within a class counts. Shape ``(D,)``.
+        matched: Whether each detection has a target, by range and IoU threshold. Shape ``(D, 4, T)``.
+        foreign: Whether that target is outside the range. Shape ``(D, 4, T)``.
+        outside: Whether each detection is outside each range. Shape ``(D, 4)``.
+        target_image: Image index of each target. Shape ``(G,)``.
+        target_cls: Class of each target. Shape ``(G,)``.
+        target_outside: Whether each target is outside each range. Shape ``(G, 4)``.
+        names: Names of the images, in their order.
+
+    Raises:
+        YoloAttnError: If the arrays do not fit together.
+    """
+
+    images: int
+    image: np.ndarray
+    cls: np.ndarray
+    confidence: np.ndarray
+    matched: np.ndarray
+    foreign: np.ndarray
+    outside: np.ndarray
+    target_image: np.ndarray
+    target_cls: np.ndarray
+    target_outside: np.ndarray
+    names: tuple[str, ...] = ()
+
+    curve: ClassVar[Curve] = "coco"
+    """Precision-recall curve; see ``tail`` of :func:`~yolo_attn.evaluate.ap.average_precision`."""
+
+    def __post_init__(self) -> None:
+        detections = ("image", "cls", "confidence", "matched", "foreign", "outside")
+        targets = ("target_image", "target_cls", "target_outside")
+        self._make_arrays((*detections, *targets))
+        self._check_lengths(detections, len(self.confidence))
+        self._check_lengths(targets, len(self.target_cls))
+        self._check_names()
+        self._check_indices("image", self.images)
+        self._check_indices("target_image", self.images)
+
+    def by_size(self) -> dict[str, Matches]:
+        """Return the matches of ``all`` targets and of those of each size."""
+        ignored = np.where(self.matched, self.foreign, self.outside[:, :, None])
+        return {
+            name: Matches(
+                images=self.images,
+                image=self.image,
+                cls=self.cls,
+                confidence=self.confidence,
+                correct=self.matched[:, r] & ~ignored[:, r],
+                target_image=self.target_image[~self.target_outside[:, r]],
+                target_cls=self.target_cls[~self.target_outside[:, r]],
+                names=self.names,
+                ignored=ignored[:, r] if ignored[:, r].any() else None,
+            )
+            for r, name in enumerate(_RANGES)
+        }
+
+
+def _outside(area: np.ndarray) -> np.ndarray:
+    """Tell which areas are outside each range: ``(N,)`` -> ``(N, ranges)``."""
+    limits = np.array(list(_RANGES.values()))
+    outside: np.ndarray = (area[:, None] < limits[:, 0]) | (area[:, None] > limits[:, 1])
+    return outside
+
+
+def _match(overlap: np.ndarray, outside: np.ndarray, own: np.ndarray, matched: np.ndarray, foreign: np.ndarray) -> None:
     """Match the detections of one image and class with its targets, the most confident first.
 
     Args:
         overlap: IoU of each detection and target. Shape ``(D, G)``.
-        foreign: Whether each target lies outside each range of sizes. Shape ``(G, ranges)``.
+        outside: Whether each target lies outside each range of sizes. Shape ``(G, ranges)``.
         own: Indices of the detections in the two outputs.
         matched: Output: whether each detection has a target, by range and threshold. Shape ``(all, ranges, T)``.
-        ignored: Output: whether that target is outside the range. Shape ``(all, ranges, T)``.
+        foreign: Output: whether that target is outside the range. Shape ``(all, ranges, T)``.
     """
-    free = np.ones((*foreign.shape, len(THRESHOLDS)), bool)
+    free = np.ones((*outside.shape, len(THRESHOLDS)), bool)
     ranges, thresholds = np.indices(free.shape[1:])
     for d in np.flatnonzero(overlap.max(1) >= THRESHOLDS[0]):
         open_ = free & (overlap[d, :, None] >= THRESHOLDS)[:, None]
-        preferred = open_ & ~foreign[:, :, None]
+        preferred = open_ & ~outside[:, :, None]
         open_ = np.where(preferred.any(0), preferred, open_)
         score = np.where(open_, overlap[d, :, None, None], -1.0)
         best = len(score) - 1 - score[::-1].argmax(0)  # the last of equal ones, as in COCO
         has = open_.any(0)
         matched[own[d]] = has
-        ignored[own[d]] = np.where(has, foreign[best, ranges], ignored[own[d]])
+        foreign[own[d]] = has & outside[best, ranges]
         free[best, ranges, thresholds] &= ~has
 
 
