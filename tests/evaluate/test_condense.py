@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from yolo_attn.evaluate.ap import average_precision
+from yolo_attn.evaluate.bootstrap import load_evaluation
 from yolo_attn.evaluate.coco_ap import Boxes
 from yolo_attn.evaluate.condense import condense, match_and_condense
 from yolo_attn.evaluate.matches import Matches
-from yolo_attn.evaluate.npz import Record
 
 IMAGES, CLASSES, TARGETS, DETECTIONS = 30, 4, 90, 1500
 AREAS = [100.0, 1023.9, 1024.0, 1024.1, 5000.0, 9216.0, 9216.5, 1e5]
@@ -96,7 +96,7 @@ def test_boxes_matched_as_coco_does(boxes, weights, tmp_path):
     assert 50 < small.matched.any((1, 2)).sum() < len(small.cls) < len(boxes.cls)
     stored = [r.save(tmp_path / f"{k}.npz").stat().st_size for k, r in enumerate((boxes, small))]
     assert stored[1] < stored[0] / 2
-    assert_same(boxes, Record.load(tmp_path / "1.npz"), weights, "coco")
+    assert_same(boxes, load_evaluation(tmp_path / "1.npz"), weights, "coco")
 
 
 @pytest.mark.parametrize("kept", [slice(0), slice(1)])

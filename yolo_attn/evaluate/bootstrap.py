@@ -116,7 +116,7 @@ def load_evaluation(record: Source) -> Evaluation:
     """Return an evaluation, read from its file if a path is given."""
     if not isinstance(record, str | Path):
         return record
-    kinds: tuple[type[Evaluation], ...] = (Matches, Boxes)
+    kinds: tuple[type[Evaluation], ...] = (Matches, Boxes, CocoMatches)
     return load_record(record, *kinds)
 
 
