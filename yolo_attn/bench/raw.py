@@ -23,12 +23,14 @@ def read_raw(folder: Path) -> list[Record]:
     """Return the records of a bench.
 
     Raises:
-        YoloAttnError: If there are none, or the measurement was stopped before its end.
+        YoloAttnError: If there are none, the measurement was stopped before its end, or the file is damaged.
     """
     file = folder / RAW
     if not file.is_file():
         raise YoloAttnError(f"'{folder}' holds no bench: there is no {RAW} in it")
     records = jsonl.read_complete(file)
     if records is None:
-        raise YoloAttnError(f"'{file}' is incomplete: the measurement was stopped before its end; run it again")
+        raise YoloAttnError(
+            f"'{file}' is incomplete: the measurement was stopped before its end, or the file changed; run it again"
+        )
     return records

@@ -20,8 +20,37 @@ def caveats(results: Results, runs: RunResults) -> list[str]:
         results: Results of the comparison.
         runs: Stored results of the complete runs, by folder.
     """
-    checks = (_same_batches, _controls, _recovered, _seeds, _training, _data, _times, _hardware)
+    checks = (
+        _baseline,
+        _nothing_found,
+        _same_batches,
+        _controls,
+        _recovered,
+        _seeds,
+        _training,
+        _data,
+        _times,
+        _hardware,
+    )
     return [sentence for check in checks for sentence in check(results, runs)]
+
+
+def _baseline(results: Results, runs: RunResults) -> Iterator[str]:
+    if runs and not results.baseline_arm.is_complete:
+        yield f"The baseline {results.baseline} has no complete run: the other models are shown, but not compared."
+
+
+def _nothing_found(results: Results, runs: RunResults) -> Iterator[str]:
+    """Name the models that found nothing right, whose differences mean nothing."""
+    metric = results.primary
+    complete = [arm for arm in results.arms if metric in arm.metrics]
+    nothing = [arm.name for arm in complete if not any(arm.metrics[metric].by_seed)]
+    if not nothing:
+        return
+    counts = [r.get("detections") for r in runs.values() if r["arm"] in nothing]
+    why = "there is not one detection" if not any(counts) and None not in counts else "no detection is right"
+    who = "every model" if len(nothing) == len(complete) else ", ".join(nothing)
+    yield f"{metric} of {who} is 0 in all runs: {why}, so nothing is known of how such models differ."
 
 
 def _same_batches(results: Results, runs: RunResults) -> Iterator[str]:

@@ -18,6 +18,7 @@ from yolo_attn.compare.executors import Executor, LocalPool, RayCluster
 from yolo_attn.compare.plan import ArmSpec, Plan, arms_of, specs_of
 from yolo_attn.compare.progress import Progress
 from yolo_attn.compare.results import PLAN, RUNS, SPEED, Log, speed_key, timed_runs
+from yolo_attn.compare.stored import stored_run
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.speed.raw import read_raw
 from yolo_attn.speed.spec import SpeedSpec, write_spec
@@ -114,8 +115,12 @@ def _plan_record(
 def _carry_out(specs: Sequence[run_folder.RunSpec], out: Path, workers: Executor, log: Log) -> list[str]:
     root = out / RUNS
     folders = [run_folder.prepare(spec, root) for spec in specs]  # of complete runs too: this repairs a damaged spec
-    left = [f for f, spec in zip(folders, specs, strict=True) if run_folder.read_result(spec, root) is None]
+    found = [stored_run(spec, root) for spec in specs]
+    left = [folder for folder, run in zip(folders, found, strict=True) if run.result is None]
     log(f"{len(specs)} runs, {len(specs) - len(left)} of them complete")
+    for spec, run in zip(specs, found, strict=True):
+        if run.damage:
+            log(f"{spec.arm}, seed {spec.seed} is made again: {run.damage}")
     if not left:
         return []
     progress = Progress(len(specs), len(specs) - len(left), min(workers.slots, len(left)), log)
@@ -135,13 +140,17 @@ def _measure_speed(
     specs: Sequence[run_folder.RunSpec], out: Path, device: str | None, seconds: float, log: Log
 ) -> None:
     """Time the trained models of one seed in a process of their own, unless their times are stored."""
-    models = timed_runs(specs, [s.folder_name for s in specs if run_folder.read_result(s, out / RUNS) is not None])
+    complete = {spec.folder_name: run for spec in specs if (run := stored_run(spec, out / RUNS).result) is not None}
+    models = timed_runs(specs, complete)
     baseline, folder, key = specs[0].arm, out / SPEED, speed_key(models.values())
-    result = run_folder.read_result(models[baseline], out / RUNS) if baseline in models else None
-    if result is None or read_raw(folder, key) is not None:
+    if not models or read_raw(folder, key) is not None:
+        return
+    folder.mkdir(exist_ok=True)
+    if baseline not in models:
+        run_folder.write_failure(folder, f"the baseline {baseline} has no complete run, which times are compared with")
         return
     log(f"timing {len(models)} models")
-    folder.mkdir(exist_ok=True)
+    result = complete[models[baseline].folder_name]
     write_spec(
         folder,
         SpeedSpec(

@@ -6,7 +6,6 @@ same spec gives the same result with every executor.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -22,7 +21,6 @@ import psutil
 
 from yolo_attn.compare import run_folder
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.util.files import write_json
 from yolo_attn.util.processes import PARENT
 
 TRIES = 3
@@ -82,10 +80,11 @@ def _start_module(module: str, folder: Path, device: str | None) -> subprocess.P
 
 
 def measure_speed(folder: Path, device: str | None) -> str | None:
-    """Time models in a process of their own; return the reason of a failure or ``None``."""
+    """Time models in a process of their own; return and store the reason of a failure or ``None``."""
+    (folder / run_folder.FAILURE).unlink(missing_ok=True)
     process = _start_module("yolo_attn.speed.run", folder, device)
     try:
-        return None if (code := process.wait()) == 0 else _reason(folder, code)
+        return why_failed(folder, process.wait())
     finally:
         stop([process])
 
@@ -95,8 +94,7 @@ def why_failed(folder: Path, code: int) -> str | None:
     if code == 0:
         return None
     reason = _reason(folder, code)
-    with contextlib.suppress(OSError):  # e.g. a full disk, which may be why
-        write_json(folder / run_folder.FAILURE, {"reason": reason})
+    run_folder.write_failure(folder, reason)
     return reason
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import inspect
 import io
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from typing import Any, Literal, NamedTuple, cast
 import torch
 import ultralytics
 from ultralytics.cfg import get_cfg
+from ultralytics.utils import LOGGER, ops, torch_utils
 from ultralytics.utils import metrics as host_metrics
-from ultralytics.utils import ops, torch_utils
 
 from yolo_attn.compare.trainer import ComparisonMixin
 from yolo_attn.errors import YoloAttnError
@@ -77,7 +78,7 @@ def train(
     Raises:
         YoloAttnError: If memory was too small for the batch.
     """
-    state = read_state(save_dir / "weights")
+    state = _readable_state(save_dir)
     if state is None or not state["complete"]:
         with cpu_threads(threads):
             yolo = YOLO(str(model))
@@ -97,6 +98,16 @@ def train(
     rows = csv.DictReader(io.StringIO(state["csv"]))
     epochs = [{k.strip(): float(v) for k, v in row.items()} for row in rows]
     return Trained(save_dir / "weights" / "last.pt", epochs, state["history"])
+
+
+def _readable_state(save_dir: Path) -> dict[str, Any] | None:
+    """Return the state of a training that was stopped; where it is damaged, remove it, to train from the start."""
+    try:
+        return read_state(save_dir / "weights")
+    except YoloAttnError as error:
+        LOGGER.warning(f"{error}; the training starts again")
+        shutil.rmtree(save_dir)
+        return None
 
 
 def training_step(model: Any, imgsz: int, batch: int, device: str, amp: bool) -> Callable[[], object]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ import numpy as np
 
 from yolo_attn.compare import run_folder
 from yolo_attn.compare.caveats import IDENTITY_CONTROL, caveats
+from yolo_attn.compare.stored import stored_run
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.evaluate.differences import Statistics, compare_arms, power_note
+from yolo_attn.evaluate.differences import ArmStatistics, Statistics, compare_arms, power_note
 from yolo_attn.evaluate.matches import Matches
 from yolo_attn.report.results import (
     RESULTS,
@@ -29,8 +30,9 @@ from yolo_attn.report.results import (
     Runs,
     SpeedResult,
     ValidationSet,
+    read_results,
 )
-from yolo_attn.speed.raw import read_raw
+from yolo_attn.speed.raw import RAW, read_raw
 from yolo_attn.speed.summary import summarize as summarize_speed
 from yolo_attn.util.files import plain_name, write_json
 
@@ -43,6 +45,7 @@ METHOD = (
     "that of the sum of two Student variables, for seeds and for images."
 )
 RECORDS = {"ultralytics": run_folder.MATCHES, "coco": run_folder.COCO_MATCHES}
+_AGAIN = "the comparison's own command writes it again"
 _CURVE = "metrics/mAP50-95(B)"
 
 Log = Callable[[str], None]
@@ -50,12 +53,21 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Stored:
-    """Content of a comparison's folder: the plan, the spec of each run, and the result of each complete run."""
+    """Content of a comparison's folder.
+
+    Attributes:
+        out: The folder.
+        plan: Content of ``plan.json``.
+        specs: Spec of each run.
+        results: Result of each complete run.
+        damaged: Damage of each run whose files cannot be used.
+    """
 
     out: Path
     plan: Mapping[str, Any]
     specs: Mapping[str, run_folder.RunSpec]
     results: Mapping[str, Mapping[str, Any]]
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def baseline(self) -> str:
@@ -78,47 +90,69 @@ class Stored:
         return matches
 
 
-def read(out: str | Path) -> Stored:
-    """Read the stored runs of a comparison.
+def read(out: str | Path, records: str = run_folder.MATCHES) -> Stored:
+    """Read the stored runs of a comparison; those with damaged files are not complete.
+
+    Args:
+        out: The comparison's folder.
+        records: Name of the file of each run that is needed beside its matches.
 
     Raises:
         YoloAttnError: If the folder holds no comparison, or its runs cannot be compared.
     """
     out = Path(out)
+    plan = _read_plan(out)
+    specs: dict[str, run_folder.RunSpec] = {}
+    results: dict[str, dict[str, Any]] = {}
+    damaged: dict[str, str] = {}
+    for name in plan["runs"]:
+        if not (out / RUNS / name / run_folder.SPEC).is_file():
+            continue
+        try:
+            specs[name] = run_folder.read_spec(out / RUNS / name)
+        except YoloAttnError:
+            damaged[name] = f"{run_folder.SPEC} is damaged or of another run"
+            continue
+        files = (run_folder.MATCHES, *((records, run_folder.OLD_BOXES) if records != run_folder.MATCHES else ()))
+        result, damage = stored_run(specs[name], out / RUNS, files)
+        if result is not None:
+            results[name] = result
+        elif damage is not None:
+            damaged[name] = damage
+    run_folder.check_comparable({name: specs[name] for name in results})
+    _check_environments(specs, results)
+    return Stored(out, plan, specs, results, damaged)
+
+
+def _read_plan(out: Path) -> dict[str, Any]:
     try:
-        plan = json.loads((out / PLAN).read_text(encoding="utf-8"))
+        plan: dict[str, Any] = json.loads((out / PLAN).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise YoloAttnError(f"'{out}' holds no comparison: there is no {PLAN} in it") from error
     except ValueError as error:
-        raise YoloAttnError(f"'{out / PLAN}' is damaged: {error}") from error
+        raise YoloAttnError(f"'{out / PLAN}' is damaged: {error}; {_AGAIN}") from error
     _check_plan(plan, out / PLAN)
-    specs = {
-        n: run_folder.read_spec(out / RUNS / n) for n in plan["runs"] if (out / RUNS / n / run_folder.SPEC).is_file()
-    }
-    found = {name: run_folder.read_result(spec, out / RUNS) for name, spec in specs.items()}
-    results = {name: result for name, result in found.items() if result is not None}
-    run_folder.check_comparable({name: specs[name] for name in results})
-    _check_environments(specs, results)
-    return Stored(out, plan, specs, results)
+    return plan
 
 
 def _check_plan(plan: Any, file: Path) -> None:
     """Check that a plan is complete and that the names of its runs are plain folder names."""
     try:
         arms = [(arm["name"], arm["kind"]) for arm in plan["arms"]]
-        complete = arms and plan["seeds"] and plan["classes"]
+        seeds = [int(seed) for seed in plan["seeds"]]
+        classes = {int(cls): str(name) for cls, name in plan["classes"].items()}
         for name in plan["runs"]:
             plain_name("run", name)
-    except (TypeError, KeyError, YoloAttnError) as error:
-        raise YoloAttnError(f"'{file}' is damaged: {error}") from error
-    if not complete:
-        raise YoloAttnError(f"'{file}' is damaged: it names no arms, seeds or classes")
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise YoloAttnError(f"'{file}' is damaged: {error}; {_AGAIN}") from error
+    if not (arms and seeds and classes):
+        raise YoloAttnError(f"'{file}' is damaged: it names no arms, seeds or classes; {_AGAIN}")
 
 
 def _check_environments(specs: Mapping[str, run_folder.RunSpec], results: Mapping[str, Mapping[str, Any]]) -> None:
     for name, result in results.items():
         for package, wanted in specs[name].versions.items():
-            found = result["environment"][package.replace("-", "_")]
+            found = result["environment"].get(package.replace("-", "_"))
             if found != wanted:
                 raise YoloAttnError(f"{name} was run with {package} {found}, its comparison is of {wanted}")
 
@@ -139,9 +173,12 @@ def summarize(
     """
     if ap not in RECORDS:
         raise YoloAttnError(one_of("kind of AP", ap, RECORDS))
-    stored = read(out)
+    stored = read(out, RECORDS[ap])
+    for name, damage in stored.damaged.items():
+        log(f"{name} cannot be used: {damage}; the comparison's own command makes it again")
     found = _statistics(stored, RECORDS[ap], replicates, log)
     first = next(iter(stored.results.values()), None)
+    compared = found if stored.of(stored.baseline) else None
     results = Results(
         title=f"Comparison with {stored.baseline}",
         baseline=stored.baseline,
@@ -153,11 +190,14 @@ def summarize(
         arms=tuple(_arm(stored, arm, found) for arm in stored.plan["arms"]),
         speed=_speed(stored),
         metrics=tuple(found.arms[found.baseline].metrics) if found else (),
-        bootstrap=_bootstrap(found) if found else None,
-        power=_power(found) if found else None,
+        bootstrap=_bootstrap(compared) if compared else None,
+        power=_power(compared) if compared else None,
         caveats=(),
     )
-    return replace(results, caveats=tuple(caveats(results, stored.results)))
+    found_caveats = caveats(results, stored.results)
+    if reason := _why_no_speed(stored):
+        found_caveats.append(f"Speed was not measured: {reason}.")
+    return replace(results, caveats=tuple(found_caveats))
 
 
 def write(
@@ -178,9 +218,12 @@ def write(
 
 
 def _check_nothing_is_lost(results: Results, out: Path) -> None:
-    if results.runs.complete or not (out / RESULTS).is_file():
+    if results.runs.complete:
         return
-    stored = Results.from_json(json.loads((out / RESULTS).read_text(encoding="utf-8")))
+    try:
+        stored = read_results(out)
+    except YoloAttnError:  # there is nothing to lose
+        return
     if stored.runs.complete:
         raise YoloAttnError(
             f"'{out}' has the results of {stored.runs.complete} runs, but not the runs themselves ({RUNS}/), from "
@@ -190,21 +233,34 @@ def _check_nothing_is_lost(results: Results, out: Path) -> None:
 
 # --- statistics -------------------------------------------------------------------------------------------------------
 def _statistics(stored: Stored, records: str, replicates: int, log: Log) -> Statistics | None:
-    """Compute statistics from the stored records; ``None`` while the baseline has no complete run."""
+    """Compute statistics from the stored records; ``None`` without a complete run.
+
+    Without one of the baseline there are the metrics of the other arms, and no differences.
+    """
     folders: dict[str, dict[int, Path]] = {arm["name"]: {} for arm in stored.plan["arms"]}
     for name, result in sorted(stored.results.items(), key=lambda item: item[1]["seed"]):
-        folders[result["arm"]][result["seed"]] = stored.out / RUNS / name / records
-    if not folders[stored.baseline]:
+        folders[result["arm"]][result["seed"]] = _record(stored.out / RUNS / name, records)
+    if not stored.results:
         return None
+    compared = bool(folders[stored.baseline])
     log(f"statistics: {replicates} bootstrap samples for {len(stored.results)} runs")
-    return compare_arms(
-        folders,
-        baseline=stored.baseline,
-        replicates=replicates,
+    found = compare_arms(
+        folders if compared else {name: runs for name, runs in folders.items() if runs},
+        baseline=stored.baseline if compared else None,
+        replicates=replicates if compared else 2,
         curve=None if records == run_folder.COCO_MATCHES else next(iter(stored.results.values()))["ap_tail"],
         class_names=stored.classes,
         untested=[arm["name"] for arm in stored.plan["arms"] if arm["kind"] == IDENTITY_CONTROL],
     )
+    if compared:
+        return found
+    return replace(found, arms={name: ArmStatistics(arm.seeds, arm.metrics) for name, arm in found.arms.items()})
+
+
+def _record(folder: Path, name: str) -> Path:
+    """Return the file of a run's detections: in older comparisons boxes take the place of COCO's matches."""
+    old = folder / run_folder.OLD_BOXES
+    return old if name == run_folder.COCO_MATCHES and not (folder / name).is_file() and old.is_file() else folder / name
 
 
 def _bootstrap(found: Statistics) -> Bootstrap:
@@ -212,8 +268,9 @@ def _bootstrap(found: Statistics) -> Bootstrap:
 
 
 def _power(found: Statistics) -> str | None:
-    """Return a sentence on the differences that this comparison finds significant."""
-    return power_note({name: arm.differences["mAP50-95"] for name, arm in found.arms.items() if arm.differences})
+    """Return a sentence on the differences that this comparison finds significant; ``None`` where nothing varies."""
+    differences = {name: arm.differences["mAP50-95"] for name, arm in found.arms.items() if arm.differences}
+    return power_note(differences) if any(d.se for d in differences.values()) else None
 
 
 # --- timed models --------------------------------------------------------------------------------------------------
@@ -234,9 +291,15 @@ def speed_key(timed: Iterable[run_folder.RunSpec]) -> str:
 # --- facts about the runs ---------------------------------------------------------------------------------------------
 def _runs(stored: Stored) -> Runs:
     failed = []
-    for name, spec in stored.specs.items():
-        if name not in stored.results and (reason := run_folder.read_failure(stored.out / RUNS / name)):
-            failed.append(Failure(arm=spec.arm, seed=spec.seed, reason=reason))
+    for name in stored.plan["runs"]:
+        if name in stored.results:
+            continue
+        reason = run_folder.read_failure(stored.out / RUNS / name)
+        if reason is None and (damage := stored.damaged.get(name)):
+            reason = f"{damage}; the comparison's own command makes this run again"
+        if reason:
+            arm, seed = run_folder.arm_and_seed(name)
+            failed.append(Failure(arm=arm, seed=seed, reason=reason))
     return Runs(planned=len(stored.plan["runs"]), complete=len(stored.results), failed=tuple(failed))
 
 
@@ -302,6 +365,21 @@ def _loss(row: Mapping[str, float]) -> float:
 
 
 def _speed(stored: Stored) -> SpeedResult | None:
-    timed = timed_runs(list(stored.specs.values()), stored.results)
-    raw = read_raw(stored.out / SPEED, speed_key(timed.values()))
+    raw = read_raw(stored.out / SPEED, _speed_key(stored))
     return summarize_speed(raw) if raw else None
+
+
+def _speed_key(stored: Stored) -> str:
+    return speed_key(timed_runs(list(stored.specs.values()), stored.results).values())
+
+
+def _why_no_speed(stored: Stored) -> str | None:
+    """Return why models that should have been timed were not; ``None`` if they were, or timing was not asked for."""
+    folder, key = stored.out / SPEED, _speed_key(stored)
+    if read_raw(folder, key) is not None:
+        return None
+    if reason := run_folder.read_failure(folder):
+        return reason
+    if (folder / RAW).is_file():
+        return f"the times in {SPEED}/{RAW} are damaged or of other runs; the comparison's own command measures again"
+    return None

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from yolo_attn.compare import run_folder
+from yolo_attn.compare.stored import stored_run, trained_model
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.evaluate.condense import condense, match_and_condense
 from yolo_attn.host.model_files import write_model
@@ -37,44 +40,56 @@ def run(folder: Path) -> None:
 def _run_alone(folder: Path, spec: run_folder.RunSpec) -> None:
     try:
         with FileLock(folder / LOCK, timeout=LOCK_SECONDS):
-            if run_folder.read_result(spec, folder.parent) is None:
+            if stored_run(spec, folder.parent).result is None:
                 _run(folder, spec)
     except Timeout:
         raise YoloAttnError(f"another process is still at work in '{folder}'") from None
 
 
 def _run(folder: Path, spec: run_folder.RunSpec) -> None:
+    """Train and evaluate; where only records were damaged, the checkpoint being whole, evaluate alone."""
+    from yolo_attn.compare import host
+
+    began = time.perf_counter()
+    overrides = {**spec.overrides, "device": "cpu"} if spec.device == "cpu" else spec.overrides  # else the visible GPU
+    trained = trained_model(spec, folder.parent) or _train(folder, spec, overrides)
+    checkpoint = folder / run_folder.CHECKPOINT
+    found = host.evaluate(checkpoint, spec.data, trained["imgsz"], overrides, threads=spec.threads)
+    condense(found.matches, host.ap_tail()).save(folder / run_folder.MATCHES)
+    (folder / run_folder.COCO_MATCHES).unlink(missing_ok=True)
+    if found.boxes is not None:
+        match_and_condense(found.boxes).save(folder / run_folder.COCO_MATCHES)
+    evaluated = {
+        "metrics": found.metrics,
+        "ap_tail": host.ap_tail(),
+        "detections": len(found.matches.cls),
+        "seconds_of_last_try": round(time.perf_counter() - began, 1),
+    }
+    run_folder.finish(folder, {**trained, **evaluated})
+
+
+def _train(folder: Path, spec: run_folder.RunSpec, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Train, write the checkpoint, and return what the result says of both."""
     from yolo_attn.compare import host
     from yolo_attn.speed import size
     from yolo_attn.train import yolo
 
     file = write_model(spec.model, folder)
-    began = time.perf_counter()
-    overrides = {**spec.overrides, "device": "cpu"} if spec.device == "cpu" else spec.overrides  # else the visible GPU
     trained = host.train(
         file, spec.data, spec.weights, spec.seed, folder / run_folder.TRAINING, overrides, threads=spec.threads
     )
     checkpoint = host.strip(trained.last, folder / run_folder.CHECKPOINT)
     history = trained.history
-    found = host.evaluate(checkpoint, spec.data, history["imgsz"], overrides, threads=spec.threads)
-    condense(found.matches, host.ap_tail()).save(folder / run_folder.MATCHES)
-    if found.boxes is not None:
-        match_and_condense(found.boxes).save(folder / run_folder.COCO_MATCHES)
-    model = yolo.open_model(checkpoint, fuse=True)
-    result = {
+    return {
         "key": spec.key,
         "arm": spec.arm,
         "seed": spec.seed,
-        "metrics": found.metrics,
-        "ap_tail": host.ap_tail(),
         "epochs": trained.epochs,
         **history,
-        "seconds_of_last_try": round(time.perf_counter() - began, 1),
         "parameters": size.count_parameters(yolo.open_model(checkpoint, fuse=False)),
-        "gflops": round(size.count_gflops(model, history["imgsz"]), 6),
+        "gflops": round(size.count_gflops(yolo.open_model(checkpoint, fuse=True), history["imgsz"]), 6),
         "environment": environment(history["device"]),
     }
-    run_folder.finish(folder, result)
 
 
 def _check_versions(spec: run_folder.RunSpec) -> None:

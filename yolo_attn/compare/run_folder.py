@@ -2,11 +2,13 @@
 
 The folder of a run holds ``spec.json``; ``train/`` while it is trained; ``log.txt``; and, once it is complete,
 ``matches.npz``, ``coco_matches.npz``, ``last.pt``, ``gates.csv`` if the model has gates, and ``result.json``, which is
-written last. A run that failed leaves ``failure.json``.
+written last and holds checksums of the first three. A run that failed leaves ``failure.json``.
+:mod:`yolo_attn.compare.stored` checks what is there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -22,6 +24,11 @@ from yolo_attn.util.files import write_json
 
 SPEC, RESULT, FAILURE, LOG = "spec.json", "result.json", "failure.json", "log.txt"
 MATCHES, COCO_MATCHES, CHECKPOINT, TRAINING = "matches.npz", "coco_matches.npz", "last.pt", "train"
+OLD_BOXES = "boxes.npz"
+"""File of older comparisons in place of ``coco_matches.npz``."""
+FILES = "files"
+"""Key of the checksums in ``result.json``."""
+
 _WHERE = ("data", "weights", "imports")
 
 
@@ -80,6 +87,12 @@ class RunSpec:
         return {k: v for k, v in asdict(self).items() if k not in own}
 
 
+def arm_and_seed(folder_name: str) -> tuple[str, int]:
+    """Return the arm and seed of a run from the name of its folder."""
+    arm, _, seed = folder_name.rpartition("-")[0].rpartition("-seed")
+    return arm, int(seed)
+
+
 def checksum(content: bytes) -> str:
     """Return the SHA-256 of bytes, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
@@ -98,26 +111,27 @@ def read_spec(folder: Path) -> RunSpec:
     """Read the spec in a run's folder.
 
     Raises:
-        YoloAttnError: If it is damaged.
+        YoloAttnError: If it is damaged, or that of another run.
     """
     try:
-        return RunSpec(**json.loads((folder / SPEC).read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        spec = RunSpec(**json.loads((folder / SPEC).read_text(encoding="utf-8")))
+        if spec.folder_name != folder.name:
+            raise ValueError(f"it is that of {spec.folder_name}")
+        return spec
+    except (ValueError, TypeError, AttributeError) as error:
         raise YoloAttnError(
             f"'{folder / SPEC}' is damaged ({error}); the comparison's own command writes it again"
         ) from error
 
 
-def read_result(spec: RunSpec, root: Path) -> dict[str, Any] | None:
-    """Return the stored result of a run, or ``None`` if the run is not complete."""
-    folder = root / spec.folder_name
-    result = _read(folder / RESULT)
-    complete = result is not None and result.get("key") == spec.key and (folder / MATCHES).is_file()
-    return result if complete else None
+def write_failure(folder: Path, reason: str) -> None:
+    """Store why a run, or the timing of models, failed."""
+    with contextlib.suppress(OSError):  # e.g. a full disk, which may be why
+        write_json(folder / FAILURE, {"reason": reason})
 
 
 def read_failure(folder: Path) -> str | None:
-    """Return why the last attempt at a run failed, or ``None``."""
+    """Return why the last attempt at a run, or at timing models, failed, or ``None``."""
     reason: str | None = (_read(folder / FAILURE) or {}).get("reason")
     return reason
 
@@ -126,7 +140,9 @@ def finish(folder: Path, result: Mapping[str, Any]) -> None:
     """Write the result of a run, which completes it, and delete the files needed to resume its training."""
     if (log := folder / TRAINING / GATES).is_file():
         os.replace(log, folder / GATES)
-    write_json(folder / RESULT, dict(result))
+    stored = [folder / name for name in (MATCHES, COCO_MATCHES, CHECKPOINT)]
+    checksums = {file.name: checksum(file.read_bytes()) for file in stored if file.is_file()}
+    write_json(folder / RESULT, {**result, FILES: checksums})
     shutil.rmtree(folder / TRAINING, ignore_errors=True)
 
 

@@ -72,6 +72,14 @@ class RawSpeed:
         rounds = [line for line in others if isinstance(line, Round)]
         return cls(header, starts, rounds, [line for line in others if isinstance(line, LeftOut)])
 
+    def has_all_times(self) -> bool:
+        """Tell whether every arm, the baseline among them, was timed in every round."""
+        try:
+            times = [self.times(start) for start in self.starts]
+        except KeyError:
+            return False
+        return all(self.header.spec.baseline in series and all(map(len, series.values())) for series in times)
+
     def times(self, start: Start) -> dict[str, np.ndarray]:
         """Return the milliseconds of each arm at one batch size and precision, by round. Shape ``(rounds,)`` each."""
         rounds = [r.milliseconds for r in self.rounds if (r.batch, r.precision) == (start.batch, start.precision)]
@@ -84,22 +92,18 @@ def write_raw(folder: Path, lines: Iterable[Line]) -> None:
 
 
 def read_raw(folder: Path, key: str) -> RawSpeed | None:
-    """Read a complete measurement; ``None`` if it is missing, incomplete or of another spec.
+    """Read a complete measurement; ``None`` if it is missing, incomplete, damaged or of another spec.
 
     Args:
         folder: Folder of the measurement.
         key: Key of its spec.
-
-    Raises:
-        YoloAttnError: If the file is complete but its content is damaged.
     """
-    records = jsonl.read_complete(folder / RAW)
-    if not records or records[0].get("spec", {}).get("key") != key:
-        return None
     try:
-        return RawSpeed.of(map(_from_json, records))
-    except (TypeError, YoloAttnError) as error:
-        raise YoloAttnError(f"'{folder / RAW}' is damaged: {error}") from error
+        records = jsonl.read_complete(folder / RAW)
+        found = RawSpeed.of(map(_from_json, records)) if records else None
+        return found if found and found.header.spec.key == key and found.has_all_times() else None
+    except (TypeError, KeyError, YoloAttnError):
+        return None
 
 
 def _to_json(line: Line) -> jsonl.Record:

@@ -28,7 +28,7 @@ from yolo_attn.errors import YoloAttnError
 from yolo_attn.host.data import refill_mosaic_buffers
 from yolo_attn.host.random_state import LoaderRecord, RandomState, record
 from yolo_attn.host.trainer import TrainerHooks
-from yolo_attn.util.files import write_torch
+from yolo_attn.util.files import is_whole_archive, write_torch
 
 STATE = "state.pt"
 _LOG = logging.getLogger("ultralytics")
@@ -314,9 +314,13 @@ class ResumeMixin(TrainerHooks):
         if not self.resume:
             (self.wdir / STATE).unlink(missing_ok=True)  # of another training in this folder
             return
-        state = read_state(Path(self.args.resume).parent) if reason is None else None
+        state = None
         if reason is None:
-            reason = f"there is no {STATE} beside it" if state is None else self._mismatch(state)
+            try:
+                state = read_state(Path(self.args.resume).parent)
+                reason = f"there is no {STATE} beside it" if state is None else self._mismatch(state)
+            except YoloAttnError as error:
+                reason = str(error)
         if state is None or reason is not None:
             _LOG.warning(
                 f"resumed from {Path(self.args.resume).name} as Ultralytics does, with averaged weights in half "
@@ -349,9 +353,18 @@ class ResumeMixin(TrainerHooks):
 
 
 def read_state(folder: str | Path) -> dict[str, Any] | None:
-    """Return the stored state of a training from its weights folder, or ``None`` if there is none."""
+    """Return the stored state of a training from its weights folder, or ``None`` if there is none.
+
+    Raises:
+        YoloAttnError: If the file is damaged.
+    """
     file = Path(folder) / STATE
-    return torch.load(file, map_location="cpu", weights_only=False) if file.is_file() else None
+    try:
+        return torch.load(file, map_location="cpu", weights_only=False) if file.is_file() else None
+    except Exception as error:
+        if is_whole_archive(file):  # e.g. a user's block that cannot be imported
+            raise
+        raise YoloAttnError(f"'{file}' is damaged") from error
 
 
 def _seed(*moment: Any) -> int:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -72,6 +75,15 @@ def write_all(folder: Path, files: Mapping[str, bytes], stale: Iterable[str] = (
     for name in set(stale) - set(files):
         if (folder / name).resolve().is_relative_to(folder.resolve()):
             (folder / name).unlink(missing_ok=True)
+
+
+def is_whole_archive(path: Path) -> bool:
+    """Tell whether a zip archive, such as numpy and torch write, is neither cut short nor changed."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, struct.error):
+        return False
 
 
 def plain_name(kind: str, name: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -31,21 +32,32 @@ def write_complete(path: Path, records: Iterable[Record]) -> None:
 
     A file whose writer was stopped has no closing line, and :func:`read_complete` rejects it.
     """
-    lines = 0
+    lines, seen = 0, hashlib.sha256()
     with path.open("w", encoding="utf-8") as file:
         for record in records:
-            print(json.dumps(record), file=file, flush=True)
+            line = json.dumps(record) + "\n"
+            file.write(line)
+            file.flush()
+            seen.update(line.encode())
             lines += 1
-        print(json.dumps(closing_line(lines)), file=file)
+        file.write(json.dumps({**closing_line(lines), "sha256": seen.hexdigest()}) + "\n")
 
 
 def read_complete(path: Path) -> list[Record] | None:
-    """Return the records before the closing line, or ``None`` if the file is missing, empty or incomplete."""
+    """Return the records before the closing line, or ``None`` if the file is missing, empty, incomplete or changed.
+
+    The checksum in the closing line is optional.
+    """
     try:
-        *records, last = read(path)
-    except (FileNotFoundError, ValueError):  # the latter also where there is no line
+        lines = path.read_text(encoding="utf-8").splitlines()
+        *records, last = map(json.loads, lines)
+        wanted = last.pop("sha256", None)
+    except (FileNotFoundError, ValueError, AttributeError):  # ValueError also where there is no line
         return None
-    return records if records and last == closing_line(len(records)) else None
+    if not records or last != closing_line(len(records)) or not all(isinstance(record, dict) for record in records):
+        return None
+    seen = hashlib.sha256("".join(f"{line}\n" for line in lines[:-1]).encode()).hexdigest()
+    return records if wanted in (None, seen) else None
 
 
 def closing_line(lines: int) -> Record:
