@@ -89,7 +89,7 @@ def test_a_second_report_replaces_the_first_and_leaves_other_files(rendered):
 
 def test_what_cannot_be_rendered_leaves_the_old_report(tmp_path, monkeypatch):
     (tmp_path / "report.md").write_text("old")
-    monkeypatch.setattr(write, "to_html", lambda *_: 1 / 0)
+    monkeypatch.setattr(write, "to_html", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         render(built(example(arms=1)), tmp_path)
     assert listing(tmp_path) == ["report.md"]

@@ -19,14 +19,33 @@ def test_signed_numbers(value, text):
 @pytest.mark.parametrize(
     ("ratio", "low", "high", "text"),
     [
+        (1.117, 1.113, 1.122, "11.7 % slower [11.3, 12.2]"),
         (1.04, 1.03, 1.05, "4.0 % slower [3.0, 5.0]"),
-        (0.9, 0.85, 0.95, "10 % faster [5.0, 15]"),
-        (1.004, 0.99, 1.02, "0.4 % slower [−1.0, +2.0]"),
+        (0.9, 0.85, 0.95, "10 % faster [5, 15]"),
+        (1.004, 0.99, 1.02, "+0.4 % [−1.0, +2.0]"),
         (2.5, 2.0, 3.0, "150 % slower [100, 200]"),
+        (1.0, 1.0, 1.0, "0.0 % [0.0, 0.0]"),
     ],
 )
 def test_ratios_in_percent(ratio, low, high, text):
-    assert f"{formatting.slower_or_faster(ratio)} {formatting.slowdown_interval(low, high)}" == text
+    assert formatting.time_change(ratio, low, high) == text
+
+
+@pytest.mark.parametrize("value", [0.123456, -3.21, 117.3])
+@pytest.mark.parametrize("half", [0.00021, 0.0019, 0.0021, 0.0079, 0.3, 0.449, 0.5, 2.0, 9.99, 150.0])
+@pytest.mark.parametrize("skew", [1.0, 3.0])
+def test_the_digits_tell_an_estimate_from_its_bounds_and_no_more(value, half, skew):
+    interval = value, value - half, value + skew * half
+    digits = formatting.decimals([interval])
+    shown = [formatting.number(v, digits) for v in interval]
+    assert len(set(shown)) == 3, shown
+    if digits:
+        assert half < 20.001 * 10**-digits, "a digit too many"
+
+
+def test_a_column_has_the_digits_of_its_narrowest_interval():
+    assert formatting.decimals([(0.1, 0.05, 0.15), (0.1, 0.0985, 0.102)]) == 4
+    assert formatting.decimals([(0.1, None, None), (0.0, 0.0, 0.0)], otherwise=2) == 2
 
 
 @pytest.mark.parametrize(

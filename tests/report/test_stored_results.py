@@ -9,11 +9,11 @@ import pytest
 from support.paths import ROOT
 
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.report import plots
 from yolo_attn.report.csv_table import to_csv
 from yolo_attn.report.html import to_html
 from yolo_attn.report.markdown import to_markdown
 from yolo_attn.report.results import Results, read_results
+from yolo_attn.report.run_table import run_files
 
 STORED = ROOT / "docs" / "results" / "coco3k-neck"
 
@@ -40,16 +40,30 @@ def test_written_again_the_file_is_the_same(content, results):
 def test_the_markdown_report_has_the_same_numbers(results):
     stored = (STORED / "report.md").read_text()
     shown = re.findall(r"plots/(\w+)\.png", stored)
-    assert numbers(to_markdown(results, plots=shown)) == numbers(stored)
+    assert numbers(to_markdown(results, plots=shown, files=run_files(results, STORED))) == numbers(stored)
 
 
 def test_the_html_report_has_the_same_numbers(results):
     def shown(html):
-        body = re.sub(r"<style>.*?</style>|<svg.*?</svg>", "", html, flags=re.DOTALL)
-        return numbers(re.sub(r"<[^>]+>", " ", body))
+        return numbers(re.sub(r"<[^>]+>", " ", re.sub(r"<(style|script)>.*?</\1>", "", html, flags=re.DOTALL)))
 
-    drawn = dict.fromkeys(plots.NAMES, "<svg></svg>")
-    assert shown(to_html(results, drawn)) == shown((STORED / "report.html").read_text())
+    assert shown(to_html(results, run_files(results, STORED))) == shown((STORED / "report.html").read_text())
+
+
+def test_no_number_of_the_results_is_lost(content, results):
+    shown = {text.rstrip(",.") for text in numbers(to_markdown(results))}
+
+    def missing(values):
+        texts = [f"{v:.5f}".replace("-", "−") for v in values if v is not None]
+        return [t for t in texts if float(t.replace("−", "-")) and not {t, f"+{t}"} & shown]
+
+    for arm in content["arms"]:
+        for values in arm["metrics"].values():
+            assert not missing(values["by_seed"])
+        for found in (arm.get("difference") or {}).values():
+            assert not missing(found[k] for k in ("estimate", "low", "high", "se", "detectable"))
+        for row in arm.get("per_class", ()):
+            assert f"{row['estimate']:+.3f}".replace("-", "−") in shown or abs(row["estimate"]) < 0.0005
 
 
 def test_the_csv_table_is_the_same(content, results):

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from yolo_attn.bench.summary import Summary
-from yolo_attn.report.plots import styled, to_png
+from yolo_attn.util.plotting import styled, to_png
 
 _MARKS = {
     "ours": ("o", "#0072b2"),

@@ -27,6 +27,7 @@ from yolo_attn.report.results import (
     Failure,
     Protocol,
     Results,
+    RunFolder,
     Runs,
     SpeedResult,
     ValidationSet,
@@ -300,7 +301,9 @@ def _runs(stored: Stored) -> Runs:
         if reason:
             arm, seed = run_folder.arm_and_seed(name)
             failed.append(Failure(arm=arm, seed=seed, reason=reason))
-    return Runs(planned=len(stored.plan["runs"]), complete=len(stored.results), failed=tuple(failed))
+    folders = [RunFolder(arm=spec.arm, seed=spec.seed, folder=f"{RUNS}/{name}") for name, spec in stored.specs.items()]
+    planned, complete = len(stored.plan["runs"]), len(stored.results)
+    return Runs(planned=planned, complete=complete, failed=tuple(failed), folders=tuple(folders))
 
 
 def _protocol(stored: Stored, ap: str) -> Protocol | None:

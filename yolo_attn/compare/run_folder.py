@@ -1,9 +1,9 @@
 """Store training runs: a spec that determines the result of a run, and the folder of the run.
 
 The folder of a run holds ``spec.json``; ``train/`` while it is trained; ``log.txt``; and, once it is complete,
-``matches.npz``, ``coco_matches.npz``, ``last.pt``, ``gates.csv`` if the model has gates, and ``result.json``, which is
-written last and holds checksums of the first three. A run that failed leaves ``failure.json``.
-:mod:`yolo_attn.compare.stored` checks what is there.
+``matches.npz``, ``coco_matches.npz``, ``last.pt``, ``results.csv`` with metrics by epoch, ``gates.csv`` if the model
+has gates, and ``result.json``, which is written last and holds checksums of the first three. A run that failed leaves
+``failure.json``. :mod:`yolo_attn.compare.stored` checks what is there.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from yolo_attn.util.files import write_json
 
 SPEC, RESULT, FAILURE, LOG = "spec.json", "result.json", "failure.json", "log.txt"
 MATCHES, COCO_MATCHES, CHECKPOINT, TRAINING = "matches.npz", "coco_matches.npz", "last.pt", "train"
+CURVES = "results.csv"
 OLD_BOXES = "boxes.npz"
 """File of older comparisons in place of ``coco_matches.npz``."""
 FILES = "files"
@@ -138,8 +139,9 @@ def read_failure(folder: Path) -> str | None:
 
 def finish(folder: Path, result: Mapping[str, Any]) -> None:
     """Write the result of a run, which completes it, and delete the files needed to resume its training."""
-    if (log := folder / TRAINING / GATES).is_file():
-        os.replace(log, folder / GATES)
+    for kept in (GATES, CURVES):
+        if (log := folder / TRAINING / kept).is_file():
+            os.replace(log, folder / kept)
     stored = [folder / name for name in (MATCHES, COCO_MATCHES, CHECKPOINT)]
     checksums = {file.name: checksum(file.read_bytes()) for file in stored if file.is_file()}
     write_json(folder / RESULT, {**result, FILES: checksums})

@@ -1,4 +1,4 @@
-"""Assemble self-contained HTML files, without network, scripts or other files."""
+"""Assemble self-contained HTML files, which need no network and no other files."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 STYLE = Path(__file__).with_name("report.css")
 
 
-def document(title: str, body: Iterable[str], styles: Iterable[Path] = (STYLE,)) -> str:
+def document(title: str, body: Iterable[str], styles: Iterable[Path] = (STYLE,), scripts: Iterable[Path] = ()) -> str:
     """Return a complete HTML file.
 
     Args:
         title: Title, not escaped.
         body: Lines of HTML for the body.
         styles: Style sheets to embed.
+        scripts: Scripts to embed at the end of the body.
     """
     style = "\n".join(path.read_text(encoding="utf-8") for path in styles)
     return "\n".join([
@@ -30,6 +31,7 @@ def document(title: str, body: Iterable[str], styles: Iterable[Path] = (STYLE,))
         "</head>",
         "<body>",
         *body,
+        *(f"<script>\n{path.read_text(encoding='utf-8')}</script>" for path in scripts),
         "</body>",
         "</html>\n",
     ])  # fmt: skip

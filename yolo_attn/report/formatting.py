@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 from yolo_attn.evaluate.differences import ClassDifference, Difference
 from yolo_attn.report.parts import Muted, Part
-from yolo_attn.report.results import Results
+from yolo_attn.report.results import Results, Timing
 
 MISSING = "–"
 ARROWS = {"better": "▲ better", "worse": "▼ worse", "not significant": "○ not significant"}
@@ -44,18 +45,63 @@ def with_interval(
     return f"{number(value, digits, sign)} {interval(low, high, digits, sign)}".rstrip()
 
 
-def estimate(difference: Difference | ClassDifference | None, digits: int = 4) -> str:
-    """Return a difference with its interval, or a dash where there is none."""
-    return (
-        with_interval(difference.estimate, difference.low, difference.high, digits, sign=True)
-        if difference
-        else MISSING
-    )
+def decimals(intervals: Iterable[tuple[float, float | None, float | None]], otherwise: int = 4) -> int:
+    """Return the decimals that estimates with intervals are printed with.
+
+    Even the narrowest interval reaches two units of the last decimal to either side, so that no bound is printed equal
+    to its estimate; more decimals would be noise.
+
+    Args:
+        intervals: Estimates with their lower and upper bounds; those without a width are left out.
+        otherwise: Decimals where no interval has a width.
+
+    Examples:
+        >>> decimals([(11.7, 11.3, 12.2)]), decimals([(-0.0014, -0.0093, 0.0064)]), decimals([(0.0, 0.0, 0.0)])
+        (1, 3, 4)
+    """
+    halves = [min(x - low, high - x) for x, low, high in intervals if low is not None and high is not None]
+    needed = [math.ceil(math.log10(2 / half)) for half in halves if half > 1e-9]
+    return min(max(0, *needed), 6) if needed else otherwise
+
+
+def estimate(difference: Difference | ClassDifference | None, digits: int | None = None) -> str:
+    """Return a difference with its interval, or a dash where there is none; its digits are those of the interval."""
+    if difference is None:
+        return MISSING
+    bounds = difference.estimate, difference.low, difference.high
+    return with_interval(*bounds, decimals([bounds]) if digits is None else digits, sign=True)
+
+
+def bounds(differences: Iterable[Difference | ClassDifference]) -> list[tuple[float, float | None, float | None]]:
+    """Return estimates with their bounds, for :func:`decimals`."""
+    return [(d.estimate, d.low, d.high) for d in differences]
+
+
+def bounds_of_ratio(timed: Timing) -> tuple[float, float, float]:
+    """Return a time ratio with its bounds, for :func:`decimals`."""
+    return timed.ratio, timed.ratio_low, timed.ratio_high
+
+
+def time_change(ratio: float, low: float, high: float) -> str:
+    """Return a time ratio with its interval in percent; signed where the interval holds 0.
+
+    Examples:
+        >>> time_change(1.117, 1.113, 1.122), time_change(0.9, 0.85, 0.95), time_change(1.002, 0.996, 1.009)
+        ('11.7 % slower [11.3, 12.2]', '10 % faster [5, 15]', '+0.2 % [−0.4, +0.9]')
+    """
+    change = [100 * (value - 1) for value in (ratio, low, high)]
+    digits = decimals([(change[0], change[1], change[2])], otherwise=1)
+    if change[1] <= 0 <= change[2]:
+        return f"{number(change[0], digits, sign=True)} % {interval(change[1], change[2], digits, sign=True)}"
+    near, far = sorted([abs(change[1]), abs(change[2])])
+    word = "slower" if ratio > 1 else "faster"
+    return f"{number(abs(change[0]), digits)} % {word} {interval(near, far, digits)}"
 
 
 def apart(text: str) -> list[Part]:
-    """Split text into a number and the interval or spread after it, which is muted."""
-    value, space, rest = text.partition(" ")
+    """Split text into a number and the interval, range or spread after it, which is muted."""
+    mark = " [" if " [" in text else " (" if " (" in text else " "
+    value, space, rest = text.partition(mark)
     return [value, Muted(space + rest)] if rest else [value]
 
 
@@ -101,19 +147,6 @@ def slower_or_faster(ratio: float) -> str:
     return f"{percent(abs(ratio - 1))} % {'slower' if ratio >= 1 else 'faster'}"
 
 
-def slowdown_interval(low: float, high: float) -> str:
-    """Return the interval of a time ratio in percent, for use after :func:`slower_or_faster`.
-
-    Examples:
-        >>> slowdown_interval(1.031, 1.054), slowdown_interval(0.8, 0.96), slowdown_interval(0.99, 1.02)
-        ('[3.1, 5.4]', '[4.0, 20]', '[−1.0, +2.0]')
-    """
-    if low <= 1 <= high:
-        return f"[{percent(low - 1, sign=True)}, {percent(high - 1, sign=True)}]"
-    near, far = sorted([abs(low - 1), abs(high - 1)])
-    return f"[{percent(near)}, {percent(far)}]"
-
-
 def percent(fraction: float, sign: bool = False) -> str:
     """Return a fraction in percent, with one decimal below 10 %."""
     return number(100 * fraction, digits=1 if abs(fraction) < 0.0995 else 0, sign=sign)
@@ -139,3 +172,14 @@ def listing(names: Sequence[str], most: int = 4) -> str:
 def plural(amount: int, word: str) -> str:
     """Return ``"1 model"``, ``"2 models"``."""
     return f"{amount:,} {word}{'' if amount == 1 else 's'}"
+
+
+def with_range(value: float, low: float, high: float) -> str:
+    """Return a time with the range of 90 % of the values, in parentheses as it is no confidence interval.
+
+    Examples:
+        >>> with_range(13.43, 13.21, 13.66), with_range(5.213, 5.15, 5.5)
+        ('13.4 (13.2–13.7)', '5.21 (5.15–5.50)')
+    """
+    digits = 2 if value < 10 else 1 if value < 100 else 0
+    return f"{number(value, digits)} ({number(low, digits)}–{number(high, digits)})"

@@ -1,26 +1,32 @@
-"""Render the report as one self-contained HTML file, without network, scripts or other files."""
+"""Render the report as one self-contained HTML file, which needs no network and no other files."""
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
-from yolo_attn.report import plots
 from yolo_attn.report.document import STYLE, document
+from yolo_attn.report.drawing import to_svg
 from yolo_attn.report.formatting import ARROWS
+from yolo_attn.report.html_table import drawing, table_to_html
 from yolo_attn.report.parts import (
+    Axis,
     Block,
     Bullets,
     Code,
     Fold,
+    Forest,
     Gallery,
     Heading,
     Image,
     Line,
+    Link,
     Muted,
+    Panel,
     Paragraph,
     Part,
     Picture,
@@ -34,67 +40,67 @@ from yolo_attn.report.parts import (
 from yolo_attn.report.results import Results
 from yolo_attn.report.sections import build
 
-_TOGETHER = re.compile(r"\[[−+\d., ]+\](?: %)?|\d %|p [=<] [\d.]+|± ")
+SCRIPT = Path(__file__).with_name("report.js")
+_TOGETHER = re.compile(r"\[[−+\d., ]+\](?: %)?|\d %(?: slower| faster)?|p [=<] [\d.]+|± |\d \(")
 _TAGS = {Strong: "strong", Code: "code", Muted: "small"}
 
 
-def to_html(results: Results, svgs: Mapping[str, str] | None = None) -> str:
+def to_html(results: Results, files: Iterable[str] = ()) -> str:
     """Return the report of a comparison; equal results give equal bytes.
 
     Args:
         results: Results of a comparison.
-        svgs: Plots by name, as SVG; drawn if not given.
+        files: Existing files of the runs, relative to the report, which are linked.
     """
-    report = build(results)
-    if svgs is None:
-        svgs = {name: plots.to_svg(figure, name) for name, figure in plots.draw(results).items()}
-    return page(report, svgs)
+    return page(build(results, files), scripts=[SCRIPT])
 
 
-def page(report: Report, svgs: Mapping[str, str] | None = None, styles: Iterable[Path] = (STYLE,)) -> str:
+def page(report: Report, styles: Iterable[Path] = (STYLE,), scripts: Iterable[Path] = ()) -> str:
     """Return a report as a whole HTML file.
 
     Args:
         report: The report.
-        svgs: Its plots by name, as SVG; a picture whose plot is missing is left out.
         styles: Style sheets that go into the file.
+        scripts: Scripts that go into the file.
     """
+    contents = _contents(report) if report.contents else ""
     body = [
-        f"<header>\n<h1>{escape(report.title)}</h1>\n<p>{escape(report.subtitle)}</p>\n{_contents(report)}\n</header>",
+        f"<header>\n<h1>{escape(report.title)}</h1>\n<p>{escape(report.subtitle)}</p>\n{contents}</header>",
         "<main>",
-        *(_section(section, svgs or {}) for section in report.sections),
+        *map(_section, report.sections),
         "</main>",
     ]
-    return document(report.title, body, styles)
+    return document(report.title, body, styles, scripts)
 
 
 def _contents(report: Report) -> str:
     links = "\n".join(f'<li><a href="#{s.key}">{escape(s.title)}</a></li>' for s in report.sections)
-    return f'<nav aria-label="Contents">\n<ul>\n{links}\n</ul>\n</nav>'
+    return f'<nav aria-label="Contents">\n<ul>\n{links}\n</ul>\n</nav>\n'
 
 
-def _section(section: Section, svgs: Mapping[str, str]) -> str:
+def _section(section: Section) -> str:
     kind = ' class="warning"' if section.warning else ""
-    body = "\n".join(filter(None, (_block(block, svgs) for block in section.blocks)))
+    body = "\n".join(filter(None, map(_block, section.blocks)))
     heading = f'<h2 id="{section.key}">{escape(section.title)}</h2>'
-    return f'<section aria-labelledby="{section.key}"{kind}>\n{heading}\n{body}\n</section>'
+    body = f"<details>\n<summary>{heading}</summary>\n{body}\n</details>" if section.folded else f"{heading}\n{body}"
+    return f'<section aria-labelledby="{section.key}"{kind}>\n{body}\n</section>'
 
 
-def _block(block: Block, svgs: Mapping[str, str]) -> str:
+def _block(block: Block) -> str:
     if isinstance(block, Paragraph):
         return f"<p>{_line(block.line)}</p>"
     if isinstance(block, Bullets):
         return "<ul>\n" + "\n".join(f"<li>{_line(line)}</li>" for line in block.lines) + "\n</ul>"
     if isinstance(block, Table):
-        return _table(block)
+        return table_to_html(block, _line)
     if isinstance(block, Fold):
-        inside = "\n".join(_block(inner, svgs) for inner in block.blocks)
+        inside = "\n".join(map(_block, block.blocks))
         return f"<details>\n<summary>{escape(block.title)}</summary>\n{inside}\n</details>"
     if isinstance(block, Heading):
         return f"<h3>{escape(block.text)}</h3>" if block.text else ""
     if isinstance(block, Gallery):
         return _gallery(block)
-    return _picture(block, svgs)
+    return _picture(block)
 
 
 def _gallery(gallery: Gallery) -> str:
@@ -113,36 +119,25 @@ def _image(image: Image) -> str:
     )
 
 
-def _picture(picture: Picture, svgs: Mapping[str, str]) -> str:
-    if picture.name not in svgs:
+def _picture(picture: Picture) -> str:
+    """Return a plot; one that has no panels is in the tables already."""
+    if not picture.panels:
         return ""
-    label = f'<svg role="img" aria-label="{escape(picture.alternative)}" '
-    drawn = plots.inline(svgs[picture.name], picture.name).replace("<svg ", label, 1)
-    return (
-        f'<figure>\n<div class="plot" tabindex="0" role="region" aria-label="{escape(picture.alternative)}">\n{drawn}\n'
-        f"</div>\n<figcaption>{_line(picture.caption)}</figcaption>\n</figure>"
-    )
+    panels = "\n".join(_panel(panel, picture) for panel in picture.panels)
+    drawn = f'<div class="{"plots" if len(picture.panels) > 1 else "plot"}">\n{panels}\n</div>'
+    if picture.narrow:
+        narrow = to_svg(picture.narrow, picture.alternative)
+        drawn = f'<div class="wide">{drawn}</div>\n<div class="narrow">{narrow}</div>'
+    kind = "" if len(picture.panels) > 1 else ' class="single"'
+    return f"<figure{kind}>\n{drawn}\n<figcaption>{_line(picture.caption)}</figcaption>\n</figure>"
 
 
-def _table(table: Table) -> str:
-    head = "".join(f'<th scope="col"{_kind(table, k)}>{_line(h)}</th>' for k, h in enumerate(table.head))
-    rows = "\n".join(f"<tr>{_cells(table, row)}</tr>" for row in table.rows)
-    heading = f"<h3>{escape(table.title)}</h3>\n" if table.headed else ""
-    kind = ' class="stacked"' if table.stacked else ""
-    return (
-        f'{heading}<div class="scroll" tabindex="0" role="region" aria-label="{escape(table.title)}">\n'
-        f"<table{kind}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n</div>"
-    )
-
-
-def _cells(table: Table, row: Sequence[Line]) -> str:
-    first, *others = row
-    cells = (f"<td{_kind(table, k)}>{_line(cell)}</td>" for k, cell in enumerate(others, start=1))
-    return f'<th scope="row">{_line(first)}</th>' + "".join(cells)
-
-
-def _kind(table: Table, column: int) -> str:
-    return ' class="words"' if column in table.words else ""
+def _panel(panel: Panel, picture: Picture) -> str:
+    if not panel.arm:
+        return to_svg(panel.drawing, picture.alternative)
+    label = f"{panel.arm}: {picture.alternative}"
+    title = f'<p class="panel-title">{escape(panel.arm)}</p>'
+    return f'<div data-arm="{escape(panel.arm)}">{title}{to_svg(panel.drawing, label)}</div>'
 
 
 def _line(line: Line) -> str:
@@ -155,6 +150,10 @@ def _part(part: Part) -> str:
     if isinstance(part, Verdict):
         tone = part.word.replace(" ", "-") if part.word in ARROWS else "unknown"
         return f'<span class="verdict {tone}">{escape(ARROWS.get(part.word, part.word))}</span>'
+    if isinstance(part, Link):
+        return f'<a href="{escape(quote(part.target))}">{escape(part.text)}</a>'
+    if isinstance(part, Forest | Axis):
+        return drawing(part)
     tag = _TAGS[type(part)]
     return f"<{tag}>{_text(part.text)}</{tag}>"
 

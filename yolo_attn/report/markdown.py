@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from urllib.parse import quote
 
 from yolo_attn.report.formatting import ARROWS
 from yolo_attn.report.parts import (
+    Axis,
     Block,
     Bullets,
     Code,
     Fold,
+    Forest,
     Gallery,
     Heading,
     Line,
+    Link,
     Paragraph,
     Part,
     Picture,
+    Row,
     Section,
     Strong,
     Table,
     Verdict,
+    cells,
     parts,
 )
 from yolo_attn.report.results import Results
@@ -34,29 +40,37 @@ BRIEF = ("answer", "caveats", "results")
 """Sections that the command line prints."""
 
 
-def to_markdown(results: Results, plots: Collection[str] = (), sections: Collection[str] | None = None) -> str:
+def to_markdown(
+    results: Results,
+    plots: Collection[str] = (),
+    sections: Collection[str] | None = None,
+    files: Iterable[str] = (),
+) -> str:
     """Return the report of a comparison.
 
     Args:
         results: Results of a comparison.
         plots: Names of plots in ``plots/`` beside the report; only these are shown.
         sections: Keys of the sections to return, e.g. ``BRIEF``; all by default.
+        files: Existing files of the runs, relative to the report, which are linked.
     """
-    report = build(results)
+    report = build(results, files)
     texts = [f"# {_escape(report.title)}", _escape(report.subtitle)]
     for section in report.sections:
-        if sections is not None and section.key not in sections:
-            continue
-        texts += [f"## {_escape(section.title)}", *_section(section, plots)]
+        if sections is None or section.key in sections:
+            texts += _section(section, plots)
     return "\n\n".join(filter(None, texts)) + "\n"
 
 
 def _section(section: Section, plots: Collection[str]) -> list[str]:
     texts = [text for block in section.blocks for text in _block(block, plots)]
+    if section.folded:
+        return ["<details>", f"<summary>{_escape(section.title)}</summary>", *texts, "</details>"]
+    heading = f"## {_escape(section.title)}"
     if not section.warning:
-        return texts
+        return [heading, *texts]
     quoted = ["> " + line if line else ">" for line in "\n\n".join(texts).splitlines()]
-    return ["\n".join(["> [!WARNING]", *quoted])]
+    return [heading, "\n".join(["> [!WARNING]", *quoted])]
 
 
 def _block(block: Block, plots: Collection[str]) -> list[str]:
@@ -65,7 +79,8 @@ def _block(block: Block, plots: Collection[str]) -> list[str]:
     if isinstance(block, Bullets):
         return ["\n".join(f"- {_LINE_START.sub(_escaped_start, _line(line))}" for line in block.lines)]
     if isinstance(block, Table):
-        return ([f"### {_escape(block.title)}"] if block.headed else []) + [_table(block)]
+        heading = [f"### {_escape(block.title)}"] if block.headed else []
+        return [*heading, _table(block), *([_line(block.caption)] if block.caption else [])]
     if isinstance(block, Fold):
         inside = [text for inner in block.blocks for text in _block(inner, plots)]
         return ["<details>", f"<summary>{_escape(block.title)}</summary>", *inside, "</details>"]
@@ -84,9 +99,14 @@ def _picture(picture: Picture, plots: Collection[str]) -> list[str]:
 
 
 def _table(table: Table) -> str:
+    """Return a table; rows below a rule come after a row with their title."""
     rule = ["---" if k in table.words else "--:" for k in range(len(table.head))]
-    rows = [[_line(cell) for cell in row] for row in [table.head, *table.rows]]
-    rows.insert(1, rule)
+    rows, group = [[_line(cell) for cell in table.head], rule], ""
+    for row in table.rows:
+        if isinstance(row, Row) and row.group != group:
+            group = row.group
+            rows.append([f"*{_escape(group)}*", *[""] * (len(table.head) - 1)])
+        rows.append([_line(cell.line) for cell in cells(row)])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
@@ -99,6 +119,10 @@ def _part(part: Part) -> str:
         return _escape(part)
     if isinstance(part, Verdict):
         return f"**{ARROWS.get(part.word, part.word)}**" if part.word in ("better", "worse") else _escape(part.word)
+    if isinstance(part, Forest | Axis):
+        return ""
+    if isinstance(part, Link):
+        return f"[{_escape(part.text)}]({quote(part.target)})"
     if isinstance(part, Strong):
         bare = part.text.strip()
         return part.text.replace(bare, f"**{_escape(bare)}**", 1) if bare else part.text

@@ -1,156 +1,93 @@
-"""Draw the plots of a comparison, and convert them to SVG and PNG."""
+"""Draw the plots of a comparison as files beside the report."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, cast
+from collections.abc import Mapping
 
-import matplotlib as mpl
-from matplotlib import style
-from matplotlib.figure import Figure
-
-from yolo_attn.report.formatting import estimate
-from yolo_attn.report.plot_curves import draw_curves
-from yolo_attn.report.plot_forest import BLACK, GREY, VERDICT_COLOURS, WIDTH, Mark, draw_panel, forest_panels, shorten
-from yolo_attn.report.plot_tradeoff import draw_tradeoff
-from yolo_attn.report.results import ArmResult, Results, Timing
+from yolo_attn.report import forest
+from yolo_attn.report.classes import draw_classes
+from yolo_attn.report.curves import draw_curves
+from yolo_attn.report.drawing import Drawing
+from yolo_attn.report.forest import Column, forest_plot
+from yolo_attn.report.formatting import bounds, decimals, estimate
+from yolo_attn.report.grid import below, grid
+from yolo_attn.report.names import is_control, ordered, short_names
+from yolo_attn.report.results import ArmResult, Results
+from yolo_attn.report.tradeoff import draw_tradeoff
 
 NAMES = ("differences", "tradeoff", "curves", "metrics", "classes", "speed")
-_MOST = 5  # classes at either end
-_STYLE: dict[str, Any] = {
-    "figure.constrained_layout.use": True,
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "axes.labelsize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.edgecolor": "#555555",
-    "grid.color": "#e3e3e3",
-    "grid.linewidth": 0.8,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "axes.unicode_minus": True,
-    "text.parse_math": False,
-    "svg.fonttype": "none",
-}
 
 
-def draw(results: Results) -> dict[str, Figure]:
+def draw(results: Results) -> dict[str, Drawing]:
     """Draw all plots for which there are results.
 
     Args:
         results: Results of a comparison.
 
     Returns:
-        Figures by name, among ``NAMES``, in that order.
+        Drawings by name, among ``NAMES``, in that order.
     """
-    drawers = (_differences, draw_tradeoff, draw_curves, _metrics, _classes, _speed)
-    with styled():
-        drawn = {name: drawer(results) for name, drawer in zip(NAMES, drawers, strict=True)}
-        made = {name: figure for name, figure in drawn.items() if figure is not None}
-        for figure in made.values():
-            figure.draw_without_rendering()  # the first drawing decides where ticks are, the next makes room for them
-    return made
+    drawn = {
+        "differences": _differences(results),
+        "tradeoff": draw_tradeoff(results),
+        "curves": _panels(results, draw_curves(results)),
+        "metrics": _metrics(results),
+        "classes": _panels(results, draw_classes(results)),
+        "speed": _speed(results),
+    }
+    made = {name: drawing for name, drawing in drawn.items() if drawing is not None}
+    return {name: below(results.note, drawing) for name, drawing in made.items()} if results.note else made
 
 
-def to_svg(figure: Figure, name: str) -> str:
-    """Return a figure as SVG with text as text; equal figures give equal bytes.
-
-    Args:
-        figure: The figure.
-        name: Name that ids of clip paths are derived from.
-    """
-    held = io.StringIO()
-    with styled(**{"svg.hashsalt": name}):
-        figure.savefig(held, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return held.getvalue()
+def _panels(results: Results, panels: Mapping[str, Drawing]) -> Drawing | None:
+    names = short_names(results)
+    return grid([(names[arm], drawing) for arm, drawing in panels.items()]) if panels else None
 
 
-def to_png(figure: Figure) -> bytes:
-    """Return a figure as PNG."""
-    held = io.BytesIO()
-    with styled():
-        figure.savefig(held, format="png", dpi=160, metadata={"Software": None})
-    return held.getvalue()
-
-
-def inline(svg: str, name: str) -> str:
-    """Return an SVG as an element for an HTML page with several SVGs.
-
-    Args:
-        svg: Return value of :func:`to_svg`.
-        name: Prefix of ids that are referred to; other ids are removed.
-    """
-    svg = svg[svg.index("<svg") :].strip()
-    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href=", "href=")
-    used = set(re.findall(r'(?:url\(|href=")#([^")]+)', svg))
-    svg = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", svg)
-    return re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)
-
-
-@contextmanager
-def styled(**more: Any) -> Iterator[None]:
-    """Apply the style of the report's plots and further settings of matplotlib."""
-    with style.context("default"), mpl.rc_context(cast(Any, {**_STYLE, **more})):
-        yield
-
-
-def _differences(results: Results) -> Figure | None:
+def _differences(results: Results) -> Drawing | None:
     metric = results.primary
-    tested = [arm for arm in results.compared if metric in arm.difference]
-    if not tested:
+    arms = _compared(results, metric)
+    if not arms:
         return None
-    figure = Figure(figsize=(WIDTH, 1.0 + 0.36 * len(tested)))
-    axes = figure.subplots()
-    draw_panel(axes, [_mark(arm, metric) for arm in tested])
-    for k, arm in enumerate(tested):
-        text = estimate(arm.difference[metric])
-        axes.text(1.01, k, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
-    axes.set_xlabel(f"difference in {metric} to {shorten(results.baseline)}")
-    return figure
+    column = _differences_column(arms, metric)
+    digits = decimals(bounds(arm.difference[metric] for arm in arms))
+    texts = [estimate(arm.difference[metric], digits) for arm in arms]
+    title = f"{metric}: difference to {results.baseline}"
+    return forest_plot(_names(results, arms), [Column(title, column.rows, texts)], _controls(arms), width=330)
 
 
-def _metrics(results: Results) -> Figure | None:
-    panels = {}
-    for metric in results.metrics:
-        if marks := [_mark(arm, metric) for arm in results.compared if metric in arm.difference]:
-            panels[metric] = marks
-    return forest_panels(panels, "difference", same_rows=True) if len(panels) > 1 else None
+def _metrics(results: Results) -> Drawing | None:
+    arms = [arm for arm in ordered(results) if arm.difference]
+    columns = [_differences_column(arms, metric) for metric in results.metrics if _compared(results, metric)]
+    return forest_plot(_names(results, arms), columns, _controls(arms), width=140) if len(columns) > 1 else None
 
 
-def _classes(results: Results) -> Figure | None:
-    panels = {arm.name: marks for arm in results.compared if (marks := _class_marks(arm))}
-    return forest_panels(panels, "difference", same_rows=False) if panels else None
+def _differences_column(arms: list[ArmResult], metric: str) -> Column:
+    found = [arm.difference.get(metric) for arm in arms]
+    on = forest.differences_scale(d for d in found if d)
+    return Column(metric, [forest.of_difference(d, on) if d else None for d in found])
 
 
-def _class_marks(arm: ArmResult) -> list[Mark]:
-    rows = sorted(arm.per_class, key=lambda row: -row.estimate)
-    if len(rows) > 2 * _MOST:
-        rows = rows[:_MOST] + rows[-_MOST:]
-    return [Mark(shorten(row.name, most=18), row.estimate, row.low, row.high, BLACK, True) for row in rows]
+def _speed(results: Results) -> Drawing | None:
+    timed = [{k: t for k, t in m.arms.items() if k != results.baseline} for m in results.measurements]
+    arms = [arm for arm in ordered(results) if any(arm.name in found for found in timed)]
+    columns = []
+    for measurement, found in zip(results.measurements, timed, strict=True):
+        if found:
+            on = forest.times_scale(found.values())
+            rows = [forest.of_timing(found[a.name], on) if a.name in found else None for a in arms]
+            columns.append(Column(f"time ratio, {measurement.setting}", rows))
+    return forest_plot(_names(results, arms), columns, _controls(arms), width=210) if columns else None
 
 
-def _speed(results: Results) -> Figure | None:
-    panels = {}
-    for measurement in results.measurements:
-        timed = {arm.name: measurement.arms[arm.name] for arm in results.compared if arm.name in measurement.arms}
-        if timed:
-            panels[measurement.setting] = [_speed_mark(name, timing) for name, timing in timed.items()]
-    return forest_panels(panels, "time ratio", same_rows=True, zero=1.0) if panels else None
+def _compared(results: Results, metric: str) -> list[ArmResult]:
+    return [arm for arm in ordered(results) if metric in arm.difference]
 
 
-def _mark(arm: ArmResult, metric: str) -> Mark:
-    found = arm.difference[metric]
-    colour, filled = VERDICT_COLOURS.get(found.verdict or "", GREY), found.verdict in ("better", "worse")
-    return Mark(arm.name, found.estimate, found.low, found.high, colour, filled, found.by_seed)
+def _controls(arms: list[ArmResult]) -> int:
+    return sum(map(is_control, arms))
 
 
-def _speed_mark(name: str, timed: Timing) -> Mark:
-    colour = {"slower": VERDICT_COLOURS["worse"], "faster": VERDICT_COLOURS["better"]}.get(timed.verdict or "", GREY)
-    return Mark(name, timed.ratio, timed.ratio_low, timed.ratio_high, colour, timed.verdict is not None)
+def _names(results: Results, arms: list[ArmResult]) -> list[str]:
+    names = short_names(results)
+    return [names[arm.name] for arm in arms]

@@ -15,12 +15,21 @@ def protocol_section(results: Results) -> Section:
     facts += [
         ("hardware", _hardware(results)),
         ("versions", _versions(results)),
-        ("commit", _code(results.commit)),
+        *_commits(results),
         ("intervals and tests", _method(results)),
     ]
     rows: list[list[Line]] = [[name, value or "not stored"] for name, value in facts]
     title = "Data, training, hardware and methods"
-    return Section("protocol", "Protocol", [Table(title, ["item", "value"], rows, words=frozenset({0, 1}))])
+    table = Table(title, ["item", "value"], rows, words=frozenset({0, 1}))
+    return Section("protocol", "Protocol", [table], folded=True)
+
+
+def _commits(results: Results) -> list[tuple[str, Line | None]]:
+    """Return the commit of the package, or those of training and timing where they differ."""
+    timing = results.speed.environment.get("commit") if results.speed else None
+    if timing in (None, results.commit):
+        return [("commit", _code(results.commit))]
+    return [("commit, training", _code(results.commit)), ("commit, timing", _code(timing))]
 
 
 def _training(protocol: Protocol | None) -> list[tuple[str, Line | None]]:

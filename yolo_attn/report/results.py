@@ -178,12 +178,22 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunFolder:
+    """The folder of a run, relative to the comparison's."""
+
+    arm: str
+    seed: int
+    folder: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Runs:
-    """Number of planned and of complete runs, and the failed ones."""
+    """Number of planned and of complete runs, the failed ones, and the folders of all."""
 
     planned: int
     complete: int
     failed: tuple[Failure, ...] = ()
+    folders: tuple[RunFolder, ...] = field(default=(), metadata=OMIT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,6 +267,7 @@ class Results:
         metrics: Names of the metrics, the primary one first.
         bootstrap: Settings of the bootstrap.
         power: Sentence on the smallest difference that the comparison can detect.
+        note: Sentence that is said first, and in every plot, such as that nothing could be learnt.
         caveats: Sentences on limits of the comparison, most serious first.
 
     Raises:
@@ -275,6 +286,7 @@ class Results:
     metrics: tuple[str, ...] = field(default=(), metadata=OMIT)
     bootstrap: Bootstrap | None = field(default=None, metadata=OMIT)
     power: str | None = field(default=None, metadata=OMIT)
+    note: str | None = field(default=None, metadata=OMIT)
     caveats: tuple[str, ...]
 
     def __post_init__(self) -> None:

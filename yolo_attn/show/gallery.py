@@ -178,7 +178,7 @@ def _report(models: Sequence[dict[str, Any]], sections: Sequence[Section]) -> Re
         else:
             tables += [Heading(model["model"]), Paragraph(describe_attention(model))]
     words = " ".join(map(describe_attention, models))
-    return Report(title, subtitle + words, [*sections, Section("gates", "All gates", tables)])
+    return Report(title, subtitle + words, [*sections, Section("gates", "All gates", tables)], contents=True)
 
 
 def _stale(out: Path) -> list[str]:

@@ -23,8 +23,8 @@ from PIL import Image
 
 from yolo_attn.gates.gate import Gate
 from yolo_attn.gates.statistics import DEAD, SATURATED
-from yolo_attn.report.plots import styled
 from yolo_attn.show.letterbox import Placement, onto_image, onto_line
+from yolo_attn.util.plotting import styled
 
 LONG_SIDE = 640
 """Pixels of an image's longer side in a picture, at most."""
