@@ -137,6 +137,8 @@ def test_shipped_comparison_files_are_right(scenes):
         ({"overrides": {"batch": -1}}, "batch=-1 picks a size by memory"),
         ({"seeds": (1, 1)}, "each seed once"),
         ({"seeds": ()}, "each seed once"),
+        ({"seeds": (0, 10**20)}, "seed 100000000000000000000: give whole numbers from 0 to 4294967295"),
+        ({"seeds": (-1,)}, "seed -1: give whole numbers from 0"),
         ({"arms": ("yolo11n.yaml", {"model": "yolo11n-ela.yaml", "name": "yolo11n"})}, "two arms are called yolo11n"),
         ({"arms": ("yolo11n.yaml", "yolo11n-elaa.yaml")}, "yolo11n-elaa.yaml"),
         ({"arms": ("yolo11n.yaml", "plain:yolo11n.yaml")}, "without attention rows has no plain control"),

@@ -4,6 +4,7 @@ import functools
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from support.fake_runs import FakeExecutor, complete, plan_for, results
@@ -13,6 +14,7 @@ from yolo_attn.compare import driver, run_folder, stored
 from yolo_attn.compare import results as compare_results
 from yolo_attn.compare.results import PLAN, read
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.evaluate.matches import Matches
 
 RECORDS = (run_folder.MATCHES, run_folder.COCO_MATCHES)
 
@@ -89,7 +91,8 @@ def test_a_damaged_file_is_noticed_and_made_again(made, scenes, faked, name):
     driver.compare(plan_for(scenes), made)
     runs = RUNS[1:] if name == run_folder.RESULT else [] if name == run_folder.SPEC else RUNS
     assert faked.done == runs
-    assert results(made)["runs"] == {"planned": 4, "complete": 4, "failed": []}
+    after = results(made)["runs"]
+    assert (after["planned"], after["complete"], after["failed"]) == (4, 4, [])
 
 
 @pytest.mark.parametrize("name", [*RECORDS, run_folder.CHECKPOINT])
@@ -207,3 +210,43 @@ def test_runs_of_which_the_baseline_s_are_missing_are_shown(scenes, faked, tmp_p
     assert "nothing is known" not in text
     assert "No results yet" not in text
     assert f"{found['arms'][1]['metrics']['mAP50-95']['mean']:.4f}" in text
+
+
+@pytest.mark.slow
+def test_speed_that_failed_is_said_in_the_report(scenes, tmp_path, monkeypatch):
+    """The checkpoints of the simulated runs are missing."""
+    monkeypatch.setattr(driver, "_executor", lambda *_: FakeExecutor())
+    monkeypatch.setattr("yolo_attn.report.plots.draw", lambda _: {})
+    monkeypatch.setattr(compare_results, "write", functools.partial(compare_results.write, replicates=20))
+    driver.compare(plan_for(scenes, seeds=(0,)), tmp_path, speed_seconds=1)
+    (said,) = (caveat for caveat in results(tmp_path)["caveats"] if "Speed" in caveat)
+    assert said.startswith("Speed was not measured: exit 2; yolo-attn: no checkpoint of 'yolo11n'")
+    raw = tmp_path / "speed" / "speed.jsonl"
+    (tmp_path / "speed" / run_folder.FAILURE).unlink()
+    raw.write_text("{}")
+    compare_results.write(tmp_path)
+    assert "speed/speed.jsonl are damaged or of other runs" in results(tmp_path)["caveats"][-1]
+    shutil.rmtree(tmp_path / "speed")  # not asked for
+    compare_results.write(tmp_path)
+    assert not any("Speed" in caveat for caveat in results(tmp_path)["caveats"])
+
+
+def test_models_that_find_nothing_are_named(made):
+    def nothing_of(*runs, detections):
+        for run in runs:
+            folder = folder_of(made, run)
+            matches = Matches.load(folder / run_folder.MATCHES)
+            targets = {name: getattr(matches, name) for name in ("images", "target_image", "target_cls", "names")}
+            empty = Matches(image=[], cls=[], confidence=[], correct=np.zeros((0, 10), bool), **targets)
+            empty.save(folder / run_folder.MATCHES)
+            result = json.loads((folder / run_folder.RESULT).read_text())
+            run_folder.finish(folder, {**result, "detections": detections})
+        compare_results.write(made)
+        return results(made)
+
+    found = nothing_of("yolo11n-ela-seed0", "yolo11n-ela-seed1", detections=3)
+    assert any("mAP50-95 of yolo11n-ela is 0 in all runs: no detection is right" in said for said in found["caveats"])
+    assert found["power"]
+    found = nothing_of("yolo11n-seed0", "yolo11n-seed1", "yolo11n-ela-seed0", "yolo11n-ela-seed1", detections=0)
+    assert "mAP50-95 of every model is 0 in all runs: there is not one detection" in found["caveats"][0]
+    assert "power" not in found

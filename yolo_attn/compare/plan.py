@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from yolo_attn.compare import run_folder
-from yolo_attn.errors import YoloAttnError, like, nearest_file, one_of
+from yolo_attn.errors import YoloAttnError, like, nearest_file, one_of, shorten
 from yolo_attn.host.wiring import rows_of, unread_rows
 from yolo_attn.util import imports
 from yolo_attn.util.files import plain_name
@@ -43,6 +43,7 @@ _OURS = (
 _PLAN_KEYS = (
     "base", "arms", "controls", "data", "weights", "seeds", "overrides", "device", "threads", "register", "init",
 )  # fmt: skip
+_SEEDS = 2**32
 _SEVERAL = "To compare models, name the baseline and what to compare with it"
 _ARM_KEYS = ("name", "model", "control", "insert", "at", "inside", "hyper")
 
@@ -242,6 +243,8 @@ def specs_of(plan: Plan, arms: Sequence[ArmSpec] | None = None, kind: str | None
     _check_overrides(plan.overrides)
     if not plan.seeds or len(set(plan.seeds)) < len(plan.seeds):
         raise YoloAttnError(f"seeds {list(plan.seeds)}: give each seed once, e.g. --seeds 0,1,2")
+    if beyond := [seed for seed in plan.seeds if not 0 <= seed < _SEEDS]:
+        raise YoloAttnError(f"seed {shorten(beyond[0])}: give whole numbers from 0 to {_SEEDS - 1}, for numpy")
     arms = arms_of(plan) if arms is None else arms
     data, data_checksum = resolve_data(plan.data)
     tasks = {yolo.check_model_dict(arm.name, arm.model, plan.weights): arm.name for arm in arms}

@@ -75,7 +75,8 @@ def prepare_data(data: str, overrides: Mapping[str, Any], task: str = "detect") 
     """Prepare a set once for all runs: read all labels and, if requested, cache the images on disk.
 
     Raises:
-        YoloAttnError: If images cannot be read, there is nothing to find in a split, or the labels are of another task.
+        YoloAttnError: If images cannot be read, there is nothing to find in a split, one image to validate on, or the
+            labels are of another task.
     """
     found = check_data(data, present=True)
     cfg: Any = get_cfg(overrides={**overrides, "data": data, "task": task, "fraction": 1.0})
@@ -91,6 +92,11 @@ def prepare_data(data: str, overrides: Mapping[str, Any], task: str = "detect") 
             raise YoloAttnError(
                 f"data '{data}': {len(unread)} {split} images cannot be read or have wrong labels, the first being "
                 f"{unread[0]}; remove them, so that every run sees the same set"
+            )
+        if split == "val" and len(listed) < 2:
+            raise YoloAttnError(
+                f"data '{data}': there is one image in its val split, and the intervals of a comparison come from "
+                "drawing among several; give at least 2, better hundreds"
             )
         if not any(len(label["cls"]) for label in dataset.labels):
             raise YoloAttnError(f"data '{data}': there is not one object in its {split} labels")
