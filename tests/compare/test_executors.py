@@ -77,10 +77,54 @@ def test_nothing_begins_where_memory_is_short(begin, monkeypatch):
     assert carry_out(LocalPool(["0"], per_device=3), folders)[1] == 1
 
 
-def test_nothing_begins_beside_a_run_that_has_not_said_what_it_takes(begin, monkeypatch):
+def with_estimates(monkeypatch, megabytes, cores=8):
+    monkeypatch.setattr(executors._Job, "estimate_mb", lambda job: megabytes)
+    monkeypatch.setattr(executors, "_cores", lambda: cores)
+    monkeypatch.setattr(executors, "_POLL_SECONDS", 0.02)
+
+
+def test_starts_overlap_as_far_as_memory_is_expected_to_do(begin, monkeypatch):
+    with_estimates(monkeypatch, 1000)
+    monkeypatch.setattr(executors, "_free_mb", lambda device: 3500.0)  # none has taken its part yet
+    folders = begin(*["import time; time.sleep(0.8)"] * 5)
+    assert carry_out(LocalPool(["0"], per_device=5), folders)[1] == 3
+
+
+def test_at_most_one_run_per_core_starts_at_a_time(begin, monkeypatch):
+    with_estimates(monkeypatch, 10, cores=2)
     monkeypatch.setattr(executors, "_free_mb", lambda device: 1e6)
-    folders = begin(*["import time; time.sleep(0.6)"] * 2)
-    assert carry_out(LocalPool(["0"], per_device=2), folders)[1] == 1
+    folders = begin(*["import time; time.sleep(0.6)"] * 4)
+    assert carry_out(LocalPool(["0"], per_device=4), folders)[1] == 2
+
+
+def test_estimates_are_corrected_by_what_runs_took(begin, monkeypatch):
+    """A run took four times its estimate, so that a third one has no room beside two."""
+    with_estimates(monkeypatch, 1000)
+    free = iter([9000.0])
+    monkeypatch.setattr(executors, "_free_mb", lambda device: next(free, 4300.0))
+    folders = begin(*[tell_peak(4000) + "import time; time.sleep(1)"] * 4)
+    assert carry_out(LocalPool(["0"], per_device=4), folders)[1] == 2
+
+
+def test_runs_without_memory_after_an_underestimate_end_alone(begin, monkeypatch):
+    """All began at once, the first one alone, and found no memory; nothing is lost."""
+    with_estimates(monkeypatch, 1)
+    monkeypatch.setattr(executors, "_free_mb", lambda device: 1e6)
+    folders = begin(*["import time; time.sleep(0.8); n < 1 and exit('torch: CUDA out of memory')"] * 3)
+    outcomes, at_once = carry_out(LocalPool(["0"], per_device=3), folders)
+    assert (list(outcomes.values()), at_once) == ([None] * 3, 3)
+
+
+@pytest.mark.parametrize(("device", "alone"), [("cpu", True), ("0", False)])
+def test_a_run_killed_beside_others_on_the_cpu_may_have_lacked_memory(device, alone, begin, monkeypatch):
+    with_estimates(monkeypatch, 1)
+    monkeypatch.setattr(executors, "_free_mb", lambda device: 1e6)
+    folders = begin("import time; time.sleep(2)", "import os, time; time.sleep(0.5); n < 1 and os.kill(os.getpid(), 9)")
+    beside = []
+    pool = LocalPool([device], per_device=2)
+    outcomes = dict(pool.carry_out(folders, lambda running: beside.append((len(begin.began), len(running)))))
+    assert list(outcomes.values()) == [None, None]
+    assert max(running for began, running in beside if began == 3) == (1 if alone else 2)
 
 
 def test_a_failure_is_told_stored_and_stops_nothing(begin):

@@ -27,7 +27,10 @@ TRIES = 3
 """Most attempts at a run whose process is killed; each resumes from the last epoch."""
 _POLL_SECONDS = 0.2
 _FIRST_GUESS_MB = 1500.0
-_NO_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+_NO_MEMORY = (
+    "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "MemoryError", "an't allocate memory", "annot allocate memory",
+    "not enough memory",
+)  # fmt: skip
 
 Outcome = tuple[Path, str | None]
 Tick = Callable[[Sequence[Path]], None]
@@ -141,7 +144,9 @@ def _visible(device: str) -> str:
 class LocalPool:
     """Executor for the devices of this machine, with one or several parallel runs on each.
 
-    A further run starts on a device only if its free memory exceeds the peak memory of the largest run so far.
+    A further run starts on a device only if its memory is expected to fit beside what the others are still to take: an
+    estimate for each model, corrected by what the runs so far took. A run that finds no memory nevertheless is tried
+    again alone. At most one run per CPU core is on its way to the first report of its memory.
 
     Args:
         devices: ``["cpu"]``, or numbers of GPUs.
@@ -150,6 +155,8 @@ class LocalPool:
 
     def __init__(self, devices: Sequence[str], per_device: int = 1) -> None:
         _check_number(per_device)
+        self._most_starting = _cores()
+        self._largest_mb = self._correction = 0.0
         self.devices, self.per_device = list(devices), per_device
         self.slots = len(self.devices) * per_device
         self.kind = "cpu" if self.devices == ["cpu"] else "cuda"
@@ -178,16 +185,34 @@ class LocalPool:
             beside = [job for job in running if job.device == device]
             if waiting and len(beside) < self.per_device and self._has_room(device, beside, waiting[0], running):
                 job = waiting.popleft()
-                job.begin(device, alone=not beside)
+                job.begin(device)
                 running.append(job)
+                for one in (job, *beside):
+                    one.shared |= bool(beside)
 
     def _has_room(self, device: str, beside: list[_Job], job: _Job, running: list[_Job]) -> bool:
         if not beside:
             return True
-        if job.needs_all or any(other.needs_all or other.peak_mb() is None for other in beside):
+        if job.needs_all or any(other.needs_all for other in beside):
             return False
-        need = max([_FIRST_GUESS_MB, *(other.peak_mb() or 0 for other in running)]) * 1.1
-        return _free_mb(device) > need
+        starting = [other for other in running if other.peak_mb() is None]
+        if len(starting) >= self._most_starting:
+            return False
+        self._learn(running)
+        still_to_take = sum(self._expected_mb(other) for other in starting if other.device == device)
+        return _free_mb(device) - still_to_take > self._expected_mb(job) * 1.1
+
+    def _learn(self, running: list[_Job]) -> None:
+        for job in running:
+            if peak := job.peak_mb():
+                self._largest_mb = max(self._largest_mb, peak)
+                self._correction = max(self._correction, peak / (job.estimate_mb() or peak))
+
+    def _expected_mb(self, job: _Job) -> float:
+        """Return the memory that a run is expected to take: its estimate times the largest error of one so far."""
+        if (estimate := job.estimate_mb()) is None:
+            return max(_FIRST_GUESS_MB, self._largest_mb)
+        return estimate * (self._correction or 1)
 
 
 def _check_number(per_device: int) -> None:
@@ -201,10 +226,10 @@ class _Job:
     def __init__(self, folder: Path) -> None:
         self.folder, self.tries, self.needs_all = folder, 0, False
 
-    def begin(self, device: str, alone: bool) -> None:
+    def begin(self, device: str) -> None:
         from yolo_attn.compare.trainer import PROGRESS
 
-        self.device, self.began_alone, self.tries = device, alone, self.tries + 1
+        self.device, self.shared, self.tries = device, False, self.tries + 1
         # the memory that an earlier attempt reported is not in use yet
         (self.folder / run_folder.TRAINING / PROGRESS).unlink(missing_ok=True)
         self.process = start(self.folder, device)
@@ -213,11 +238,24 @@ class _Job:
         """Return whether the run was killed or ran out of memory while others ran; it is then retried alone."""
         if self.process.returncode == 0 or self.tries >= TRIES:
             return False
-        log = (self.folder / run_folder.LOG).read_text(errors="replace")[-4000:]
-        if any(word in log for word in _NO_MEMORY) and not (self.needs_all or self.began_alone):
+        killed = self.process.returncode < 0
+        if self.shared and not self.needs_all and (self._lacked_memory() or (killed and self.device == "cpu")):
             self.needs_all = True
             return True
-        return self.process.returncode < 0
+        return killed
+
+    def _lacked_memory(self) -> bool:
+        log = (self.folder / run_folder.LOG).read_text(errors="replace")[-4000:]
+        return any(word in log for word in _NO_MEMORY)
+
+    def estimate_mb(self) -> float | None:
+        """Return an estimate of the memory it takes, in MB, or ``None`` where there is none."""
+        from yolo_attn.compare.memory import estimate_mb
+
+        try:
+            return estimate_mb(run_folder.read_spec(self.folder))
+        except (OSError, YoloAttnError):
+            return None
 
     def peak_mb(self) -> float | None:
         """Return its peak memory so far, in MB, or ``None`` if it is not reported yet."""
@@ -234,6 +272,11 @@ def progress_of(folder: Path) -> dict[str, Any]:
         return found
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
+
+
+def _cores() -> int:
+    """Return how many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _free_mb(device: str) -> float:
