@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import statistics
@@ -42,7 +43,7 @@ def measure(way: str, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
         lambda trainer: ticks.append((time.perf_counter(), started(), read()))
     )
     _train(way, settings, folder)
-    epochs = list(zip(ticks[1:], ticks[2:], strict=False))
+    epochs = list(itertools.pairwise(ticks[1:]))
     return {
         "seconds": [round(b[0] - a[0], 3) for a, b in epochs],
         "workers started": [b[1] - a[1] for a, b in epochs],
