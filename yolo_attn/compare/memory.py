@@ -46,7 +46,7 @@ def estimate_mb(spec: RunSpec) -> float | None:
     on_gpu = spec.device == "cuda"
     kept *= settings.get("batch", 16) * (_HALF if on_gpu and settings.get("amp", True) else 1)
     fixed = CUDA_CONTEXT_MB if on_gpu else _PROCESS_MB
-    return fixed + _MARGIN * (kept + _BYTES_PER_PARAMETER * parameters) / 2**20
+    return float(fixed + _MARGIN * (kept + _BYTES_PER_PARAMETER * parameters) / 2**20)
 
 
 @cache
