@@ -100,9 +100,9 @@ def test_at_most_one_run_per_core_starts_at_a_time(begin, monkeypatch):
 def test_estimates_are_corrected_by_what_runs_took(begin, monkeypatch):
     """A run took four times its estimate, so that a third one has no room beside two."""
     with_estimates(monkeypatch, 1000)
-    free = iter([9000.0])
-    monkeypatch.setattr(executors, "_free_mb", lambda device: next(free, 4300.0))
-    folders = begin(*[tell_peak(4000) + "import time; time.sleep(1)"] * 4)
+    folders = begin(*[tell_peak(4000) + "import time; time.sleep(0.8)"] * 4)
+    reported = lambda: any(executors.progress_of(folder) for folder in folders)  # noqa: E731
+    monkeypatch.setattr(executors, "_free_mb", lambda device: 4300.0 if reported() else 2200.0)
     assert carry_out(LocalPool(["0"], per_device=4), folders)[1] == 2
 
 
