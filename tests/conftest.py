@@ -111,7 +111,7 @@ def comparing(scenes, monkeypatch):
     monkeypatch.setattr(driver, "arms_of", lambda *_: arms)
     monkeypatch.setattr(driver, "specs_of", lambda *_, **__: specs)
     monkeypatch.setattr(driver, "_plan_record", lambda *_: record)
-    monkeypatch.setattr(driver, "_executor", lambda *_: FakeExecutor())
+    monkeypatch.setattr(driver, "executor_of", lambda *_: FakeExecutor())
     monkeypatch.setattr(yolo, "check_model_dict", lambda *_: "detect")
     monkeypatch.setattr(data, "prepare_data", lambda *_: None)
     monkeypatch.setattr("yolo_attn.report.plots.draw", lambda _: {})
@@ -130,7 +130,7 @@ def faked(monkeypatch):
     from yolo_attn.compare import driver
 
     fake = FakeExecutor()
-    monkeypatch.setattr(driver, "_executor", lambda *_: fake)
+    monkeypatch.setattr(driver, "executor_of", lambda *_: fake)
     monkeypatch.setattr(driver, "_measure_speed", lambda *_: None)
     monkeypatch.setattr("yolo_attn.report.plots.draw", lambda _: {})  # four fifths of the time
     return fake

@@ -96,3 +96,14 @@ def shorten(value: object) -> str:
     """Return a value as Python writes it, cut to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def listed(names: Iterable[object], most: int = 3) -> str:
+    """Return the first names with commas, and whether there are more.
+
+    Examples:
+        >>> listed(["a", "b", "c", "d"])
+        'a, b, c, ...'
+    """
+    shown = [str(name) for name in names]
+    return ", ".join(shown[:most]) + (", ..." if len(shown) > most else "")

@@ -1,6 +1,9 @@
 """Demo in fast mode: every part runs, all promised files exist, a second call reuses the first's."""
 
 import json
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -28,6 +31,23 @@ def test_the_fast_demo_and_again(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("yolo_attn.compare.executors.start", lambda folder, device: 1 / 0)
     assert cli.main(["demo", "--fast", "-o", str(out)]) == 0
     assert capsys.readouterr().out == said.out
+    compare_as_finished(said.out, summary)
+
+
+def compare_as_finished(said, trained):
+    """Run the command that the demo ends with: its two checkpoints, evaluated again, have the values they had."""
+    words = shlex.split(said.rpartition("finished trainings: ")[2])
+    assert words[:3] == ["yolo-attn", "compare", "--finished"]
+    command = [sys.executable, "-m", "yolo_attn.cli", *words[1:], "--speed-seconds", "0", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["scope"].startswith("One training each: nothing is known of other seeds.")
+    assert [arm["name"] for arm in found["arms"]] == ["yolo11n", "yolo11n-ela"]
+    for again, before in zip(found["arms"], trained["arms"], strict=True):
+        for what in ("metrics", "parameters", "gflops"):
+            assert again[what] == before[what], (again["name"], what)
+    assert found["arms"][1]["difference"]["mAP50-95"]["verdict"] == "not significant"
 
 
 def test_the_whole_demo_is_not_the_fast_one():

@@ -72,7 +72,14 @@ def own_parser() -> argparse.ArgumentParser:
     compare.add_argument(
         "models",
         nargs="+",
-        help="model YAMLs, the baseline first; identity:MODEL and plain:MODEL are controls; or one matrix file",
+        help="model YAMLs, the baseline first; identity:MODEL and plain:MODEL are controls; or one matrix file; with "
+        "--finished checkpoints",
+    )
+    compare.add_argument(
+        "--finished",
+        action="store_true",
+        help="train nothing: compare checkpoints (a.pt b.pt; several seeds of one: ela=a0.pt,a1.pt) or COCO "
+        "predictions (a.json)",
     )
     compare.add_argument("--data", help="data YAML")
     compare.add_argument("--weights", help="checkpoint every model starts from, e.g. yolo11n.pt (default: none)")
@@ -81,7 +88,9 @@ def own_parser() -> argparse.ArgumentParser:
     compare.add_argument("--executor", default="serial", help="serial | pool | ray (default: %(default)s)")
     compare.add_argument("--per-gpu", type=int, default=1, metavar="K", help="runs at a time on each GPU, or the CPU")
     compare.add_argument("--threads", type=int, help="threads of each run on the CPU (default: Ultralytics' choice)")
-    compare.add_argument("-o", "--output", default="runs/compare", help="folder for the results (default: %(default)s)")
+    compare.add_argument(
+        "-o", "--output", help=f"folder for the results (default: {own.TRAINED}; with --finished {own.FINISHED})"
+    )
     compare.add_argument(
         "--speed-seconds", type=float, default=20.0, help="timing, per batch size and precision; 0: none (default: 20)"
     )

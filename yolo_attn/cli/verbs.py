@@ -11,6 +11,9 @@ from typing import Any
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.util.words import integers, key_values, log_to_stderr, missing, refuse
 
+TRAINED, FINISHED = "runs/compare", "runs/compare-finished"
+"""Folders of comparisons, where none is given."""
+
 
 def blocks(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     """List the blocks."""
@@ -64,11 +67,25 @@ def adopt(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]
 
 def compare(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     """Compare models."""
+    compared = _compare_finished if arguments.finished else _train_and_compare
+    arguments.output = arguments.output or (FINISHED if arguments.finished else TRAINED)
+    failed = compared(arguments, trailing)
+    for reason in failed:
+        print(f"yolo-attn: run failed: {reason}", file=sys.stderr)
+    return _stored_report(arguments.output, arguments.json), 1 if failed else 0
+
+
+def _train_and_compare(arguments: argparse.Namespace, trailing: list[str]) -> list[str]:
     from yolo_attn.compare.driver import compare
     from yolo_attn.compare.plan import Plan, read_plan
 
     arms = [word for word in arguments.models if "=" not in word]
     settings = key_values([word for word in [*arguments.models, *trailing] if word not in arms])
+    if trained := next((arm for arm in arms if arm.endswith(".pt")), None):
+        raise YoloAttnError(
+            f"'{trained}' is a checkpoint: models to train are YAMLs, with --weights {trained} to start from it; "
+            f"--finished compares checkpoints without training"
+        )
     stored: dict[str, Any] = {}
     if len(arms) == 1 and not arms[0].startswith(("identity:", "plain:")):
         stored = read_plan(arms[0])
@@ -85,7 +102,7 @@ def compare(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, in
         init=settings.pop("init", stored.get("init")),
         overrides={**stored.get("overrides", {}), **settings},
     )
-    failed = compare(
+    return compare(
         plan,
         arguments.output,
         log=log_to_stderr("compare"),
@@ -93,9 +110,30 @@ def compare(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, in
         per_device=arguments.per_gpu,
         speed_seconds=arguments.speed_seconds,
     )
-    for reason in failed:
-        print(f"yolo-attn: run failed: {reason}", file=sys.stderr)
-    return _stored_report(arguments.output, arguments.json), 1 if failed else 0
+
+
+def _compare_finished(arguments: argparse.Namespace, trailing: list[str]) -> list[str]:
+    from yolo_attn.compare.finished import compare_finished
+    from yolo_attn.compare.finished_arms import is_arm
+
+    for flag in ("weights", "seeds", "controls"):
+        if getattr(arguments, flag):
+            raise YoloAttnError(f"--{flag} is for trainings; with --finished nothing is trained")
+    words = [*arguments.models, *trailing]
+    checkpoints = [word for word in words if is_arm(word)]
+    settings = key_values([word for word in words if word not in checkpoints])
+    return compare_finished(
+        checkpoints,
+        arguments.output,
+        data=arguments.data,
+        device=settings.pop("device", None),
+        settings=settings,
+        log=log_to_stderr("compare"),
+        executor=arguments.executor,
+        per_device=arguments.per_gpu,
+        threads=arguments.threads,
+        speed_seconds=arguments.speed_seconds,
+    )
 
 
 def report(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:

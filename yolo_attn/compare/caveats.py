@@ -31,8 +31,15 @@ def caveats(results: Results, runs: RunResults) -> list[str]:
         _data,
         _times,
         _hardware,
+        _commits,
     )
     return [sentence for check in checks for sentence in check(results, runs)]
+
+
+def shared_caveats(results: Results, runs: RunResults) -> Iterator[str]:
+    """Yield the caveats that apply to finished trainings as well."""
+    for check in (_baseline, _nothing_found, _data, _commits):
+        yield from check(results, runs)
 
 
 def _baseline(results: Results, runs: RunResults) -> Iterator[str]:
@@ -155,6 +162,9 @@ def _hardware(results: Results, runs: RunResults) -> Iterator[str]:
     names = {r["environment"].get("gpu") or r["environment"]["cpu"] for r in runs.values()}
     if len(names) > 1:
         yield f"The runs were trained on different hardware ({', '.join(sorted(names))})."
+
+
+def _commits(results: Results, runs: RunResults) -> Iterator[str]:
     commits = {r["environment"].get("commit", "") for r in runs.values()}
     if len(commits) > 1:
         yield f"The runs are of different commits of this package ({', '.join(sorted(commits))})."

@@ -6,7 +6,8 @@ results from the stored runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from yolo_attn.compare import executors, run_folder
 from yolo_attn.compare.executors import Executor, LocalPool, RayCluster
 from yolo_attn.compare.plan import ArmSpec, Plan, arms_of, specs_of
 from yolo_attn.compare.progress import Progress
-from yolo_attn.compare.results import PLAN, RUNS, SPEED, Log, speed_key, timed_runs
+from yolo_attn.compare.results import FINISHED, PLAN, RUNS, SPEED, Log, speed_key, timed_runs
 from yolo_attn.compare.stored import stored_run
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.speed.raw import read_raw
@@ -58,20 +59,53 @@ def compare(
 
 
 def _compare(plan: Plan, out: Path, log: Log, executor: str, per_device: int, speed_seconds: float) -> list[str]:
-    from yolo_attn.compare import host, results
+    from yolo_attn.compare import host
     from yolo_attn.host.data import prepare_data
     from yolo_attn.train import yolo
 
-    workers = _executor(executor, plan, per_device)
+    workers = executor_of(executor, plan.device, per_device, plan.threads)
     arms = arms_of(plan)
     specs = specs_of(plan, arms, kind=workers.kind)
     task = yolo.check_model_dict(arms[0].name, arms[0].model, None)
     host.check_records(task)
     prepare_data(specs[0].data, specs[0].overrides, task)
+    started = {"init": plan.init} if plan.init else {}
+    return store_and_summarize(specs, arms, out, workers, log, speed_seconds, started)
+
+
+def store_and_summarize(
+    specs: Sequence[run_folder.RunSpec],
+    arms: Sequence[ArmSpec],
+    out: Path,
+    workers: Executor,
+    log: Log,
+    speed_seconds: float,
+    plan: Mapping[str, Any],
+) -> list[str]:
+    """Carry out the incomplete runs of checked specs, time the models, and write results and report.
+
+    Args:
+        specs: All runs.
+        arms: Their models, the baseline first.
+        out: Folder of the comparison.
+        workers: Carries out the runs.
+        log: Called with progress messages.
+        speed_seconds: Time limit for timing the models; 0 to skip it.
+        plan: What ``plan.json`` says besides.
+
+    Returns:
+        Failed runs, each with its reason.
+
+    Raises:
+        YoloAttnError: If another comparison is running in ``out``, or it holds one of another kind.
+    """
+    from yolo_attn.compare import results
+
     out.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / "compare.lock", timeout=0):
-            write_json(out / PLAN, _plan_record(specs, arms, plan.init))
+            _check_kind(out, plan)
+            write_json(out / PLAN, {**_plan_record(specs, arms), **plan})
             failed = _carry_out(specs, out, workers, log)
             if speed_seconds:
                 _measure_speed(specs, out, workers.speed_device, speed_seconds, log)
@@ -81,24 +115,38 @@ def _compare(plan: Plan, out: Path, log: Log, executor: str, per_device: int, sp
     return failed
 
 
-def _executor(name: str, plan: Plan, per_device: int) -> Executor:
+def _check_kind(out: Path, plan: Mapping[str, Any]) -> None:
+    """Refuse a folder with a comparison of the other kind, whose report would be replaced."""
+    try:
+        stored = json.loads((out / PLAN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if isinstance(stored, dict) and bool(stored.get(FINISHED)) != bool(plan.get(FINISHED)):
+        kind = "finished trainings" if stored.get(FINISHED) else "trained models"
+        raise YoloAttnError(f"'{out}' holds a comparison of {kind}; give another folder with -o")
+
+
+def executor_of(name: str, device: str | int | None, per_device: int, threads: int | None) -> Executor:
+    """Return what carries out runs: ``serial``, ``pool`` or ``ray``, on these devices.
+
+    Raises:
+        YoloAttnError: If there is no such executor or device.
+    """
     from yolo_attn.host.devices import default_threads, training_devices
 
     if name not in EXECUTORS:
         raise YoloAttnError(one_of("executor", name, EXECUTORS))
     if name == "ray":
-        return RayCluster(plan.device, per_device, plan.threads or default_threads())
-    devices = training_devices(plan.device)
+        return RayCluster(device, per_device, threads or default_threads())
+    devices = training_devices(device)
     if name == "serial" and per_device > 1:
         name = "pool"
     if name == "serial" and len(devices) > 1:
-        raise YoloAttnError(f"device={plan.device} names {len(devices)} devices; --executor pool uses them all")
+        raise YoloAttnError(f"device={device} names {len(devices)} devices; --executor pool uses them all")
     return LocalPool(devices, per_device)
 
 
-def _plan_record(
-    specs: Sequence[run_folder.RunSpec], arms: Sequence[ArmSpec], init: str | None = None
-) -> dict[str, Any]:
+def _plan_record(specs: Sequence[run_folder.RunSpec], arms: Sequence[ArmSpec]) -> dict[str, Any]:
     from yolo_attn.host.data import check_data
 
     names = {str(k): v for k, v in check_data(specs[0].data, present=True)["names"].items()}
@@ -108,7 +156,6 @@ def _plan_record(
         "runs": [spec.folder_name for spec in specs],
         "classes": {"0": "item"} if specs[0].overrides.get("single_cls") else names,
         "yolo_attn": version("yolo-attn"),
-        **({"init": init} if init else {}),
     }
 
 
@@ -143,7 +190,7 @@ def _measure_speed(
     complete = {spec.folder_name: run for spec in specs if (run := stored_run(spec, out / RUNS).result) is not None}
     models = timed_runs(specs, complete)
     baseline, folder, key = specs[0].arm, out / SPEED, speed_key(models.values())
-    if not models or read_raw(folder, key) is not None:
+    if not models or specs[0].is_predictions or read_raw(folder, key) is not None:
         return
     folder.mkdir(exist_ok=True)
     if baseline not in models:
@@ -155,7 +202,10 @@ def _measure_speed(
         folder,
         SpeedSpec(
             key=key,
-            models={arm: f"../{RUNS}/{spec.folder_name}/{run_folder.CHECKPOINT}" for arm, spec in models.items()},
+            models={
+                arm: spec.finished or f"../{RUNS}/{spec.folder_name}/{run_folder.CHECKPOINT}"
+                for arm, spec in models.items()
+            },
             baseline=baseline,
             imgsz=result["imgsz"],
             device="cuda:0" if specs[0].device == "cuda" else "cpu",

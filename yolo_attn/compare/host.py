@@ -10,11 +10,15 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple, cast
 
+import numpy as np
 import torch
 import ultralytics
 from ultralytics.cfg import get_cfg
+from ultralytics.data.converter import coco80_to_coco91_class
+from ultralytics.engine.validator import BaseValidator
 from ultralytics.utils import LOGGER, ops, torch_utils
 from ultralytics.utils import metrics as host_metrics
 
@@ -23,7 +27,7 @@ from yolo_attn.errors import YoloAttnError
 from yolo_attn.evaluate.ap import average_precision, mean_average_precision
 from yolo_attn.evaluate.coco_ap import Boxes
 from yolo_attn.evaluate.matches import Matches
-from yolo_attn.evaluate.recorder import RecorderMixin
+from yolo_attn.evaluate.recorder import RecorderMixin, matched_targets
 from yolo_attn.host.compat import grad_scaler
 from yolo_attn.host.derived_class import made_once
 from yolo_attn.host.devices import cpu_threads
@@ -208,6 +212,44 @@ def evaluate(
         raise RuntimeError(f"the records of {checkpoint} give an mAP50-95 of {ours}, Ultralytics has {float(box.map)}")
     names = {"mAP50": box.map50, "mAP50-95": box.map, "precision": box.mp, "recall": box.mr}
     return Evaluated({name: float(value) for name, value in names.items()}, matches, made[0].boxes())
+
+
+def match_boxes(
+    boxes: np.ndarray, cls: np.ndarray, target_boxes: np.ndarray, target_cls: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Match the detections of one image with its targets, as the validation of the installed Ultralytics does.
+
+    Args:
+        boxes: Detected boxes (two corners), by descending confidence. Shape ``(D, 4)``.
+        cls: Their classes. Shape ``(D,)``.
+        target_boxes: Labelled boxes. Shape ``(G, 4)``.
+        target_cls: Their classes. Shape ``(G,)``.
+
+    Returns:
+        Whether each detection is a true positive, and the index of its target (-1 for none), by IoU threshold. Shape
+        ``(D, T)`` each.
+    """
+    thresholds = torch.linspace(0.5, 0.95, 10)
+    correct = np.zeros((len(cls), len(thresholds)), bool)
+    overlap = None
+    if len(cls) and len(target_cls):
+        classes, targets = (torch.as_tensor(np.asarray(values), dtype=torch.float32) for values in (cls, target_cls))
+        iou = box_overlap(target_boxes, boxes)
+        matcher: Any = SimpleNamespace(iouv=thresholds)
+        correct = BaseValidator.match_predictions(matcher, classes, targets, iou).numpy().astype(bool)
+        overlap = (iou * (targets[:, None] == classes)).numpy()
+    return correct, matched_targets(correct, overlap)
+
+
+def box_overlap(boxes: np.ndarray, others: np.ndarray) -> torch.Tensor:
+    """Return the IoU of boxes, given by two corners, with others: ``(N, 4)``, ``(M, 4)`` -> ``(N, M)``."""
+    some, more = (torch.as_tensor(np.asarray(held), dtype=torch.float32) for held in (boxes, others))
+    return host_metrics.box_iou(some, more)
+
+
+def coco_ids() -> list[int]:
+    """Return COCO's category id, up to 90, of each of its 80 classes."""
+    return coco80_to_coco91_class()
 
 
 def ap_tail() -> Literal["drop", "ramp"]:

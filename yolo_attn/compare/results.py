@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from yolo_attn.compare import run_folder
+from yolo_attn.compare import finished_caveats, run_folder
 from yolo_attn.compare.caveats import IDENTITY_CONTROL, caveats
 from yolo_attn.compare.stored import stored_run
 from yolo_attn.errors import YoloAttnError, one_of
@@ -38,6 +38,8 @@ from yolo_attn.speed.summary import summarize as summarize_speed
 from yolo_attn.util.files import plain_name, write_json
 
 PLAN, RUNS, SPEED = "plan.json", "runs", "speed"
+FINISHED = "finished"
+"""Key of the plan of a comparison of finished trainings, which were not trained here."""
 REPLICATES = 1000
 METHOD = (
     "Bootstrap over images, with the same samples for all models and seeds. The variance of a difference is the part "
@@ -74,6 +76,11 @@ class Stored:
     def baseline(self) -> str:
         """Name of the baseline."""
         return str(self.plan["arms"][0]["name"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether the runs are finished trainings that were only evaluated."""
+        return bool(self.plan.get(FINISHED))
 
     @property
     def classes(self) -> dict[int, str]:
@@ -193,9 +200,12 @@ def summarize(
         metrics=tuple(found.arms[found.baseline].metrics) if found else (),
         bootstrap=_bootstrap(compared) if compared else None,
         power=_power(compared) if compared else None,
+        scope=finished_caveats.scope(stored.plan["seeds"]) if stored.finished else None,
         caveats=(),
     )
-    found_caveats = caveats(results, stored.results)
+    if stored.finished:
+        results = finished_caveats.judged(results)
+    found_caveats = (finished_caveats.caveats if stored.finished else caveats)(results, stored.results)
     if reason := _why_no_speed(stored):
         found_caveats.append(f"Speed was not measured: {reason}.")
     return replace(results, caveats=tuple(found_caveats))
@@ -276,10 +286,10 @@ def _power(found: Statistics) -> str | None:
 
 # --- timed models --------------------------------------------------------------------------------------------------
 def timed_runs(specs: Sequence[run_folder.RunSpec], complete: Container[str]) -> dict[str, run_folder.RunSpec]:
-    """Return the first complete run of each arm, whose model is timed."""
+    """Return the first complete run of each arm, whose model is timed; of predictions there is none."""
     first: dict[str, run_folder.RunSpec] = {}
     for spec in specs:
-        if spec.folder_name in complete:
+        if spec.folder_name in complete and not spec.is_predictions:
             first.setdefault(spec.arm, spec)
     return first
 
@@ -317,9 +327,18 @@ def _protocol(stored: Stored, ap: str) -> Protocol | None:
         weights_checksum=spec.weights_checksum,
         overrides=dict(spec.overrides),
         seeds=tuple(stored.plan["seeds"]),
-        judged="last epoch",
+        judged=_files(stored) if stored.finished else "last epoch",
         ap=ap,
         init=stored.plan.get("init"),
+        trained=not stored.finished,
+    )
+
+
+def _files(stored: Stored) -> str:
+    """Return which file each run is of, with the beginning of its checksum."""
+    return ", ".join(
+        f"{spec.arm}: {Path(spec.finished or '').name} ({(spec.finished_checksum or '')[:12]})"
+        for spec in stored.specs.values()
     )
 
 
@@ -342,6 +361,10 @@ def _arm(stored: Stored, arm: Mapping[str, str], statistics: Statistics | None) 
             result,
             parameters=runs[0]["parameters"],
             gflops=runs[0]["gflops"],
+        )
+    if runs and not stored.finished:
+        result = replace(
+            result,
             epoch_seconds=min(seconds for run in runs for seconds in run["epoch_seconds"]),
             peak_memory_mb=max(run["peak_memory_mb"] for run in runs),
             curve=_curve(runs, validated=next(iter(stored.specs.values())).overrides.get("val", True)),

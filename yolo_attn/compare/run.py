@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from yolo_attn.compare import run_folder
+from yolo_attn.compare import finished_run, run_folder
 from yolo_attn.compare.stored import stored_run, trained_model
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.evaluate.condense import condense, match_and_condense
@@ -26,6 +26,8 @@ from yolo_attn.util.processes import LOCK, LOCK_SECONDS, stop_with_parent
 
 def run(folder: Path) -> None:
     """Train and evaluate the run of a folder's spec, resuming an earlier attempt, and write its result.
+
+    A finished training is only evaluated.
 
     Raises:
         YoloAttnError: If another process uses the folder, or the installed versions differ from the spec's.
@@ -41,7 +43,7 @@ def _run_alone(folder: Path, spec: run_folder.RunSpec) -> None:
     try:
         with FileLock(folder / LOCK, timeout=LOCK_SECONDS):
             if stored_run(spec, folder.parent).result is None:
-                _run(folder, spec)
+                (_run if spec.finished is None else finished_run.evaluate)(folder, spec)
     except Timeout:
         raise YoloAttnError(f"another process is still at work in '{folder}'") from None
 

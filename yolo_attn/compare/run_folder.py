@@ -30,7 +30,7 @@ OLD_BOXES = "boxes.npz"
 FILES = "files"
 """Key of the checksums in ``result.json``."""
 
-_WHERE = ("data", "weights", "imports")
+_WHERE = ("data", "weights", "imports", "finished")
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ class RunSpec:
         threads: Threads on the CPU, where their number can change rounding; else ``None``.
         imports: A user's files, with blocks, that the run imports.
         imports_checksum: Checksum of their contents, or ``None``.
+        finished: Checkpoint, or file of predictions, that is evaluated and not trained; ``None`` for a training.
+        finished_checksum: Checksum of that file, or ``None``.
     """
 
     arm: str
@@ -66,13 +68,16 @@ class RunSpec:
     threads: int | None = None
     imports: Sequence[str] = ()
     imports_checksum: str | None = None
+    finished: str | None = None
+    finished_checksum: str | None = None
 
     @property
     def key(self) -> str:
         """Short checksum of the spec; paths of files do not count, their contents do."""
         decisive = {k: v for k, v in asdict(self).items() if k not in _WHERE}
-        if self.imports_checksum is None:  # as in results that were stored before there was the field
-            del decisive["imports_checksum"]
+        for late in ("imports_checksum", "finished_checksum"):
+            if decisive[late] is None:  # as in results that were stored before there was the field
+                del decisive[late]
         decisive["model"] = {k: v for k, v in self.model.items() if k != "yaml_file"}
         return checksum(json.dumps(decisive, sort_keys=True).encode())[:10]
 
@@ -82,9 +87,14 @@ class RunSpec:
         return f"{self.arm}-seed{self.seed}-{self.key}"
 
     @property
+    def is_predictions(self) -> bool:
+        """Whether there is no model, only its predictions."""
+        return bool(self.finished) and str(self.finished).lower().endswith(".json")
+
+    @property
     def protocol(self) -> dict[str, Any]:
         """Fields that must be equal in all runs of a comparison."""
-        own = ("arm", "model", "seed", *_WHERE)
+        own = ("arm", "model", "seed", "finished_checksum", *_WHERE)
         return {k: v for k, v in asdict(self).items() if k not in own}
 
 

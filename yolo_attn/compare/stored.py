@@ -29,7 +29,12 @@ _KINDS: Mapping[str, Any] = {
     "epoch_seconds": list, "first_batches": str, "peak_memory_mb": float | int, "parameters": int,
     "gflops": float | int, "environment": dict,
 }  # fmt: skip
-"""Facts that every result holds."""
+"""Facts that every result of a training holds."""
+
+_KINDS_OF_FINISHED = {
+    name: _KINDS[name] for name in ("arm", "seed", "metrics", "ap_tail", "imgsz", "device", "environment")
+}
+"""Facts that every result of a finished training holds."""
 
 _SAME_MAP = 1e-6
 
@@ -79,7 +84,7 @@ def _read_result(file: Path, spec: RunSpec) -> dict[str, Any] | None:
         raise YoloAttnError(f"{RESULT} is damaged (it holds no object)")
     if (result.get("key"), result.get("arm"), result.get("seed")) != (spec.key, spec.arm, spec.seed):
         raise YoloAttnError(f"{RESULT} is that of another run")
-    for name, kind in _KINDS.items():
+    for name, kind in (_KINDS if spec.finished is None else _KINDS_OF_FINISHED).items():
         if not isinstance(result.get(name), kind):
             raise YoloAttnError(f"{RESULT} is damaged ('{name}' is missing or wrong)")
     return result

@@ -5,6 +5,7 @@ Needs no network, no data and no weights. Results on drawn scenes say nothing ab
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import tempfile
 import threading
@@ -77,7 +78,21 @@ def run_demo(out: Path, fast: bool = False, log: Callable[[str], None] = lambda 
     found = read_results(out / "compare")
     note = "A smoke test: too short to learn." if fast else "Drawn scenes: these figures say nothing about photographs."
     listed = [f"- {content}: {path}" for content, path in places.items()]
-    return "\n".join([to_markdown(found, sections=BRIEF), note, *listed])
+    again = f"- the same two models as finished trainings: {finished_command(out / 'compare', data)}"
+    return "\n".join([to_markdown(found, sections=BRIEF), note, *listed, again])
+
+
+def finished_command(comparison: Path, data: Path) -> str:
+    """Return the command that compares the trained models of a comparison again, without training them.
+
+    Args:
+        comparison: Folder of the comparison.
+        data: Data YAML.
+    """
+    runs = {result["arm"]: name for name, result in read(comparison).results.items()}
+    files = [str(comparison / RUNS / runs[Path(arm).stem] / CHECKPOINT) for arm in ARMS]
+    words = ["yolo-attn", "compare", "--finished", *files, "--data", str(data)]
+    return shlex.join([*words, "-o", str(comparison.with_name("compare-finished"))])
 
 
 def draw_predictions(comparison: Path, data: Path, imgsz: int, out: Path) -> Path:

@@ -9,9 +9,11 @@ import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from torch.utils.data import ConcatDataset, Subset
 from ultralytics.cfg import get_cfg
@@ -20,10 +22,12 @@ from ultralytics.data.build import build_yolo_dataset
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
 from ultralytics.utils import remove_colorstr
 from ultralytics.utils.checks import check_yaml
+from ultralytics.utils.ops import xywh2xyxy
 
-from yolo_attn.errors import YoloAttnError, like
+from yolo_attn.errors import YoloAttnError, like, one_of
 
 SPLITS = ("train", "val")
+_NAMED = (*SPLITS, "test")
 
 
 def check_data(data: str | Path, present: bool = False, split: str = "") -> dict[str, Any]:
@@ -53,17 +57,23 @@ def check_data(data: str | Path, present: bool = False, split: str = "") -> dict
         raise like(error, f"data '{data}' cannot be used: {reason}") from error
 
 
-def resolve_data(data: str) -> tuple[Path, str]:
+def resolve_data(data: str, splits: Sequence[str] = SPLITS) -> tuple[Path, str]:
     """Return a data YAML's path and a checksum of its set: images by name and size, labels by content.
+
+    Args:
+        data: The YAML.
+        splits: Splits that the checksum is of.
 
     Raises:
         YoloAttnError: If it, or images it names, are missing.
     """
-    found = check_data(data, present=True)
+    found = check_data(data, present=True, split="" if set(splits) <= set(SPLITS) else splits[0])
     if not found:
         raise YoloAttnError(f"data '{data}' is not a data YAML with its images in place")
     digest = hashlib.sha256(repr(sorted(found["names"].items())).encode())
-    for split in SPLITS:
+    for split in splits:
+        if not found.get(split):
+            raise YoloAttnError(f"data '{data}': {one_of('split', split, [s for s in _NAMED if found.get(s)])}")
         for image in _images(found[split]):
             label = Path(img2label_paths([str(image)])[0])
             digest.update(f"{split}/{image.name} {image.stat().st_size}\n".encode())
@@ -71,8 +81,19 @@ def resolve_data(data: str) -> tuple[Path, str]:
     return Path(found["yaml_file"]).resolve(), digest.hexdigest()
 
 
-def prepare_data(data: str, overrides: Mapping[str, Any], task: str = "detect") -> None:
+def prepare_data(
+    data: str, overrides: Mapping[str, Any], task: str = "detect", splits: Sequence[str] = SPLITS
+) -> dict[str, Any]:
     """Prepare a set once for all runs: read all labels and, if requested, cache the images on disk.
+
+    Args:
+        data: The data YAML.
+        overrides: Training arguments.
+        task: Task of the models.
+        splits: Splits to prepare.
+
+    Returns:
+        Ultralytics' dataset of each split, with its labels.
 
     Raises:
         YoloAttnError: If images cannot be read, there is nothing to find in a split, one image to validate on, or the
@@ -81,7 +102,8 @@ def prepare_data(data: str, overrides: Mapping[str, Any], task: str = "detect") 
     found = check_data(data, present=True)
     cfg: Any = get_cfg(overrides={**overrides, "data": data, "task": task, "fraction": 1.0})
     cfg.cache = cfg.cache if cfg.cache == "disk" else False
-    for split in SPLITS:
+    made: dict[str, Any] = {}
+    for split in splits:
         try:
             dataset: Any = build_yolo_dataset(cfg, found[split], 16, found, mode=split, stride=32)
         except ValueError as error:  # no labels, or those of another task
@@ -100,6 +122,33 @@ def prepare_data(data: str, overrides: Mapping[str, Any], task: str = "detect") 
             )
         if not any(len(label["cls"]) for label in dataset.labels):
             raise YoloAttnError(f"data '{data}': there is not one object in its {split} labels")
+        made[split] = dataset
+    return made
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """An image and its labelled boxes.
+
+    Attributes:
+        name: File name.
+        cls: Class of each box. Shape ``(G,)``.
+        boxes: Left, top, right, bottom, in pixels of the image. Shape ``(G, 4)``.
+    """
+
+    name: str
+    cls: np.ndarray
+    boxes: np.ndarray
+
+
+def labelled_images(dataset: Any) -> list[Labelled]:
+    """Return the images and labels of one of Ultralytics' datasets, sorted by name, as validation sees them."""
+    found = []
+    for file, label in zip(dataset.im_files, dataset.labels, strict=True):
+        height, width = label["shape"]
+        boxes = xywh2xyxy(np.asarray(label["bboxes"], np.float32).reshape(-1, 4)) * [width, height, width, height]
+        found.append(Labelled(Path(file).name, np.asarray(label["cls"]).reshape(-1).astype(int), boxes))
+    return sorted(found, key=lambda image: image.name)
 
 
 def refill_mosaic_buffers(dataset: Any, used: bool) -> None:

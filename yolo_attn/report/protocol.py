@@ -41,7 +41,10 @@ def _training(protocol: Protocol | None) -> list[tuple[str, Line | None]]:
     recipe = " ".join(f"{k}={v}" for k, v in sorted(protocol.overrides.items()))
     ap = _AP.get(protocol.ap or "")
     return [
-        ("training arguments of every model", [Code(recipe)] if recipe else "the defaults"),
+        (
+            f"{'training' if protocol.trained else 'validation'} arguments of every model",
+            [Code(recipe)] if recipe else "the defaults",
+        ),
         *([("attention of every model", [Code(f"init={protocol.init}")])] if protocol.init else []),
         ("seeds", ", ".join(map(str, protocol.seeds))),
         *([("average precision", ap)] if ap else []),
@@ -54,6 +57,8 @@ def _training(protocol: Protocol | None) -> list[tuple[str, Line | None]]:
 def _weights(protocol: Protocol | None) -> list[tuple[str, Line | None]]:
     if protocol is None:
         return [("pretrained weights", None)]
+    if not protocol.trained:
+        return []
     facts: list[tuple[str, Line | None]] = [("pretrained weights", protocol.weights or "none: trained from scratch")]
     return [*facts, ("weights, checksum", _code(protocol.weights_checksum))] if protocol.weights_checksum else facts
 

@@ -210,6 +210,7 @@ class Protocol:
         judged: Which checkpoint was evaluated.
         ap: Definition of average precision: ``ultralytics`` or ``coco``.
         init: How the attention of all arms started: ``paper`` or ``identity``; ``None`` for as each model YAML states.
+        trained: Whether the arms were trained for the comparison; otherwise ``overrides`` are arguments of validation.
     """
 
     data: str
@@ -221,6 +222,7 @@ class Protocol:
     judged: str
     ap: str | None = None
     init: str | None = None
+    trained: bool = field(default=True, metadata=OMIT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,6 +270,8 @@ class Results:
         bootstrap: Settings of the bootstrap.
         power: Sentence on the smallest difference that the comparison can detect.
         note: Sentence that is said first, and in every plot, such as that nothing could be learnt.
+        scope: Sentence on what the verdicts are about, which the report begins with; ``None`` for all trainings of the
+            models.
         caveats: Sentences on limits of the comparison, most serious first.
 
     Raises:
@@ -287,6 +291,7 @@ class Results:
     bootstrap: Bootstrap | None = field(default=None, metadata=OMIT)
     power: str | None = field(default=None, metadata=OMIT)
     note: str | None = field(default=None, metadata=OMIT)
+    scope: str | None = field(default=None, metadata=OMIT)
     caveats: tuple[str, ...]
 
     def __post_init__(self) -> None:

@@ -67,8 +67,9 @@ def _subtitle(results: Results) -> str:
 
 
 def _answer(results: Results) -> list[Block]:
-    note = [Paragraph([Strong(results.note)])] if results.note else []
-    blocks: list[Block] = [*note, Paragraph([Strong(answer.headline(results))])]
+    blocks: list[Block] = [Paragraph(results.scope)] if results.scope else []
+    blocks += [Paragraph([Strong(results.note)])] if results.note else []
+    blocks.append(Paragraph([Strong(answer.headline(results))]))
     lines = answer.findings(results)
     return [*blocks, Bullets(lines)] if lines else blocks
 
