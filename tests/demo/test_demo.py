@@ -23,7 +23,17 @@ def test_the_fast_demo_and_again(tmp_path, capsys, monkeypatch):
     assert "| **yolo11n-ela** |" in said.out
     assert "too short to learn" in said.out
     summary = json.loads((out / "fast" / "compare" / "results.json").read_text())
-    assert summary["runs"] == {"planned": 2, "complete": 2, "failed": []}
+    assert {k: summary["runs"][k] for k in ("planned", "complete", "failed")} == {
+        "planned": 2,
+        "complete": 2,
+        "failed": [],
+    }
+    folders = [out / "fast" / "compare" / run["folder"] for run in summary["runs"]["folders"]]
+    assert len(folders) == 2
+    assert all((folder / "results.csv").is_file() for folder in folders)
+    html = (out / "fast" / "compare" / "report.html").read_text()
+    assert all(f'href="{run["folder"]}/results.csv"' in html for run in summary["runs"]["folders"])
+    assert "too short to learn" in (out / "fast" / "compare" / "plots" / "differences.svg").read_text()
     for picture in ("truth.jpg", "yolo11n.jpg", "yolo11n-ela.jpg"):
         image = cv2.imread(str(out / "fast" / "predictions" / picture))
         assert image.std() > 10, picture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import os
 import subprocess
@@ -44,29 +43,29 @@ class Browser:
         self._process.wait()
         self._profile.cleanup()
 
-    def screenshot(
-        self, page: Path, width: int, scheme: str = "light", height: int | None = None, unfold: bool = False
-    ) -> bytes:
-        """Return a page as PNG.
+    def screenshot(self, page: Path, width: int, scheme: str = "light", unfold: bool = False) -> bytes:
+        """Return a whole page as PNG.
 
         Args:
             page: HTML file.
             width: Width of the window in pixels.
             scheme: ``light`` or ``dark``.
-            height: Number of pixels from the top; the whole page by default.
             unfold: Whether all folded parts are opened.
         """
+        self.show(page, width, scheme)
+        if unfold:
+            self.evaluate(_UNFOLD)
+        clip = {"x": 0, "y": 0, "width": width, "height": int(self.evaluate(_HEIGHT)), "scale": 1}
+        shot = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
+        return base64.b64decode(shot["data"])
+
+    def show(self, page: Path, width: int, scheme: str = "light") -> None:
+        """Open a page in a window of this width, and wait until it is loaded."""
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         self._call("Emulation.setDeviceMetricsOverride", **metrics)
         self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self._call("Page.navigate", url=page.resolve().as_uri())
         self._event("Page.loadEventFired")
-        if unfold:
-            self.evaluate(_UNFOLD)
-        whole = int(self.evaluate(_HEIGHT))
-        clip = {"x": 0, "y": 0, "width": width, "height": min(whole, height or whole), "scale": 1}
-        shot = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
-        return base64.b64decode(shot["data"])
 
     def evaluate(self, expression: str) -> Any:
         """Return the value of a JavaScript expression on the page."""
@@ -97,12 +96,3 @@ class Browser:
             self._waiting += read
         message, self._waiting = self._waiting.split(b"\0", 1)
         return dict(json.loads(message))
-
-
-def write_png(png: bytes, path: Path, colours: int = 160) -> Path:
-    """Write a picture with few colours, as small as possible; return its path."""
-    from PIL import Image
-
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    picture.quantize(colours, kmeans=2, dither=Image.Dither.NONE).save(path, optimize=True)
-    return path

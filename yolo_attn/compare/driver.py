@@ -69,8 +69,8 @@ def _compare(plan: Plan, out: Path, log: Log, executor: str, per_device: int, sp
     task = yolo.check_model_dict(arms[0].name, arms[0].model, None)
     host.check_records(task)
     prepare_data(specs[0].data, specs[0].overrides, task)
-    started = {"init": plan.init} if plan.init else {}
-    return store_and_summarize(specs, arms, out, workers, log, speed_seconds, started)
+    said = {key: value for key, value in (("init", plan.init), ("note", plan.note)) if value}
+    return store_and_summarize(specs, arms, out, workers, log, speed_seconds, said)
 
 
 def store_and_summarize(

@@ -42,6 +42,7 @@ _OURS = (
 )
 _PLAN_KEYS = (
     "base", "arms", "controls", "data", "weights", "seeds", "overrides", "device", "threads", "register", "init",
+    "note",
 )  # fmt: skip
 _SEEDS = 2**32
 _SEVERAL = "To compare models, name the baseline and what to compare with it"
@@ -65,6 +66,7 @@ class Plan:
         threads: Threads of each run on the CPU; Ultralytics' choice by default.
         register: Python files, or modules by name, that define blocks of the arms; every run imports them.
         init: How the attention of every arm starts, ``paper`` or ``identity``; by default as its rows state.
+        note: Sentence that stands first in the report and in every plot.
     """
 
     arms: Sequence[str | Mapping[str, Any]]
@@ -77,6 +79,7 @@ class Plan:
     threads: int | None = None
     register: Sequence[str] = ()
     init: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)

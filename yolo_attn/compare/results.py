@@ -201,6 +201,7 @@ def summarize(
         bootstrap=_bootstrap(compared) if compared else None,
         power=_power(compared) if compared else None,
         scope=finished_caveats.scope(stored.plan["seeds"]) if stored.finished else None,
+        note=stored.plan.get("note"),
         caveats=(),
     )
     if stored.finished:

@@ -65,7 +65,8 @@ def run_demo(out: Path, fast: bool = False, log: Callable[[str], None] = lambda 
     log(f"drawing {scenes['train']} + {scenes['val']} scenes of {scenes['size']} px")
     data = convert_coco(make_scenes(out / "coco", **scenes), out / "yolo")
     recipe = {**RECIPE, **FAST} if fast else RECIPE
-    plan = Plan(arms=ARMS, data=str(data), seeds=(0,), overrides=recipe)
+    note = "A smoke test: too short to learn." if fast else "Drawn scenes: these figures say nothing about photographs."
+    plan = Plan(arms=ARMS, data=str(data), seeds=(0,), overrides=recipe, note=note)
     if failed := compare(plan, out / "compare", log=log, speed_seconds=SPEED_SECONDS):
         raise YoloAttnError("; ".join(failed))
     log("drawing predictions")
@@ -76,10 +77,9 @@ def run_demo(out: Path, fast: bool = False, log: Callable[[str], None] = lambda 
         "predictions and ground truth": draw_predictions(out / "compare", data, recipe["imgsz"], out / "predictions"),
     }
     found = read_results(out / "compare")
-    note = "A smoke test: too short to learn." if fast else "Drawn scenes: these figures say nothing about photographs."
     listed = [f"- {content}: {path}" for content, path in places.items()]
     again = f"- the same two models as finished trainings: {finished_command(out / 'compare', data)}"
-    return "\n".join([to_markdown(found, sections=BRIEF), note, *listed, again])
+    return "\n".join([to_markdown(found, sections=BRIEF), *listed, again])
 
 
 def finished_command(comparison: Path, data: Path) -> str:

@@ -159,4 +159,5 @@ def _part(part: Part) -> str:
 
 
 def _text(text: str) -> str:
-    return _TOGETHER.sub(lambda found: found[0].replace(" ", "\u00a0"), escape(text))
+    together = _TOGETHER.sub(lambda found: found[0].replace(" ", "\u00a0"), escape(text))
+    return together.replace("mAP50-95", '<span class="whole">mAP50-95</span>')

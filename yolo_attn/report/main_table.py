@@ -33,12 +33,12 @@ def main_table(results: Results) -> Table:
     metric, measurement, level = results.primary, results.main_measurement, interval_name(results)
     found = [arm.difference[metric] for arm in results.arms if metric in arm.difference]
     on = forest.differences_scale(found) if found else None
-    digits = _Digits(decimals(bounds(d for d in found if d.verdict)), on)
+    digits = _Digits(decimals(bounds([d for d in found if d.verdict] or found)), on)
     axis: list[Part] = [Axis(on)] if on else []
     head: list[Line] = ["model", [f"difference in {metric}", Muted(f" [{level}]"), *axis]]
-    head += [["verdict", Muted(" p, Holm")], [metric, Muted(" mean ± sd")]]
+    head += [["verdict", Muted(" (p, Holm)")], [metric, Muted(" mean ± sd")]]
     if measurement:
-        head += [["time", Muted(f" batch {measurement.batch} [{level}]")], ["latency, ms", Muted(" median (p5–p95)")]]
+        head += [["time", Muted(f" (batch {measurement.batch}) [{level}]")], ["latency, ms", Muted(" median (p5–p95)")]]
     head += ["params, M", "GFLOPs"]
     rows = [_row(results, arm, digits) for arm in ordered(results)]
     title = f"Models, their difference in {metric} to {results.baseline}, and their cost"

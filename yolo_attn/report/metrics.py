@@ -47,8 +47,9 @@ def _values(results: Results, arms: Sequence[ArmResult]) -> Table:
 
 
 def _sd_decimals(arms: Sequence[ArmResult], metric: str) -> int:
+    """Return decimals by the smallest spread, but 4 at most, as seeds can lie close by chance."""
     values = [arm.metrics[metric] for arm in arms if metric in arm.metrics]
-    return decimals((v.mean, v.mean - v.sd, v.mean + v.sd) for v in values if v.sd is not None)
+    return min(4, decimals((v.mean, v.mean - v.sd, v.mean + v.sd) for v in values if v.sd is not None))
 
 
 def _differences(results: Results, tested: Sequence[ArmResult]) -> Table:
