@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from support.fake_runs import plan_for, records, results
 
 import yolo_attn as ya
 from yolo_attn import cli
-from yolo_attn.compare import driver, run_folder
+from yolo_attn.compare import caveats, driver, run_folder
 from yolo_attn.compare.results import write
 from yolo_attn.evaluate.ap import average_precision, mean_average_precision
+from yolo_attn.evaluate.differences import ClassDifference
 from yolo_attn.host.data import check_data
 
 
@@ -120,6 +122,21 @@ def test_caveats_follow_from_the_runs(scenes, faked, tmp_path):
     assert "2 seeds say little about the spread" in said
     assert "1 of 3 classes have no object in the validation images and do not count" in said
     assert "epoch 2 of yolo11n took from 2.0 to 3.0 s" in said
+
+
+def test_rare_classes_are_said_with_what_their_intervals_know():
+    def said(*classes):
+        per_class = [ClassDifference(f"class {i}", n, images, 0.3, 0.0, None, None) for i, (n, images) in classes]
+        data = SimpleNamespace(classes_without_targets=())
+        results = SimpleNamespace(data=data, arms=[SimpleNamespace(per_class=()), SimpleNamespace(per_class=per_class)])
+        return list(caveats._data(results, {}))
+
+    assert said((0, (50, 20)), (1, (10, 1))) == []
+    (one,) = said((0, (50, 20)), (1, (9, 4)))
+    assert one.startswith("1 of the 2 classes that count have fewer than 10 objects in the validation images")
+    assert one.endswith("The intervals of mAP allow for how much such classes vary from image to image.")
+    (two,) = said((0, (50, 20)), (1, (9, 1)), (2, (1, 1)))
+    assert two.endswith("image to image; the 2 that are in a single image have no interval of their own.")
 
 
 def test_two_comparisons_in_one_folder_are_refused(scenes, faked, tmp_path):

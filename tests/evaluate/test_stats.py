@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from instruments.simulation import REGIMES, detect, make_scene
-from instruments.statistics import evaluated_again, linear_coverage, ours, plain_hierarchical
+from instruments.statistics import classes_evaluated_again, linear_coverage, ours, plain_hierarchical
 from scipy import integrate, stats
 
 from yolo_attn.errors import YoloAttnError
@@ -17,6 +17,7 @@ from yolo_attn.evaluate.bootstrap import draw_images
 from yolo_attn.evaluate.differences import compare_arms, difference, power_note
 from yolo_attn.evaluate.intervals import Uncertainty, holm, sign_flip_test
 from yolo_attn.evaluate.matches import Matches
+from yolo_attn.evaluate.rare import factors
 from yolo_attn.evaluate.spread import of_sample
 
 METRICS = ["mAP50-95", "AP50", "AP75", "APs", "APm", "APl"]
@@ -161,25 +162,43 @@ def test_the_bootstrap_knows_the_spread_of_ap():
 def test_equals_a_bootstrap_that_repeats_images_and_evaluates_again(arms):
     """The interval's parts from scratch: repeated images, covariances in a loop, the quantile by integration."""
     compared = compare_arms({name: arms[name] for name in ("base", "better")}, replicates=200, workers=1)
-    draws = draw_images(25, 200, 0)
+    draws = [np.ones(25, int), *draw_images(25, 200, 0)]
     d = np.array(
-        [
-            [evaluated_again(a, w) - evaluated_again(b, w) for a, b in zip(arms["better"], arms["base"], strict=True)]
-            for w in [np.ones(25, int), *draws]
-        ]
+        [[by_class(a, w) - by_class(b, w) for a, b in zip(arms["better"], arms["base"], strict=True)] for w in draws]
+    )  # (1 + R, S, C); every class is in every sample
+    holders = [len(set(arms["base"][0].target_image[arms["base"][0].target_cls == cls])) for cls in range(3)]
+    given = [factors(n, 25, 3) for n in holders]
+    assert all(1 <= f.variance <= f.covariance**2 < 1.3 for f in given)
+    signs = np.random.default_rng(0).choice((-1, 1), (200, 3))
+    stretched = sum(d[1:, :, c] * given[c].covariance for c in range(3)) / 3
+    centered = d[1:] - d[1:].mean(0)
+    excess = (
+        sum(
+            signs[:, c, None] * centered[:, :, c] * math.sqrt(given[c].covariance ** 2 - given[c].variance)
+            for c in range(3)
+        )
+        / 3
     )
+    d = d[0].mean(1)
     found = compared.arms["better"].differences["mAP50-95"]
     assert 0.1 < found.seed_share < 0.9
-    assert found.by_seed == pytest.approx(d[0].tolist(), abs=1e-12)
-    assert found.estimate == pytest.approx(d[0].mean(), abs=1e-12)
-    pairs = [np.cov(d[1:, i], d[1:, j])[0, 1] for i, j in ((0, 1), (0, 2), (1, 2))]
-    images, seeds = 25 / 24 * np.mean(pairs), d[0].var(ddof=1) / 3
+    assert found.by_seed == pytest.approx(d.tolist(), abs=1e-12)
+    assert found.estimate == pytest.approx(d.mean(), abs=1e-12)
+    pairs = [
+        np.cov(stretched[:, i], stretched[:, j])[0, 1] - np.cov(excess[:, i], excess[:, j])[0, 1]
+        for i, j in ((0, 1), (0, 2), (1, 2))
+    ]
+    images, seeds = 25 / 24 * np.mean(pairs), d.var(ddof=1) / 3
     assert found.se == pytest.approx(math.sqrt(images + seeds))
     assert found.seed_share == pytest.approx(seeds / (images + seeds))
     share = seeds / (images + seeds)
-    assert tail_by_integration((found.high - d[0].mean()) / found.se, share, 2, 24) == pytest.approx(0.05, rel=1e-4)
-    assert found.low == pytest.approx(2 * d[0].mean() - found.high)
-    assert tail_by_integration(d[0].mean() / found.se, share, 2, 24) == pytest.approx(found.p, rel=1e-4)
+    assert tail_by_integration((found.high - d.mean()) / found.se, share, 2, 24) == pytest.approx(0.05, rel=1e-4)
+    assert found.low == pytest.approx(2 * d.mean() - found.high)
+    assert tail_by_integration(d.mean() / found.se, share, 2, 24) == pytest.approx(found.p, rel=1e-4)
+
+
+def by_class(run, weights):
+    return np.array([ap for _, ap in sorted(classes_evaluated_again(run, weights).items())])
 
 
 def tail_by_integration(t, share, df, other_df):

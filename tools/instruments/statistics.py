@@ -124,19 +124,26 @@ def ap_coverage(
 
 def evaluated_again(matches: Matches, weights: np.ndarray) -> float:
     """Return mAP50-95 of resampled images by explicit repetition of each."""
+    return float(np.mean(list(classes_evaluated_again(matches, weights).values())))
+
+
+def classes_evaluated_again(matches: Matches, weights: np.ndarray) -> dict[int, float]:
+    """Return AP50-95 of resampled images by explicit repetition of each, by class with targets among them."""
     detections = np.repeat(np.arange(len(matches.image)), weights[matches.image])
     detections = detections[np.argsort(-matches.confidence[detections], kind="stable")]
     target_cls = np.repeat(matches.target_cls, weights[matches.target_image])
-    found = []
-    for cls in np.unique(target_cls):
+    found: dict[int, float] = {}
+    for cls in np.unique(target_cls).tolist():
         own, total = detections[matches.cls[detections] == cls], np.count_nonzero(target_cls == cls)
+        areas = []
         for correct in matches.correct[own].T:
             hits = correct.cumsum()
             precision = np.concatenate([[1.0], hits / np.arange(1, len(hits) + 1), [0.0]])
             recall = np.concatenate([[0.0], hits / total, [hits[-1] / total if len(hits) else 0.0]])
             envelope = np.maximum.accumulate(precision[::-1])[::-1]
-            found.append(_integral(np.interp(RECALLS, recall, envelope, right=0.0), RECALLS))
-    return float(np.mean(found))
+            areas.append(_integral(np.interp(RECALLS, recall, envelope, right=0.0), RECALLS))
+        found[cls] = float(np.mean(areas))
+    return found
 
 
 def largest_disagreement(replicates: int = 200, images: int = 100) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from yolo_attn.evaluate.differences import SIGNIFICANT, Difference, differences
+from yolo_attn.evaluate.differences import SIGNIFICANT, Difference, Values, differences
 from yolo_attn.util.markdown import table
 
 SEEDS, ARMS, SHARES = (2, 3, 5), (1, 3, 6, 12), (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 1.0)
@@ -56,7 +56,7 @@ def simulate(kind: Comparison, rng: np.random.Generator) -> dict[str, Difference
     for arm in range(kind.arms):
         found = by_seed[:, arm] + by_image[:, arm].mean() + (kind.effect if arm == 0 else 0.0)
         again = (draws @ by_image[:, arm])[:, None] + by_seed[:, arm]
-        values[f"arm {arm}"] = (found, again)
+        values[f"arm {arm}"] = Values(found, again)
     return differences(values, IMAGES, power=False)
 
 

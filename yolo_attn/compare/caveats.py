@@ -152,9 +152,12 @@ def _data(results: Results, runs: RunResults) -> Iterator[str]:
         )
     classes = next((arm.per_class for arm in results.arms if arm.per_class), ())
     if few := [c for c in classes if c.targets < FEW_TARGETS]:
+        alone = sum(c.images == 1 for c in few)
         yield (
             f"{len(few)} of the {len(classes)} classes that count have fewer than {FEW_TARGETS} objects in the "
-            "validation images, but mAP weights all classes equally."
+            "validation images, but mAP weights all classes equally. The intervals of mAP allow for how much such "
+            "classes vary from image to image"
+            + (f"; the {alone} that are in a single image have no interval of their own." if alone else ".")
         )
 
 

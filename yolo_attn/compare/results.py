@@ -43,7 +43,8 @@ FINISHED = "finished"
 REPLICATES = 1000
 METHOD = (
     "Bootstrap over images, with the same samples for all models and seeds. The variance of a difference is the part "
-    "of the bootstrap variance that all seeds share, plus the variance between seeds divided by their number; each "
+    "of the bootstrap variance that all seeds share, corrected for classes that are in few images, plus the variance "
+    "between seeds divided by their number; each "
     "model's variance between seeds is drawn towards that of the others, as far as they are alike. The quantile is "
     "that of the sum of two Student variables, for seeds and for images."
 )

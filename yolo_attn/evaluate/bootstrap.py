@@ -18,6 +18,7 @@ from yolo_attn.evaluate.ap import average_precision, mean_average_precision
 from yolo_attn.evaluate.coco_ap import Boxes, CocoMatches
 from yolo_attn.evaluate.matches import Curve, Matches
 from yolo_attn.evaluate.npz import load_record
+from yolo_attn.evaluate.rare import stretched_mean
 
 THRESHOLDS = 10
 """Number of IoU thresholds of an evaluation: 0.5 to 0.95 in steps of 0.05."""
@@ -39,10 +40,13 @@ class Resampled:
         metrics: Values by metric. Shape ``(1 + R,)`` each. A metric by size is left out if no target has that size or
             sizes are not stored.
         by_class: AP of each class. Shape ``(1 + R, C)``; NaN where no target of the class was drawn.
+        for_variance: Replicates of each metric from which its variance is found where classes are in few images, and
+            their excess; see :func:`~yolo_attn.evaluate.rare.stretched_mean`. Shape ``(1 + R,)`` each.
     """
 
     metrics: Mapping[str, np.ndarray]
     by_class: np.ndarray
+    for_variance: Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 def draw_images(images: int, replicates: int, seed: int) -> np.ndarray:
@@ -68,12 +72,19 @@ def resample(record: Evaluation, draws: np.ndarray, curve: Curve | None = None) 
     if (thresholds := views["all"].correct.shape[1]) != THRESHOLDS:
         raise YoloAttnError(f"matches at {thresholds} IoU thresholds; give {THRESHOLDS}: 0.5 to 0.95 in steps of 0.05")
     ap = average_precision(views["all"], weights, curve)
-    metrics = {"mAP50-95": mean_average_precision(ap)}
-    metrics |= {name: mean_average_precision(ap[:, :, [t]]) for name, t in (("AP50", 0), ("AP75", 5))}
+    found = {"mAP50-95": (views["all"], ap.mean(2))}
+    found |= {name: (views["all"], ap[:, :, t]) for name, t in (("AP50", 0), ("AP75", 5))}
     for name, size in SIZE_METRICS.items():
         if size in views and len(views[size].target_cls):
-            metrics[name] = mean_average_precision(average_precision(views[size], weights, curve))
-    return Resampled(metrics, ap.mean(2))
+            found[name] = (views[size], average_precision(views[size], weights, curve).mean(2))
+    return Resampled(
+        metrics={name: mean_average_precision(by_class[:, :, None]) for name, (_, by_class) in found.items()},
+        by_class=found["mAP50-95"][1],
+        for_variance={
+            name: stretched_mean(by_class, view.images_by_class, view.images)
+            for name, (view, by_class) in found.items()
+        },
+    )
 
 
 def resample_all(

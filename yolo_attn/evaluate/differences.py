@@ -220,8 +220,18 @@ def compare_arms(
     return Statistics(baseline, arms, skipped, int(whole.images), len(whole.target_cls), replicates, level, seed)
 
 
-Values = tuple[np.ndarray, np.ndarray]
-"""Difference by seed on all images ``(S,)``, and by bootstrap sample and seed ``(R, S)``."""
+class Values(NamedTuple):
+    """Differences of an arm in one metric, see :meth:`~yolo_attn.evaluate.intervals.Uncertainty.of`.
+
+    Attributes:
+        by_seed: By seed, on all images. Shape ``(S,)``.
+        replicates: By bootstrap sample and seed, with the same samples for all arms and seeds. Shape ``(R, S)``.
+        excess: Likewise; variance that the replicates have too much. ``None`` for none.
+    """
+
+    by_seed: np.ndarray
+    replicates: np.ndarray
+    excess: np.ndarray | None = None
 
 
 def differences(
@@ -234,20 +244,19 @@ def differences(
     """Return the difference of every arm in one metric, with interval, tests and verdict.
 
     Args:
-        values: Differences of each arm, by seed on all images ``(S,)`` and by bootstrap sample and seed ``(R, S)``,
-            with the same samples for all arms and seeds.
+        values: Differences of each arm.
         images: Number of images.
         level: Level of the intervals.
         untested: Arms that get no verdict; their spread says nothing of the others'.
         power: Whether to compute ``detectable`` and ``seeds_needed``, which takes most of the time.
     """
-    known = {name: Uncertainty.of(*found, images) for name, found in values.items()}
+    known = {name: Uncertainty.of(v.by_seed, v.replicates, images, v.excess) for name, v in values.items()}
     several = [name for name, u in known.items() if u.seeds > 1 and name not in untested]
     varying = [name for name in several if known[name].seed_variance]
     samples = [(known[name].seed_variance * known[name].seeds, known[name].seeds - 1) for name in varying]
     spreads = moderated([variance for variance, _ in samples], [df for _, df in samples]) if samples else []
     known |= {name: known[name].with_spread(spread) for name, spread in zip(varying, spreads, strict=True)}
-    found = {name: _difference(known[name], by_seed, level) for name, (by_seed, _) in values.items()}
+    found = {name: _difference(known[name], v.by_seed, level) for name, v in values.items()}
     tested = [name for name in found if name not in untested]
     adjusted = holm([found[name].p for name in tested]), holm([found[name].p_permutation for name in tested])
     for name, p, p_permutation in zip(tested, *adjusted, strict=True):
@@ -264,8 +273,8 @@ def differences(
 
 
 def difference(by_seed: np.ndarray, replicates: np.ndarray, images: int, level: float = 0.95) -> Difference:
-    """Return the difference of an arm that is compared alone; the arguments are those of :func:`differences`."""
-    return differences({"": (by_seed, replicates)}, images, level)[""]
+    """Return the difference of an arm that is compared alone; see :class:`Values` and :func:`differences`."""
+    return differences({"": Values(by_seed, replicates)}, images, level)[""]
 
 
 def _difference(uncertainty: Uncertainty, by_seed: np.ndarray, level: float) -> Difference:
@@ -371,9 +380,11 @@ def _arm(resampled: Sequence[Resampled], seeds: Iterable[int]) -> ArmStatistics:
 
 def _of_metric(metric: str, pairs: Sequence[tuple[Resampled, Resampled]]) -> Values | None:
     """Return the differences of an arm in one metric; ``None`` where a run does not have it."""
-    if any(metric not in run.metrics for pair in pairs for run in pair):
+    if any(metric not in run.for_variance for pair in pairs for run in pair):
         return None
-    return _paired([(a.metrics[metric], b.metrics[metric]) for a, b in pairs])
+    found = [(a.for_variance[metric], b.for_variance[metric]) for a, b in pairs]
+    by_seed, replicates = _paired([(a[0], b[0]) for a, b in found])
+    return Values(by_seed, replicates, _paired([(a[1], b[1]) for a, b in found])[1])
 
 
 def _by_class(

@@ -46,7 +46,9 @@ class Uncertainty:
     spread: Spread | None = None
 
     @classmethod
-    def of(cls, by_seed: np.ndarray, replicates: np.ndarray, images: int) -> Uncertainty:
+    def of(
+        cls, by_seed: np.ndarray, replicates: np.ndarray, images: int, excess: np.ndarray | None = None
+    ) -> Uncertainty:
         """Estimate both variances.
 
         The variance between seeds includes the interaction of seed and images. The variance due to the images that all
@@ -56,11 +58,15 @@ class Uncertainty:
             by_seed: Difference by seed on all images. Shape ``(S,)``.
             replicates: Difference by bootstrap sample and seed, with the same samples for all seeds. Shape ``(R, S)``.
             images: Number of images.
+            excess: Values by bootstrap sample and seed whose variances and covariances those of ``replicates`` contain
+                but should not, see :mod:`yolo_attn.evaluate.rare`. Shape ``(R, S)``.
         """
         seeds = len(by_seed)
         covariance = np.cov(replicates.T, ddof=1).reshape(seeds, seeds) * images / (images - 1)
+        if excess is not None:
+            covariance -= np.cov(excess.T, ddof=1).reshape(seeds, seeds) * images / (images - 1)
         if seeds == 1:
-            return cls(1, images, 0.0, float(covariance[0, 0]))
+            return cls(1, images, 0.0, max(0.0, float(covariance[0, 0])))
         shared = (covariance.sum() - np.trace(covariance)) / (seeds * (seeds - 1))
         return cls(seeds, images, float(np.var(by_seed, ddof=1)) / seeds, max(0.0, float(shared)))
 

@@ -85,6 +85,12 @@ class Matches(Record):
         """Classes that have targets, in order."""
         return np.unique(self.target_cls)
 
+    @cached_property
+    def images_by_class(self) -> np.ndarray:
+        """Number of images that have a target of each of ``classes``."""
+        pairs = np.unique(np.stack([self.target_cls, self.target_image]), axis=1)
+        return np.unique(pairs[0], return_counts=True)[1]
+
     @property
     def has_sizes(self) -> bool:
         """Whether areas and matched targets are stored, which :meth:`restricted` needs."""
