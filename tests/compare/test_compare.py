@@ -144,3 +144,11 @@ def test_two_comparisons_in_one_folder_are_refused(scenes, faked, tmp_path):
 
     with FileLock(tmp_path / "compare.lock"), pytest.raises(ya.YoloAttnError, match="another comparison is at work"):
         driver.compare(plan_for(scenes), tmp_path)
+
+
+def test_a_complete_run_keeps_its_curves(tmp_path):
+    (tmp_path / run_folder.TRAINING).mkdir()
+    (tmp_path / run_folder.TRAINING / "results.csv").write_text("epoch,time\n")
+    run_folder.finish(tmp_path, {"key": "k"})
+    assert (tmp_path / "results.csv").read_text() == "epoch,time\n"
+    assert not (tmp_path / run_folder.TRAINING).exists()

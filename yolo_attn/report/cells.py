@@ -22,7 +22,7 @@ def mean_and_sd(arm: ArmResult, metric: str, digits: int) -> list[Part]:
     return apart(number(values.mean, digits) + (f" ± {number(values.sd, digits)}" if values.sd is not None else ""))
 
 
-def paired_seeds_note(results: Results, arm: ArmResult) -> list[Part]:
+def seeds_note(results: Results, arm: ArmResult) -> list[Part]:
     """Return how many seeds a model has where it has fewer than planned, else nothing."""
     planned = len(results.protocol.seeds) if results.protocol else len(arm.seeds)
     return [Muted(f" {len(arm.seeds)} of {planned} seeds")] if 0 < len(arm.seeds) < planned else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from yolo_attn.report import forest
-from yolo_attn.report.cells import mean_and_sd, named, paired_seeds_note
+from yolo_attn.report.cells import mean_and_sd, named, seeds_note
 from yolo_attn.report.formatting import (
     MISSING,
     apart,
@@ -91,7 +91,7 @@ def _verdict(results: Results, arm: ArmResult) -> Line:
 
 
 def _mean(results: Results, arm: ArmResult, digits: int) -> Line:
-    return [*mean_and_sd(arm, results.primary, digits), *paired_seeds_note(results, arm)]
+    return [*mean_and_sd(arm, results.primary, digits), *seeds_note(results, arm)]
 
 
 def _time(results: Results, arm: ArmResult, timed: Timing | None) -> Line:
