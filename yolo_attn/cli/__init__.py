@@ -6,7 +6,6 @@ A user's mistake is one line on stderr and exit code 2; anything else that goes 
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +14,7 @@ from yolo_attn.cli.errors import is_user_error, one_line
 from yolo_attn.cli.parser import OWN_FLAGS, VERBS, own_parser
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.util.imports import imported
+from yolo_attn.util.printing import CLOSED_PIPE, any_text, silence_closed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,6 +27,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 where runs of a comparison failed, 2 after a user's mistake.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    with any_text():
+        try:
+            return _reported(words)
+        except BrokenPipeError:
+            if not silence_closed():
+                raise
+            return CLOSED_PIPE  # who reads the output, such as `head`, has seen enough
+
+
+def _reported(words: list[str]) -> int:
+    """Run a command; print its output, or what went wrong, and return the exit code."""
     try:
         text, code = _run(words)
         if text:
@@ -37,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\nyolo-attn: stopped{again}", file=sys.stderr)
         return 130
     except Exception as error:
-        if not is_user_error(error):
+        if isinstance(error, BrokenPipeError) or not is_user_error(error):
             raise
         print(f"yolo-attn: {one_line(error)}", file=sys.stderr)
         return 2
@@ -72,5 +83,5 @@ def without_imports(words: list[str]) -> tuple[list[str], list[str]]:
 def _print(text: str) -> None:
     try:
         print(text, flush=True)
-    except BrokenPipeError:  # who reads the output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the command is done
+        silence_closed()

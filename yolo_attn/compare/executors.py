@@ -27,6 +27,8 @@ TRIES = 3
 """Most attempts at a run whose process is killed; each resumes from the last epoch."""
 _POLL_SECONDS = 0.2
 _FIRST_GUESS_MB = 1500.0
+_LOGS = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
+"""Environment of processes whose output is a log file: any text can be written to it."""
 _NO_MEMORY = (
     "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "MemoryError", "an't allocate memory", "annot allocate memory",
     "not enough memory",
@@ -77,7 +79,7 @@ def _start_module(module: str, folder: Path, device: str | None) -> subprocess.P
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **seen},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **_LOGS, **seen},
             start_new_session=True,  # Ctrl-C goes to the driver, which stops its runs
         )
 
@@ -102,7 +104,7 @@ def why_failed(folder: Path, code: int) -> str | None:
 
 
 def _reason(folder: Path, code: int) -> str:
-    lines = (folder / run_folder.LOG).read_text(errors="replace").strip().splitlines()
+    lines = (folder / run_folder.LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
     return f"{how}; {lines[-1].strip() if lines else 'no output'} (see {folder / run_folder.LOG})"
 
@@ -245,7 +247,7 @@ class _Job:
         return killed
 
     def _lacked_memory(self) -> bool:
-        log = (self.folder / run_folder.LOG).read_text(errors="replace")[-4000:]
+        log = (self.folder / run_folder.LOG).read_text(encoding="utf-8", errors="replace")[-4000:]
         return any(word in log for word in _NO_MEMORY)
 
     def estimate_mb(self) -> float | None:

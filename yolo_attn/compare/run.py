@@ -21,6 +21,7 @@ from yolo_attn.evaluate.condense import condense, match_and_condense
 from yolo_attn.host.model_files import write_model
 from yolo_attn.util import imports
 from yolo_attn.util.env import environment
+from yolo_attn.util.printing import any_text
 from yolo_attn.util.processes import LOCK, LOCK_SECONDS, stop_with_parent
 
 
@@ -107,8 +108,9 @@ def _check_imports(spec: run_folder.RunSpec) -> None:
 
 if __name__ == "__main__":
     stop_with_parent()
-    try:
-        run(Path(sys.argv[1]).resolve())  # Ultralytics puts relative folders under its own
-    except YoloAttnError as error:
-        print(f"yolo-attn: {error}", file=sys.stderr)
-        sys.exit(2)
+    with any_text():
+        try:
+            run(Path(sys.argv[1]).resolve())  # Ultralytics puts relative folders under its own
+        except YoloAttnError as error:
+            print(f"yolo-attn: {error}", file=sys.stderr)
+            sys.exit(2)

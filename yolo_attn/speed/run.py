@@ -22,6 +22,7 @@ from yolo_attn.speed.raw import Header, Line, Round, Start, write_raw
 from yolo_attn.speed.spec import PRECISIONS, Precision, SpeedSpec, read_spec
 from yolo_attn.train import yolo
 from yolo_attn.util.env import environment
+from yolo_attn.util.printing import any_text
 from yolo_attn.util.processes import LOCK, LOCK_SECONDS, stop_with_parent
 
 AT_LEAST_ROUNDS, LASTING_MS, WARMUP_SECONDS = 20, 10.0, 1.0
@@ -108,12 +109,13 @@ def _is_cuda(spec: SpeedSpec) -> bool:
 
 if __name__ == "__main__":
     stop_with_parent()
-    try:
-        with FileLock(Path(sys.argv[1]) / LOCK, timeout=LOCK_SECONDS):
-            measure(Path(sys.argv[1]).resolve())
-    except Timeout:
-        print(f"yolo-attn: another process is still timing in '{sys.argv[1]}'", file=sys.stderr)
-        sys.exit(2)
-    except YoloAttnError as error:
-        print(f"yolo-attn: {error}", file=sys.stderr)
-        sys.exit(2)
+    with any_text():
+        try:
+            with FileLock(Path(sys.argv[1]) / LOCK, timeout=LOCK_SECONDS):
+                measure(Path(sys.argv[1]).resolve())
+        except Timeout:
+            print(f"yolo-attn: another process is still timing in '{sys.argv[1]}'", file=sys.stderr)
+            sys.exit(2)
+        except YoloAttnError as error:
+            print(f"yolo-attn: {error}", file=sys.stderr)
+            sys.exit(2)
