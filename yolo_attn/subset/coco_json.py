@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import json
 from array import array
@@ -125,7 +126,17 @@ class _Boxes:
         self.category_ids.append(entry.category_id)
         self.boxes.extend((x, y, width, height))
         self.areas.append(area)
-        self.crowds.append(bool(entry.iscrowd))
+        self.crowds.append(_is_crowd(entry.iscrowd))
+
+
+def _is_crowd(value: Any) -> bool:
+    """Read a truth value that some tools write as text."""
+    if isinstance(value, str):
+        word = value.strip().lower()
+        if word in ("true", "false", "null", "none", ""):
+            return word == "true"
+        return float(word) != 0
+    return bool(value)
 
 
 def _require(entry: msgspec.Struct, *fields: str) -> None:
@@ -161,6 +172,7 @@ def _assemble(
         box=box,
         area=np.frombuffer(boxes.areas)[by_image],
         fate=fate,
+        stated=np.stack([np.frombuffer(images.widths)[order], np.frombuffer(images.heights)[order]]),
     )
 
 
@@ -193,7 +205,7 @@ def _decode(path: Path) -> _Content:
     The standard library takes NaN and infinity for numbers, and tells where a file is cut short.
     """
     try:
-        data = path.read_bytes()
+        data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise YoloAttnError(f"cannot read {path}: {error.strerror or error}.") from error
     try:

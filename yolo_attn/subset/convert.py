@@ -22,6 +22,7 @@ from yolo_attn.subset.labelled_images import LabelledImages
 from yolo_attn.subset.plot import plot_summary
 from yolo_attn.subset.qualify import eligible_images, filter_boxes
 from yolo_attn.subset.sampling import choose
+from yolo_attn.subset.sizes import size_notes
 from yolo_attn.subset.sources import SPLITS, find_source, locate, without_overlap
 from yolo_attn.subset.summary import Chosen, as_markdown, missing_classes, summarize
 from yolo_attn.subset.writing import write_split
@@ -92,7 +93,9 @@ def convert_coco(
         summary["notes"] = notes
         for split, each in chosen.items():
             log(f"writing {split}: {len(each.part)} images")
-            digest = write_split(folder, split, each.part, locate(each.part, split), copy)
+            paths = locate(each.part, split)
+            notes += size_notes(each.part, paths, split)
+            digest = write_split(folder, split, each.part, paths, copy)
             made_with = {name: getattr(choice, name) for name in LABEL_OPTIONS}
             if split in lists and lists[split].header and json.loads(json.dumps(made_with)) == listed_options:
                 verify_labels(lists[split], digest)

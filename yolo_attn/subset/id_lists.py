@@ -64,7 +64,7 @@ def read_ids(path: Path) -> IdList:
         YoloAttnError: It cannot be read, holds an id twice or none, or was changed.
     """
     try:
-        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise YoloAttnError(f"cannot read the id list {path}: {getattr(error, 'strerror', None) or error}.") from error
     header = _header(Path(path), lines[0]) if lines and lines[0].startswith("#") else {}

@@ -31,6 +31,7 @@ class LabelledImages:
         box: Centre x, centre y, width and height of each box (4, boxes), fractions of the image at six decimals.
         area: COCO's area of each box, px^2: the annotation's own if it has one, else that of the box.
         fate: Why each box is left out of the labels, or that it is kept; see FATES.
+        stated: Width and height of each image as the annotations state them (2, images); None where they do not.
     """
 
     origin: str
@@ -43,6 +44,7 @@ class LabelledImages:
     box: np.ndarray
     area: np.ndarray
     fate: np.ndarray
+    stated: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -76,6 +78,7 @@ class LabelledImages:
             box=self.box[:, stays],
             area=self.area[stays],
             fate=self.fate[stays],
+            stated=None if self.stated is None else self.stated[:, np.asarray(chosen, np.int64)],
         )
 
     def exclude_boxes(self, boxes: np.ndarray, fate: int) -> LabelledImages:

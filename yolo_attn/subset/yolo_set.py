@@ -101,7 +101,7 @@ class YoloPart:
 
     def _label_text(self, name: str) -> str:
         try:
-            with open(self._label_path(name), encoding="utf-8") as file:
+            with open(self._label_path(name), encoding="utf-8-sig") as file:
                 return file.read()
         except FileNotFoundError:  # as in Ultralytics: an image without objects
             return ""
@@ -150,7 +150,7 @@ def _part(path: Path, names: tuple[str, ...], images: list[str]) -> YoloPart:
 
 def _read_yaml(path: Path) -> dict:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise YoloAttnError(f"cannot read {path}: {error.strerror or error}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -184,7 +184,7 @@ def _images(path: Path, root: Path, entries: str | list[str]) -> list[str]:
             inside = (os.path.join(where, name) for where, _, names in os.walk(place) for name in names)
             found.update(p for p in inside if os.path.splitext(p)[1].lower() in IMAGE_SUFFIXES)
         elif place.is_file() and place.suffix == ".txt":
-            lines = place.read_text(encoding="utf-8").splitlines()
+            lines = place.read_text(encoding="utf-8-sig").splitlines()
             found.update(os.path.abspath(place.parent / line.strip()) for line in lines if line.strip())
         else:
             raise YoloAttnError(f"{path} names {place}, which is neither a folder nor a .txt list of images.")
