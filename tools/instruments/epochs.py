@@ -1,4 +1,4 @@
-"""Measure what an epoch costs by different trainers: seconds, workers started, images read from disk."""
+"""Measure what an epoch costs by different trainers: seconds, CPU seconds, workers started, images read from disk."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from yolo_attn.util.words import key_values
 
@@ -35,19 +37,20 @@ def measure(way: str, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     read, started = _count_reads(), _count_workers()
     stored = _time_states()
-    ticks: list[tuple[float, int, int]] = []
+    ticks: list[tuple[float, float, int, int]] = []
     workers = settings.pop("workers", 2)
     begin = default_callbacks["on_pretrain_routine_start"]
     begin.append(lambda trainer: setattr(trainer.args, "workers", workers))  # Ultralytics has none on the CPU
     default_callbacks["on_train_epoch_start"].append(
-        lambda trainer: ticks.append((time.perf_counter(), started(), read()))
+        lambda trainer: ticks.append((time.perf_counter(), _cpu_seconds(), started(), read()))
     )
     _train(way, settings, folder)
     epochs = list(itertools.pairwise(ticks[1:]))
     return {
         "seconds": [round(b[0] - a[0], 3) for a, b in epochs],
-        "workers started": [b[1] - a[1] for a, b in epochs],
-        "images read": [b[2] - a[2] for a, b in epochs],
+        "CPU seconds": [round(b[1] - a[1], 3) for a, b in epochs],
+        "workers started": [b[2] - a[2] for a, b in epochs],
+        "images read": [b[3] - a[3] for a, b in epochs],
         "seconds of state.pt": stored[1:-1],
     }
 
@@ -64,6 +67,14 @@ def _train(way: str, settings: dict[str, Any], folder: Path) -> None:
         return
     wrapper: Any = ultralytics.YOLO if way == "ultralytics" else ya.YOLO
     wrapper(model).train(**settings, data=data, project=str(folder), name="run", pretrained=False)
+
+
+def _cpu_seconds() -> float:
+    """Return the CPU seconds so far of this process and its workers, which other work on the machine hardly changes."""
+    me = psutil.Process()
+    times = [me.cpu_times(), *(child.cpu_times() for child in me.children(recursive=True))]
+    ended = times[0].children_user + times[0].children_system
+    return float(sum(time.user + time.system for time in times) + ended)
 
 
 def _count_reads() -> Callable[[], int]:
@@ -126,16 +137,24 @@ def in_turn(words: Sequence[str], rounds: int) -> dict[str, Any]:
                 raise RuntimeError(done.stderr[-3000:])
             found[way].append(json.loads(done.stdout.splitlines()[-1]))
             print(f"round {number + 1}, {way}: {found[way][-1]}", file=sys.stderr, flush=True)
-    medians = {way: [statistics.median(one["seconds"]) for one in found[way]] for way in WAYS}
-    ratios = {way: [a / b for a, b in zip(medians[way], medians[WAYS[0]], strict=True)] for way in WAYS}
     return {
         way: {
-            "seconds": round(statistics.median(medians[way]), 3),
-            "ratio": round(statistics.median(ratios[way]), 3),
-            "ratios": [round(ratio, 3) for ratio in ratios[way]],
+            **_compared(found, way, "seconds"),
+            **_compared(found, way, "CPU seconds"),
             **{what: _all_of(found[way], what) for what in ("workers started", "images read", "seconds of state.pt")},
         }
         for way in WAYS
+    }
+
+
+def _compared(found: Mapping[str, Sequence[dict[str, Any]]], way: str, what: str) -> dict[str, Any]:
+    """Return the median of a time, and its ratio to that of Ultralytics in the same round: the median, and all."""
+    mine, reference = ([statistics.median(one[what]) for one in found[name]] for name in (way, WAYS[0]))
+    ratios = [a / b for a, b in zip(mine, reference, strict=True)]
+    return {
+        what: round(statistics.median(mine), 3),
+        f"ratio of {what}": round(statistics.median(ratios), 3),
+        f"ratios of {what}": [round(ratio, 3) for ratio in ratios],
     }
 
 

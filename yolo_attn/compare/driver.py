@@ -19,6 +19,7 @@ from yolo_attn.compare.executors import Executor, LocalPool, RayCluster
 from yolo_attn.compare.plan import ArmSpec, Plan, arms_of, specs_of
 from yolo_attn.compare.progress import Progress
 from yolo_attn.compare.results import FINISHED, PLAN, RUNS, SPEED, Log, speed_key, timed_runs
+from yolo_attn.compare.seconds import Spent
 from yolo_attn.compare.stored import stored_run
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.speed.raw import read_raw
@@ -106,9 +107,13 @@ def store_and_summarize(
         with FileLock(out / "compare.lock", timeout=0):
             _check_kind(out, plan)
             write_json(out / PLAN, {**_plan_record(specs, arms), **plan})
-            failed = _carry_out(specs, out, workers, log)
+            spent = Spent()
+            failed = _carry_out(specs, out, workers, log, spent)
             if speed_seconds:
-                _measure_speed(specs, out, workers.speed_device, speed_seconds, log)
+                with spent.timing():
+                    _measure_speed(specs, out, workers.speed_device, speed_seconds, log)
+            if spent.runs:
+                log(spent.line())
             results.write(out, log)
     except Timeout:
         raise YoloAttnError(f"another comparison is at work in '{out}'") from None
@@ -159,7 +164,7 @@ def _plan_record(specs: Sequence[run_folder.RunSpec], arms: Sequence[ArmSpec]) -
     }
 
 
-def _carry_out(specs: Sequence[run_folder.RunSpec], out: Path, workers: Executor, log: Log) -> list[str]:
+def _carry_out(specs: Sequence[run_folder.RunSpec], out: Path, workers: Executor, log: Log, spent: Spent) -> list[str]:
     root = out / RUNS
     folders = [run_folder.prepare(spec, root) for spec in specs]  # of complete runs too: this repairs a damaged spec
     found = [stored_run(spec, root) for spec in specs]
@@ -175,6 +180,7 @@ def _carry_out(specs: Sequence[run_folder.RunSpec], out: Path, workers: Executor
     try:
         for folder, reason in workers.carry_out(left, progress.tick):
             progress.ended(folder, reason)
+            spent.ended(folder)
             if reason is not None:
                 spec = run_folder.read_spec(folder)
                 failed.append(f"{spec.arm}, seed {spec.seed}: {reason}")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from yolo_attn.compare.executors import progress_of
+from yolo_attn.compare.seconds import describe, seconds_of
 
 _LINE_SECONDS, _DRAW_SECONDS = 60.0, 1.0
 
@@ -48,7 +49,9 @@ class Progress:
             self.failed += 1
         self.began.pop(folder, None)
         self._clear()
-        self.log(f"{'done' if reason is None else 'failed'}: {_name(folder)}{'' if reason is None else f': {reason}'}")
+        spent = seconds_of(folder)
+        went = f" ({describe(spent)})" if spent else ""
+        self.log(f"done: {_name(folder)}{went}" if reason is None else f"failed: {_name(folder)}: {reason}")
         self.log(self.line([]))
 
     def tick(self, running: Sequence[Path]) -> None:

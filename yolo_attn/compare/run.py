@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from yolo_attn.compare import finished_run, run_folder
+from yolo_attn.compare.seconds import ALL, EARLIER, process_seconds
 from yolo_attn.compare.stored import stored_run, trained_model
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.evaluate.condense import condense, match_and_condense
@@ -56,18 +57,23 @@ def _run(folder: Path, spec: run_folder.RunSpec) -> None:
     began = time.perf_counter()
     overrides = {**spec.overrides, "device": "cpu"} if spec.device == "cpu" else spec.overrides  # else the visible GPU
     trained = trained_model(spec, folder.parent) or _train(folder, spec, overrides)
+    trained_at = time.perf_counter()
     checkpoint = folder / run_folder.CHECKPOINT
     found = host.evaluate(checkpoint, spec.data, trained["imgsz"], overrides, threads=spec.threads)
     condense(found.matches, host.ap_tail()).save(folder / run_folder.MATCHES)
     (folder / run_folder.COCO_MATCHES).unlink(missing_ok=True)
     if found.boxes is not None:
         match_and_condense(found.boxes).save(folder / run_folder.COCO_MATCHES)
-    evaluated = {
+    evaluated: dict[str, Any] = {
         "metrics": found.metrics,
         "ap_tail": host.ap_tail(),
         "detections": len(found.matches.cls),
         "seconds_of_last_try": round(time.perf_counter() - began, 1),
     }
+    if (spent := trained.get("seconds")) is not None:
+        evaluation = time.perf_counter() - trained_at
+        in_all = spent.get(EARLIER, 0.0) + process_seconds()
+        evaluated["seconds"] = {**spent, "validation": spent.get("validation", 0.0) + evaluation, ALL: in_all}
     run_folder.finish(folder, {**trained, **evaluated})
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import numpy as np
 import psutil
 import torch
 
+from yolo_attn.compare.seconds import ALL, EARLIER, process_seconds
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.train.resume import ResumeMixin, read_state
 from yolo_attn.util.files import write_json
@@ -29,22 +33,27 @@ class ComparisonMixin(ResumeMixin):
     """
 
     _seeds_batches = True
+    _first_epoch: int | None = None
 
     def setup_training(self, *args: Any, **kwargs: Any) -> Any:
         """Set up training; a checksum of the first batches and the peak memory are recorded."""
         self._batches_here, self._batches = 0, hashlib.sha256()
         done = super().setup_training(*args, **kwargs)
         self.add_callback("on_train_batch_end", ComparisonMixin._count_batch)
+        self.add_callback("on_train_epoch_start", ComparisonMixin._note_start)
         self.add_callback("on_train_epoch_end", ComparisonMixin._note_memory)
+        self.add_callback("on_train_epoch_end", ComparisonMixin._note_epoch)
         return done
 
     def _reason_not_exact(self) -> None:
         """Return ``None``: settings that prevent exact resume are refused when the comparison is planned."""
 
     def _resume(self, reason: str | None) -> None:
-        self.history.update(first_batches=None, peak_memory_mb=0.0)
+        self.history.update(first_batches=None, peak_memory_mb=0.0, seconds={})
         if (state := read_state(self.wdir)) is not None:
             self._restore(state)
+            spent = self.history.setdefault("seconds", {})
+            spent[EARLIER] = spent.get(ALL, 0.0)
 
     def build_loaders(self) -> None:
         """Build the data loaders once.
@@ -76,11 +85,47 @@ class ComparisonMixin(ResumeMixin):
     def _note_memory(self) -> None:
         self.history["peak_memory_mb"] = round(max(self.history["peak_memory_mb"], _peak_memory_mb(self.device)), 1)
 
+    # --- where the time goes ------------------------------------------------------------------------------------------
+    def _add_seconds(self, part: str, seconds: float) -> None:
+        spent = self.history["seconds"]
+        spent[part] = round(spent.get(part, 0.0) + seconds, 3)
+
+    @contextlib.contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._add_seconds(part, time.perf_counter() - began)
+
+    def _note_start(self) -> None:
+        if self._first_epoch is None:
+            self._first_epoch = self.epoch
+            self._add_seconds("start", process_seconds())
+
+    def _note_epoch(self) -> None:
+        seconds = self.history["epoch_seconds"][self.epoch]
+        self._add_seconds("first epoch" if self.epoch == self._first_epoch else "epochs", seconds)
+
+    def validate(self) -> Any:
+        """Validate, and note the time."""
+        with self._timed("validation"):
+            return super().validate()
+
+    def save_model(self) -> Any:
+        """Save checkpoints, and note the time."""
+        with self._timed("saving"):
+            return super().save_model()
+
+    # --- state and progress -------------------------------------------------------------------------------------------
     def _wants_state(self) -> bool:
         return True
 
     def _store(self) -> None:
-        super()._store()
+        spent = self.history["seconds"]
+        spent[ALL] = round(spent.get(EARLIER, 0.0) + process_seconds(), 3)
+        with self._timed("saving"):
+            super()._store()
         self._write_progress(self.epoch + 1)
 
     def _drop_state(self) -> None:

@@ -7,7 +7,7 @@ only class that overrides them. Mixins override its public methods instead, and 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +74,8 @@ class TrainerHooks(_Trainer):
     # --- hooks --------------------------------------------------------------------------------------------------------
     def setup_training(self, *args: Any, **kwargs: Any) -> Any:
         """Set up model, optimizer and loaders; called once, before the first epoch."""
-        return super()._setup_train(*args, **kwargs)
+        with no_vain_download():
+            return super()._setup_train(*args, **kwargs)
 
     def build_loaders(self) -> None:
         """Build the data loaders; called again with half the batch where the first one did not fit into memory."""
@@ -174,6 +175,28 @@ class TrainerHooks(_Trainer):
         for name, parameter in unwrapped(self.model).named_parameters():
             if name in gradients:
                 parameter.grad = gradients[name].to(parameter.device)
+
+
+@contextlib.contextmanager
+def no_vain_download() -> Iterator[None]:
+    """Let Ultralytics' check of mixed precision not wait for its model where the machine is offline and has none.
+
+    It is told so at once, and goes on as it does after its attempts to download the model.
+    """
+    from ultralytics import utils
+    from ultralytics.utils import downloads
+
+    original = downloads.attempt_download_asset
+    download = getattr(original, "__wrapped__", original)
+
+    def attempt(file: Any, *args: Any, **kwargs: Any) -> Any:
+        wanted = Path(str(file))
+        if not utils.ONLINE and wanted.parent == Path(utils.WEIGHTS_DIR) and not wanted.exists():
+            raise ConnectionError(f"{wanted.name} is not there, and the machine is offline")
+        return download(file, *args, **kwargs)
+
+    with redirected(downloads, attempt_download_asset=attempt):
+        yield
 
 
 def claim_run_folder(args: Any, name: str | None = None) -> Path:
