@@ -73,7 +73,11 @@ def _run(folder: Path, spec: run_folder.RunSpec) -> None:
     if (spent := trained.get("seconds")) is not None:
         evaluation = time.perf_counter() - trained_at
         in_all = spent.get(EARLIER, 0.0) + process_seconds()
-        evaluated["seconds"] = {**spent, "validation": spent.get("validation", 0.0) + evaluation, ALL: in_all}
+        evaluated["seconds"] = {
+            **spent,
+            "validation": round(spent.get("validation", 0.0) + evaluation, 3),
+            ALL: round(in_all, 3),
+        }
     run_folder.finish(folder, {**trained, **evaluated})
 
 
