@@ -64,7 +64,9 @@ def test_what_a_comparison_stores(finished):
     assert [a["name"] for a in found["arms"]] == ["tiny", "tiny-ela", "tiny-ela-identity"]
     assert [a["kind"] for a in found["arms"]] == ["baseline", "attention", "identity control"]
     assert ela["parameters"] - base["parameters"] == 9 * 128
+    folders = [run["folder"] for run in found["runs"].pop("folders")]
     assert found["runs"] == {"planned": 6, "complete": 6, "failed": []}
+    assert sorted(folders) == sorted(f"runs/{folder.name}" for folder in (out / "runs").iterdir())
     assert len(found["speed"]["measurements"]) == 2
     for file in ("report.md", "report.html", "results.csv", "plots/differences.png"):
         assert (out / file).stat().st_size > 0, file
