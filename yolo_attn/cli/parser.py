@@ -94,6 +94,7 @@ def own_parser() -> argparse.ArgumentParser:
     compare.add_argument(
         "--speed-seconds", type=float, default=20.0, help="timing, per batch size and precision; 0: none (default: 20)"
     )
+    compare.add_argument("--only", metavar="K/N", help="carry out one of N parts of the runs, e.g. 1/3")
     compare.add_argument("--json", action="store_true", help="print JSON instead of the report")
 
     summary = "time the blocks against tutorial code, timm's blocks and the lower bound"
@@ -110,7 +111,9 @@ def own_parser() -> argparse.ArgumentParser:
     export_command.add_pack_flags(_verb(verbs, "pack", export_command.run_pack, summary))
 
     report = _verb(verbs, "report", own.report, "write the report of a comparison again from its stored results")
-    report.add_argument("folder", help="the comparison's folder")
+    report.add_argument("folders", metavar="folder", nargs="+", help="the comparison's folder; several are merged")
+    report.add_argument("-o", "--output", help=f"folder for what is merged (default: {own.MERGED})")
+    report.add_argument("--speed-from", metavar="FOLDER", help="which folder the speed is taken from (default: first)")
     report.add_argument("--replicates", type=int, default=1000, help="draws for the intervals (default: %(default)s)")
     report.add_argument("--ap", default="ultralytics", help="ultralytics | coco (default: %(default)s)")
     report.add_argument("--json", action="store_true", help="print JSON instead of the report")

@@ -11,7 +11,7 @@ from typing import Any
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.util.words import integers, key_values, log_to_stderr, missing, refuse
 
-TRAINED, FINISHED = "runs/compare", "runs/compare-finished"
+TRAINED, FINISHED, MERGED = "runs/compare", "runs/compare-finished", "runs/compare-merged"
 """Folders of comparisons, where none is given."""
 
 
@@ -109,6 +109,7 @@ def _train_and_compare(arguments: argparse.Namespace, trailing: list[str]) -> li
         executor=arguments.executor,
         per_device=arguments.per_gpu,
         speed_seconds=arguments.speed_seconds,
+        only=arguments.only,
     )
 
 
@@ -116,7 +117,7 @@ def _compare_finished(arguments: argparse.Namespace, trailing: list[str]) -> lis
     from yolo_attn.compare.finished import compare_finished
     from yolo_attn.compare.finished_arms import is_arm
 
-    for flag in ("weights", "seeds", "controls"):
+    for flag in ("weights", "seeds", "controls", "only"):
         if getattr(arguments, flag):
             raise YoloAttnError(f"--{flag} is for trainings; with --finished nothing is trained")
     words = [*arguments.models, *trailing]
@@ -141,8 +142,16 @@ def report(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int
     refuse(trailing)
     from yolo_attn.compare import results
 
-    results.write(arguments.folder, log=log_to_stderr("report"), replicates=arguments.replicates, ap=arguments.ap)
-    return _stored_report(arguments.folder, arguments.json), 0
+    log, folder = log_to_stderr("report"), arguments.folders[0]
+    if len(arguments.folders) > 1 or arguments.output:
+        from yolo_attn.compare.merge import merge
+
+        folder = arguments.output or MERGED
+        merge(arguments.folders, folder, arguments.speed_from, log)
+    elif arguments.speed_from:
+        raise YoloAttnError("--speed-from is for several folders that are merged")
+    results.write(folder, log=log, replicates=arguments.replicates, ap=arguments.ap)
+    return _stored_report(folder, arguments.json), 0
 
 
 def demo(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:

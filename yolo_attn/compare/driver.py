@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from yolo_attn.compare import executors, run_folder
 from yolo_attn.compare.executors import Executor, LocalPool, RayCluster
+from yolo_attn.compare.pieces import Piece
 from yolo_attn.compare.plan import ArmSpec, Plan, arms_of, specs_of
 from yolo_attn.compare.progress import Progress
 from yolo_attn.compare.results import FINISHED, PLAN, RUNS, SPEED, Log, speed_key, timed_runs
@@ -38,6 +39,7 @@ def compare(
     executor: str = "serial",
     per_device: int = 1,
     speed_seconds: float = SPEED_SECONDS,
+    only: str | None = None,
 ) -> list[str]:
     """Carry out the incomplete runs of a comparison, time the models, and write results and report.
 
@@ -48,6 +50,7 @@ def compare(
         executor: How runs are carried out: ``serial``, ``pool`` (in parallel on this machine) or ``ray``.
         per_device: Parallel runs on each GPU (or on the CPU); more than 1 turns ``serial`` into ``pool``.
         speed_seconds: Time limit for timing the models, in seconds per batch size and precision; 0 to skip it.
+        only: Part of the runs to carry out, e.g. ``1/3``; all by default.
 
     Returns:
         Failed runs, each with its reason; the other runs are stored.
@@ -55,11 +58,14 @@ def compare(
     Raises:
         YoloAttnError: If the plan is invalid, or another comparison is running in ``out``.
     """
+    piece = Piece.of(only) if only is not None else None
     with imported(plan.register):
-        return _compare(plan, Path(out).resolve(), log, executor, per_device, speed_seconds)
+        return _compare(plan, Path(out).resolve(), log, executor, per_device, speed_seconds, piece)
 
 
-def _compare(plan: Plan, out: Path, log: Log, executor: str, per_device: int, speed_seconds: float) -> list[str]:
+def _compare(
+    plan: Plan, out: Path, log: Log, executor: str, per_device: int, speed_seconds: float, piece: Piece | None
+) -> list[str]:
     from yolo_attn.compare import host
     from yolo_attn.host.data import prepare_data
     from yolo_attn.train import yolo
@@ -71,7 +77,7 @@ def _compare(plan: Plan, out: Path, log: Log, executor: str, per_device: int, sp
     host.check_records(task)
     prepare_data(specs[0].data, specs[0].overrides, task)
     said = {key: value for key, value in (("init", plan.init), ("note", plan.note)) if value}
-    return store_and_summarize(specs, arms, out, workers, log, speed_seconds, said)
+    return store_and_summarize(specs, arms, out, workers, log, speed_seconds, said, piece)
 
 
 def store_and_summarize(
@@ -82,6 +88,7 @@ def store_and_summarize(
     log: Log,
     speed_seconds: float,
     plan: Mapping[str, Any],
+    piece: Piece | None = None,
 ) -> list[str]:
     """Carry out the incomplete runs of checked specs, time the models, and write results and report.
 
@@ -93,6 +100,7 @@ def store_and_summarize(
         log: Called with progress messages.
         speed_seconds: Time limit for timing the models; 0 to skip it.
         plan: What ``plan.json`` says besides.
+        piece: Part of the runs to carry out; all by default.
 
     Returns:
         Failed runs, each with its reason.
@@ -102,19 +110,25 @@ def store_and_summarize(
     """
     from yolo_attn.compare import results
 
+    own = specs if piece is None else piece.specs(specs)
+    lock = "compare.lock" if piece is None else f"compare-{piece.number}-of-{piece.count}.lock"
     out.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(out / "compare.lock", timeout=0):
+        with FileLock(out / lock, timeout=0):
             _check_kind(out, plan)
             write_json(out / PLAN, {**_plan_record(specs, arms), **plan})
+            if piece is not None:
+                log(f"part {piece}: {len(own)} of {len(specs)} runs; {piece.others()} carry out the others")
             spent = Spent()
-            failed = _carry_out(specs, out, workers, log, spent)
+            failed = _carry_out(own, out, workers, log, spent)
             if speed_seconds:
                 with spent.timing():
                     _measure_speed(specs, out, workers.speed_device, speed_seconds, log)
             if spent.runs:
                 log(spent.line())
             results.write(out, log)
+            if piece is not None and piece.count > 1:
+                log("to merge the folders of all parts: yolo-attn report FOLDER FOLDER ... -o WHOLE")
     except Timeout:
         raise YoloAttnError(f"another comparison is at work in '{out}'") from None
     return failed

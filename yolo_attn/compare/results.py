@@ -16,7 +16,7 @@ import numpy as np
 from yolo_attn.compare import finished_caveats, run_folder
 from yolo_attn.compare.caveats import IDENTITY_CONTROL, caveats
 from yolo_attn.compare.stored import stored_run
-from yolo_attn.errors import YoloAttnError, one_of
+from yolo_attn.errors import YoloAttnError, listed, one_of
 from yolo_attn.evaluate.differences import ArmStatistics, Statistics, compare_arms, power_note
 from yolo_attn.evaluate.matches import Matches
 from yolo_attn.report.results import (
@@ -50,6 +50,7 @@ METHOD = (
 )
 RECORDS = {"ultralytics": run_folder.MATCHES, "coco": run_folder.COCO_MATCHES}
 _AGAIN = "the comparison's own command writes it again"
+_MOST_NAMED = 6
 _CURVE = "metrics/mAP50-95(B)"
 
 Log = Callable[[str], None]
@@ -210,7 +211,28 @@ def summarize(
     found_caveats = (finished_caveats.caveats if stored.finished else caveats)(results, stored.results)
     if reason := _why_no_speed(stored):
         found_caveats.append(f"Speed was not measured: {reason}.")
+    found_caveats += _merged(stored, results)
     return replace(results, caveats=tuple(found_caveats))
+
+
+def _merged(stored: Stored, results: Results) -> list[str]:
+    """Return what is to be said of runs that come from several folders."""
+    said = []
+    if results.runs.complete and (names := missing(stored)):
+        said.append(f"Runs that are not there: {listed(names, _MOST_NAMED)}")
+    if results.speed and (place := stored.plan.get("speed_from")):
+        timed = {arm for measurement in results.measurements for arm in measurement.arms}
+        without = [arm.name for arm in results.arms if arm.name not in timed]
+        untimed = f", where {', '.join(without)} had no complete run" if without else ""
+        said.append(f"Speed was measured in one of the merged folders, '{Path(place).name}'{untimed}.")
+    return said
+
+
+def missing(stored: Stored) -> list[str]:
+    """Return the planned runs that are neither complete nor failed."""
+    absent = [name for name in stored.plan["runs"] if name not in stored.results]
+    found = [run_folder.arm_and_seed(n) for n in absent if not run_folder.read_failure(stored.out / RUNS / n)]
+    return [f"{arm}, seed {seed}" for arm, seed in found]
 
 
 def write(
@@ -393,17 +415,20 @@ def _loss(row: Mapping[str, float]) -> float:
 
 
 def _speed(stored: Stored) -> SpeedResult | None:
-    raw = read_raw(stored.out / SPEED, _speed_key(stored))
+    raw = read_raw(stored.out / SPEED, timing_key(stored))
     return summarize_speed(raw) if raw else None
 
 
-def _speed_key(stored: Stored) -> str:
+def timing_key(stored: Stored) -> str:
+    """Return the key of the measurement of speed that belongs to the runs; of merged runs, that of one part."""
+    if key := stored.plan.get("speed_key"):
+        return str(key)
     return speed_key(timed_runs(list(stored.specs.values()), stored.results).values())
 
 
 def _why_no_speed(stored: Stored) -> str | None:
     """Return why models that should have been timed were not; ``None`` if they were, or timing was not asked for."""
-    folder, key = stored.out / SPEED, _speed_key(stored)
+    folder, key = stored.out / SPEED, timing_key(stored)
     if read_raw(folder, key) is not None:
         return None
     if reason := run_folder.read_failure(folder):

@@ -58,12 +58,18 @@ def build(results: Results, files: Iterable[str] = ()) -> Report:
 def _subtitle(results: Results) -> str:
     facts = [
         plural(len(results.arms), "model"),
-        plural(len(results.protocol.seeds), "seed") + " each" if results.protocol else None,
+        _repeats(results),
         f"{results.runs.complete} of {results.runs.planned} runs complete",
         f"baseline {results.baseline}",
         f"evaluated on {plural(results.data.images, 'image')}" if results.data else None,
     ]
     return " · ".join(filter(None, facts))
+
+
+def _repeats(results: Results) -> str | None:
+    if results.protocol is None:
+        return None
+    return plural(len(results.protocol.seeds), "seed" if results.protocol.trained else "given training") + " each"
 
 
 def _answer(results: Results) -> list[Block]:
