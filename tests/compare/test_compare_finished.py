@@ -171,7 +171,7 @@ def test_the_command_evaluates_times_and_reports(checkpoints, scenes, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "One training each" in done.stdout
     found = results(tmp_path / "out")
-    assert found["runs"] == {"planned": 2, "complete": 2, "failed": []}
+    assert (found["runs"]["planned"], found["runs"]["complete"], found["runs"]["failed"]) == (2, 2, [])
     assert found["protocol"]["trained"] is False
     assert found["protocol"]["overrides"]["conf"] == 0.01
     assert found["arms"][0]["parameters"] < found["arms"][1]["parameters"]
