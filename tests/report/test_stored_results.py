@@ -8,6 +8,7 @@ import re
 import pytest
 from support.paths import ROOT
 
+from yolo_attn.compare.results import summarize
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.report.csv_table import to_csv
 from yolo_attn.report.html import to_html
@@ -83,3 +84,26 @@ def test_results_that_are_missing_or_damaged_are_refused(tmp_path):
         (tmp_path / "results.json").write_text(text)
         with pytest.raises(YoloAttnError, match=r"results.json' is damaged"):
             read_results(tmp_path)
+
+
+def close(found, stored):
+    """Tell whether two contents of JSON files are the same, numbers to 1e-9."""
+    if isinstance(stored, dict):
+        return found.keys() == stored.keys() and all(close(found[key], value) for key, value in stored.items())
+    if isinstance(stored, list):
+        return len(found) == len(stored) and all(map(close, found, stored))
+    return found == (pytest.approx(stored, rel=1e-9, abs=1e-12) if isinstance(stored, float) else stored)
+
+
+@pytest.mark.slow
+def test_computed_again_from_the_stored_records_the_results_are_the_same(content):
+    found = json.loads(json.dumps(summarize(STORED).to_json()))
+    different = [key for key in content if not close(found[key], content[key])]
+    assert found.keys() == content.keys()
+    assert different == []
+
+
+def test_the_stored_records_give_the_stored_estimates(content):
+    found = summarize(STORED, replicates=10).to_json()
+    for arm, stored in zip(found["arms"], content["arms"], strict=True):
+        assert arm["metrics"]["mAP50-95"]["by_seed"] == pytest.approx(stored["metrics"]["mAP50-95"]["by_seed"])

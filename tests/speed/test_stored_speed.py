@@ -13,11 +13,11 @@ STORED = ROOT / "docs" / "results" / "coco3k-neck"
 
 @pytest.fixture(scope="module")
 def records():
-    return jsonl.read_complete(STORED / raw.RAW)
+    return jsonl.read_complete(STORED / "speed" / raw.RAW)
 
 
 def test_raw_times_give_the_stored_speed(records):
-    measured = raw.read_raw(STORED, records[0]["spec"]["key"])
+    measured = raw.read_raw(STORED / "speed", records[0]["spec"]["key"])
     assert summarize(measured) == read_results(STORED).speed
 
 
