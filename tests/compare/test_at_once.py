@@ -9,7 +9,7 @@ import torch
 from robustness.at_once import run_at_once
 
 from yolo_attn.bench.raw import read_raw
-from yolo_attn.compare import results
+from yolo_attn.compare.folder import read
 from yolo_attn.host.trainer import claim_run_folder
 from yolo_attn.subset.choice import Choice
 from yolo_attn.subset.convert import convert_coco
@@ -66,7 +66,7 @@ def test_two_comparisons(scenes, tiny_models, tmp_path):
     done = run_at_once([[*words, *TINY]] * 2, tmp_path / "both")
     assert codes(done) == [0, 2], [p.stderr for p in done]
     assert "another comparison is at work in" in refusal(done)
-    assert len(results.read(tmp_path / "out").results) == 2
+    assert len(read(tmp_path / "out").results) == 2
 
 
 @pytest.mark.slow

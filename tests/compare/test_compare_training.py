@@ -15,7 +15,7 @@ from support.fake_runs import TINY, plan_for, results
 from yolo_attn import cli
 from yolo_attn.compare import driver as compare
 from yolo_attn.compare import run_folder
-from yolo_attn.compare.results import read
+from yolo_attn.compare.folder import read
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.evaluate.matches import Matches
 

@@ -12,7 +12,7 @@ from support.fake_runs import FakeExecutor, complete, plan_for, results
 from yolo_attn import cli
 from yolo_attn.compare import driver, run_folder, stored
 from yolo_attn.compare import results as compare_results
-from yolo_attn.compare.results import PLAN, read
+from yolo_attn.compare.folder import PLAN, read
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.evaluate.matches import Matches
 

@@ -14,7 +14,7 @@ from support.paths import ROOT
 
 import yolo_attn as ya
 from yolo_attn import cli
-from yolo_attn.compare import results
+from yolo_attn.compare.folder import PLAN
 from yolo_attn.compare.plan import Plan, arms_of
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.subset.convert import convert_coco
@@ -195,7 +195,7 @@ def test_plain_names(name):
 @pytest.mark.parametrize("name", ["../../elsewhere", "/etc", "a/b", None])
 def test_a_plan_from_elsewhere_names_no_folder_but_its_runs(name, comparing, tmp_path, capsys):
     assert comparing(tmp_path / "out") == []
-    file = tmp_path / "out" / results.PLAN
+    file = tmp_path / "out" / PLAN
     plan = json.loads(file.read_text())
     plan["runs"][0] = name
     file.write_text(json.dumps(plan))

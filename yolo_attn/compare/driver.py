@@ -16,10 +16,10 @@ from filelock import FileLock, Timeout
 
 from yolo_attn.compare import executors, run_folder
 from yolo_attn.compare.executors import Executor, LocalPool, RayCluster
+from yolo_attn.compare.folder import FINISHED, PLAN, RUNS, SPEED, Log, speed_key, timed_runs
 from yolo_attn.compare.pieces import Piece
 from yolo_attn.compare.plan import ArmSpec, Plan, arms_of, specs_of
 from yolo_attn.compare.progress import Progress
-from yolo_attn.compare.results import FINISHED, PLAN, RUNS, SPEED, Log, speed_key, timed_runs
 from yolo_attn.compare.seconds import Spent
 from yolo_attn.compare.stored import stored_run
 from yolo_attn.errors import YoloAttnError, one_of

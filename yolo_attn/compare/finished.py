@@ -14,8 +14,8 @@ from typing import Any
 from yolo_attn.compare import driver, run_folder
 from yolo_attn.compare.finished_arms import Arms, read_arms
 from yolo_attn.compare.finished_files import Finished, classes_differ, open_all
+from yolo_attn.compare.folder import FINISHED, Log
 from yolo_attn.compare.plan import ATTENTION, BASELINE, MODEL, ArmSpec
-from yolo_attn.compare.results import FINISHED, Log
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.util import imports
 

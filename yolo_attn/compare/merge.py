@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from yolo_attn.compare import results, run_folder
-from yolo_attn.compare.results import FINISHED, PLAN, RUNS, SPEED, Log, Stored
+from yolo_attn.compare import folder as comparison
+from yolo_attn.compare import run_folder
+from yolo_attn.compare.folder import FINISHED, PLAN, RUNS, SPEED, Log, Stored
 from yolo_attn.compare.stored import stored_run
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.evaluate.matches import Matches
@@ -41,7 +42,7 @@ def merge(
         YoloAttnError: If the folders do not belong together, or a run is in two of them with different records.
     """
     out = Path(out)
-    stored = {str(folder): results.read(folder) for folder in folders}
+    stored = {str(folder): comparison.read(folder) for folder in folders}
     plan = _merged_plan(stored)
     _check_specs(stored)
     if (out / PLAN).is_file() and not set(_runs_of(out)) <= set(plan["runs"]):
@@ -191,7 +192,7 @@ def _speed_of(stored: Mapping[str, Stored], wanted: str | Path | None) -> dict[s
 
 
 def _key_of_speed(held: Stored) -> str | None:
-    key = results.timing_key(held)
+    key = comparison.timing_key(held)
     return key if read_raw(held.out / SPEED, key) is not None else None
 
 
@@ -209,8 +210,8 @@ def _copy_speed(source: Path, to: Path) -> None:
 def _tell(stored: Mapping[str, Stored], plan: Mapping[str, Any], out: Path, log: Log) -> None:
     counts = ", ".join(f"{len(held.results)} of '{folder}'" for folder, held in stored.items())
     log(f"complete runs: {counts}")
-    whole = results.read(out)
-    if missing := results.missing(whole):
+    whole = comparison.read(out)
+    if missing := comparison.missing(whole):
         log(f"not there: {', '.join(missing)}")
     if "speed_from" in plan:
         log(f"speed is that of '{plan['speed_from']}'")

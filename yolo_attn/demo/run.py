@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.compare.driver import compare
+from yolo_attn.compare.folder import RUNS, read
 from yolo_attn.compare.plan import Plan
-from yolo_attn.compare.results import RUNS, read
 from yolo_attn.compare.run_folder import CHECKPOINT
 from yolo_attn.demo.scenes import make_scenes
 from yolo_attn.errors import YoloAttnError
