@@ -24,7 +24,7 @@ def whole(scenes, tmp_path_factory):
     """Folder of a complete comparison of two models and two seeds, with stand-ins of checkpoints."""
     out = tmp_path_factory.mktemp("comparison")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(driver, "_executor", lambda *_: FakeExecutor())
+        patch.setattr(driver, "executor_of", lambda *_: FakeExecutor())
         patch.setattr(driver, "_measure_speed", lambda *_: None)
         patch.setattr("yolo_attn.report.plots.draw", lambda _: {})
         driver.compare(plan_for(scenes), out)
@@ -215,7 +215,7 @@ def test_runs_of_which_the_baseline_s_are_missing_are_shown(scenes, faked, tmp_p
 @pytest.mark.slow
 def test_speed_that_failed_is_said_in_the_report(scenes, tmp_path, monkeypatch):
     """The checkpoints of the simulated runs are missing."""
-    monkeypatch.setattr(driver, "_executor", lambda *_: FakeExecutor())
+    monkeypatch.setattr(driver, "executor_of", lambda *_: FakeExecutor())
     monkeypatch.setattr("yolo_attn.report.plots.draw", lambda _: {})
     monkeypatch.setattr(compare_results, "write", functools.partial(compare_results.write, replicates=20))
     driver.compare(plan_for(scenes, seeds=(0,)), tmp_path, speed_seconds=1)
