@@ -101,9 +101,10 @@ def test_estimates_are_corrected_by_what_runs_took(begin, monkeypatch):
     """A run took four times its estimate, so that a third one has no room beside two."""
     with_estimates(monkeypatch, 1000)
     folders = begin(*[tell_peak(4000) + "import time; time.sleep(0.8)"] * 4)
-    reported = lambda: any(executors.progress_of(folder) for folder in folders)  # noqa: E731
-    monkeypatch.setattr(executors, "_free_mb", lambda device: 4300.0 if reported() else 2200.0)
-    assert carry_out(LocalPool(["0"], per_device=4), folders)[1] == 2
+    pool = LocalPool(["0"], per_device=4)
+    monkeypatch.setattr(executors, "_free_mb", lambda device: 4300.0 if pool._correction else 2200.0)
+    assert carry_out(pool, folders)[1] == 2
+    assert pool._correction == 4
 
 
 def test_runs_without_memory_after_an_underestimate_end_alone(begin, monkeypatch):
