@@ -13,6 +13,7 @@ from ultralytics.nn.tasks import DetectionModel
 
 import yolo_attn as ya
 from yolo_attn.compare import caveats
+from yolo_attn.host.trainer import stop_workers
 from yolo_attn.train import resume
 from yolo_attn.train.outcome import OutcomeMixin, explain
 from yolo_attn.util import files
@@ -119,7 +120,7 @@ def no_signals():
     batches = iter(torch.utils.data.DataLoader(Zeros(), batch_size=2, num_workers=2))
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     yield batches
-    batches._shutdown_workers()
+    stop_workers(batches)
     signal.signal(signal.SIGCHLD, handler)
 
 
@@ -133,6 +134,15 @@ def test_however_a_killed_worker_shows_it_is_named(after, no_signals, tmp_path):
     with pytest.raises((RuntimeError, OSError, EOFError)) as ended:
         read_all()
     assert explain(ended.value, tmp_path).startswith(KILLED)
+
+
+def test_workers_are_stopped_where_a_killed_one_holds_a_lock(no_signals):
+    next(no_signals)
+    assert no_signals._workers_done_event._cond.acquire()  # for good, as by a worker that was killed with it
+    no_signals._workers[0].kill()
+    no_signals._workers[0].join()
+    stop_workers(no_signals)
+    assert not any(worker.is_alive() for worker in no_signals._workers)
 
 
 class Killed:

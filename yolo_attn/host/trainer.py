@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch.utils.data._utils import signal_handling
+
 from yolo_attn.host.compat import redirected, unwrapped
 
 if TYPE_CHECKING:
@@ -23,6 +25,22 @@ else:
 
 _OF_STOPPER = ("best_fitness", "best_epoch", "possible_stop")
 """Attributes that early stopping has to remember; a stopper of the user's own may hold more."""
+
+
+def stop_workers(iterator: Any) -> None:
+    """Stop the workers of a loader's iterator, also where one was killed while it held a lock that others wait for.
+
+    Args:
+        iterator: Iterator of a :class:`torch.utils.data.DataLoader` with workers.
+    """
+    if not iterator._shutdown and any(not worker.is_alive() for worker in iterator._workers):
+        iterator._shutdown = True  # torch's own way sets an event whose lock may have died with the worker
+        signal_handling._remove_worker_pids(id(iterator))
+        iterator._worker_pids_set = False
+        for worker in iterator._workers:
+            worker.kill()
+            worker.join()
+    iterator._shutdown_workers()
 
 
 class TrainerHooks(_Trainer):
@@ -102,7 +120,7 @@ class TrainerHooks(_Trainer):
         for loader in (getattr(self, "train_loader", None), getattr(self, "test_loader", None)):
             iterator: Any = getattr(loader, "iterator", None)
             if hasattr(iterator, "_shutdown_workers"):
-                iterator._shutdown_workers()
+                stop_workers(iterator)
 
     def holds_frozen_norms(self) -> bool:
         """Tell whether this Ultralytics keeps the statistics of frozen normalisations; until 8.3.100 it does not."""
