@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -83,3 +85,25 @@ def _twenty_models() -> str:
     for measurement in summary["speed"]["measurements"]:
         del measurement["arms"][failed]
     return to_html(built(summary))
+
+
+def main() -> None:
+    """Take the pictures that the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pages", type=Path, nargs="*")
+    parser.add_argument("-o", "--output", type=Path, default=Path())
+    parser.add_argument("--widths", type=int, nargs="+", default=[1400, 390])
+    parser.add_argument("--schemes", nargs="+", default=["light", "dark"])
+    parser.add_argument("--unfold", action="store_true", help="open all that is folded")
+    arguments = parser.parse_args()
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        raise SystemExit("no Chromium: nothing is done")
+    if arguments.pages:
+        made = of_pages(
+            program, arguments.pages, arguments.output, arguments.widths, arguments.schemes, arguments.unfold
+        )
+    else:
+        made = of_documentation(program)
+    for path in made:
+        print(path)
