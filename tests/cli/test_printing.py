@@ -61,6 +61,7 @@ def test_streams_of_another_kind_are_left_alone(capsys):
     assert capsys.readouterr().out == SIGNS + "\n"
 
 
+@pytest.mark.slow
 def test_every_cheap_verb_prints_in_ascii(comparing, tmp_path):
     comparing(tmp_path / "out")
     out, model = str(tmp_path / "out"), "yolo11n-ela.yaml"

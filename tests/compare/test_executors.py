@@ -107,6 +107,7 @@ def test_estimates_are_corrected_by_what_runs_took(begin, monkeypatch):
     assert pool._correction == 4
 
 
+@pytest.mark.slow
 def test_runs_without_memory_after_an_underestimate_end_alone(begin, monkeypatch):
     """All began at once, the first one alone, and found no memory; nothing is lost."""
     with_estimates(monkeypatch, 1)

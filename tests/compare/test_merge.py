@@ -83,6 +83,7 @@ def test_missing_runs_are_named(parts, tmp_path, capsys):
     assert by_value(tmp_path / "merged") == by_value(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_comparisons_of_several_times_are_merged(scenes, faked, tmp_path):
     driver.compare(plan_for(scenes, seeds=(0, 1)), tmp_path / "a")
     driver.compare(plan_for(scenes, seeds=(2,), arms=("yolo11n.yaml", "yolo11n-ca.yaml")), tmp_path / "b")

@@ -60,6 +60,7 @@ CELLS = [Comparison(s, n, 0.95, noise) for s in (2, 3, 5) for n in (1, 6) for no
 CELLS += [Comparison(s, 6, 0.95, spreads=spreads) for s in (2, 3, 5) for spreads in UNEQUAL.values()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", sampled(CELLS, lambda kind: kind in (Comparison(2, 6, 0.95), Comparison(3, 6, 0.95)), "slow"), ids=str
 )
