@@ -27,7 +27,7 @@ _RECIPE_FIRST = ("data", "epochs", "imgsz", "batch", "seed", "pretrained", "opti
 
 @dataclass(frozen=True)
 class Finished:
-    """What a checkpoint says of itself.
+    """Facts that a checkpoint holds about itself.
 
     Attributes:
         file: The checkpoint.

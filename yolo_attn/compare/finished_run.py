@@ -9,7 +9,6 @@ from typing import Any
 
 from yolo_attn.compare import run_folder
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.evaluate.condense import condense, match_and_condense
 from yolo_attn.util.env import environment
 
 
@@ -19,24 +18,16 @@ def evaluate(folder: Path, spec: run_folder.RunSpec) -> None:
     Raises:
         YoloAttnError: If the file is missing, or is not the one that the comparison was planned with.
     """
-    from yolo_attn.compare import host
-
     file = Path(spec.finished or "")
     _check_file(file, spec)
     device = "cpu" if spec.device == "cpu" else "cuda:0"  # the visible GPU
     found, facts = (_predictions if spec.is_predictions else _checkpoint)(file, spec, device)
-    condense(found.matches, host.ap_tail()).save(folder / run_folder.MATCHES)
-    (folder / run_folder.COCO_MATCHES).unlink(missing_ok=True)
-    if found.boxes is not None:
-        match_and_condense(found.boxes).save(folder / run_folder.COCO_MATCHES)
     result = {
         "key": spec.key,
         "arm": spec.arm,
         "seed": spec.seed,
         "file": file.name,
-        "metrics": found.metrics,
-        "ap_tail": host.ap_tail(),
-        "detections": len(found.matches.cls),
+        **found.store(folder),
         **facts,
         "environment": environment(device),
     }

@@ -22,10 +22,12 @@ from ultralytics.engine.validator import BaseValidator
 from ultralytics.utils import LOGGER, ops, torch_utils
 from ultralytics.utils import metrics as host_metrics
 
+from yolo_attn.compare.run_folder import COCO_MATCHES, MATCHES
 from yolo_attn.compare.trainer import ComparisonMixin
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.evaluate.ap import average_precision, mean_average_precision
 from yolo_attn.evaluate.coco_ap import Boxes
+from yolo_attn.evaluate.condense import condense, match_and_condense
 from yolo_attn.evaluate.matches import Matches
 from yolo_attn.evaluate.recorder import RecorderMixin, matched_targets
 from yolo_attn.host.compat import grad_scaler
@@ -178,6 +180,14 @@ class Evaluated(NamedTuple):
     metrics: dict[str, float]
     matches: Matches
     boxes: Boxes | None
+
+    def store(self, folder: Path) -> dict[str, Any]:
+        """Write the records into the folder of a run; return what its result says of the validation."""
+        condense(self.matches, ap_tail()).save(folder / MATCHES)
+        (folder / COCO_MATCHES).unlink(missing_ok=True)
+        if self.boxes is not None:
+            match_and_condense(self.boxes).save(folder / COCO_MATCHES)
+        return {"metrics": self.metrics, "ap_tail": ap_tail(), "detections": len(self.matches.cls)}
 
 
 def evaluate(

@@ -18,7 +18,6 @@ from yolo_attn.compare import finished_run, run_folder
 from yolo_attn.compare.seconds import ALL, EARLIER, process_seconds
 from yolo_attn.compare.stored import stored_run, trained_model
 from yolo_attn.errors import YoloAttnError
-from yolo_attn.evaluate.condense import condense, match_and_condense
 from yolo_attn.host.model_files import write_model
 from yolo_attn.util import imports
 from yolo_attn.util.env import environment
@@ -60,14 +59,9 @@ def _run(folder: Path, spec: run_folder.RunSpec) -> None:
     trained_at = time.perf_counter()
     checkpoint = folder / run_folder.CHECKPOINT
     found = host.evaluate(checkpoint, spec.data, trained["imgsz"], overrides, threads=spec.threads)
-    condense(found.matches, host.ap_tail()).save(folder / run_folder.MATCHES)
-    (folder / run_folder.COCO_MATCHES).unlink(missing_ok=True)
-    if found.boxes is not None:
-        match_and_condense(found.boxes).save(folder / run_folder.COCO_MATCHES)
+    stored = found.store(folder)
     evaluated: dict[str, Any] = {
-        "metrics": found.metrics,
-        "ap_tail": host.ap_tail(),
-        "detections": len(found.matches.cls),
+        **stored,
         "seconds_of_last_try": round(time.perf_counter() - began, 1),
     }
     if (spent := trained.get("seconds")) is not None:
