@@ -8,12 +8,14 @@ order; those after the last true positive do not count at all.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from yolo_attn.evaluate.coco_ap import Boxes, CocoMatches
 from yolo_attn.evaluate.matches import SIZES, Matches
+
+R = TypeVar("R", Matches, CocoMatches)
 
 
 def condense(matches: Matches, tail: Literal["drop", "ramp"] = "drop") -> Matches:
@@ -28,35 +30,24 @@ def condense(matches: Matches, tail: Literal["drop", "ramp"] = "drop") -> Matche
     found = np.asarray(matches.correct.any(1))
     if matches.ignored is not None:
         found |= matches.ignored.any(1)
-    kept, rank = _ranked(matches.cls, matches.confidence, matches.image, found, beyond=tail == "ramp")
-    return replace(
-        matches,
-        image=matches.image[kept],
-        cls=matches.cls[kept],
-        confidence=rank,
-        correct=matches.correct[kept],
-        ignored=None if matches.ignored is None else matches.ignored[kept],
-        target=None if matches.target is None else matches.target[kept],
-        area=None if matches.area is None else _of_same_size(matches.area[kept]),
-        target_area=None if matches.target_area is None else _of_same_size(matches.target_area),
-    )
+    kept = _only_what_counts(matches, found, ("correct", "ignored", "target", "area"), beyond=tail == "ramp")
+    areas = {name: getattr(kept, name) for name in ("area", "target_area")}
+    condensed: dict[str, Any] = {name: _of_same_size(held) for name, held in areas.items() if held is not None}
+    return replace(kept, **condensed)
 
 
 def match_and_condense(boxes: Boxes) -> CocoMatches:
     """Match boxes as COCO does; return matches with the same average precisions in less space."""
     matches = boxes.matched()
-    kept, rank = _ranked(
-        matches.cls, matches.confidence, matches.image, np.asarray(matches.matched.any((1, 2))), beyond=False
-    )
-    return replace(
-        matches,
-        image=matches.image[kept],
-        cls=matches.cls[kept],
-        confidence=rank,
-        matched=matches.matched[kept],
-        foreign=matches.foreign[kept],
-        outside=matches.outside[kept],
-    )
+    return _only_what_counts(matches, np.asarray(matches.matched.any((1, 2))), ("matched", "foreign", "outside"))
+
+
+def _only_what_counts(record: R, found: np.ndarray, names: tuple[str, ...], beyond: bool = False) -> R:
+    """Return a record with the detections that count, ranked, and with their values of ``names``."""
+    kept, rank = _ranked(record.cls, record.confidence, record.image, found, beyond)
+    held = {name: getattr(record, name) for name in ("image", "cls", *names)}
+    changed: dict[str, Any] = {name: None if values is None else values[kept] for name, values in held.items()}
+    return replace(record, **changed, confidence=rank)
 
 
 def _ranked(
