@@ -8,6 +8,7 @@ from PIL import Image
 
 from yolo_attn.subset.convert import convert_coco
 from yolo_attn.subset.id_lists import read_ids
+from yolo_attn.subset.sizes import file_size
 
 
 @pytest.fixture
@@ -70,3 +71,14 @@ def test_a_byte_order_mark_is_no_matter(coco, tmp_path):
     ids = read_ids(listed).ids
     listed.write_bytes(codecs.BOM_UTF8 + listed.read_bytes())
     assert read_ids(listed).ids == ids
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_of_a_turned_picture_is_that_of_ultralytics(orientation, tmp_path):
+    from ultralytics.data.utils import exif_size
+
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.new("RGB", (40, 30)).save(tmp_path / "turned.jpg", exif=exif)
+    with Image.open(tmp_path / "turned.jpg") as picture:
+        assert file_size(str(tmp_path / "turned.jpg")) == tuple(exif_size(picture))

@@ -13,7 +13,7 @@ from yolo_attn.subset.labelled_images import LabelledImages
 MOST = 5000
 """Most images whose headers are read; of more, so many at even distances."""
 
-_ORIENTATION, _TURNED = 274, (6, 8)
+_ORIENTATION, _TURNED = 274, (5, 6, 7, 8)
 
 
 def size_notes(images: LabelledImages, paths: Sequence[str], split: str) -> list[str]:
