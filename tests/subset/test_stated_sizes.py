@@ -73,12 +73,13 @@ def test_a_byte_order_mark_is_no_matter(coco, tmp_path):
     assert read_ids(listed).ids == ids
 
 
+@pytest.mark.parametrize("kind", ["jpg", "png"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_size_of_a_turned_picture_is_that_of_ultralytics(orientation, tmp_path):
+def test_the_size_of_a_turned_picture_is_that_of_ultralytics(orientation, kind, tmp_path):
     from ultralytics.data.utils import exif_size
 
     exif = Image.Exif()
     exif[274] = orientation
-    Image.new("RGB", (40, 30)).save(tmp_path / "turned.jpg", exif=exif)
-    with Image.open(tmp_path / "turned.jpg") as picture:
-        assert file_size(str(tmp_path / "turned.jpg")) == tuple(exif_size(picture))
+    Image.new("RGB", (40, 30)).save(tmp_path / f"turned.{kind}", exif=exif)
+    with Image.open(tmp_path / f"turned.{kind}") as picture:
+        assert file_size(str(tmp_path / f"turned.{kind}")) == tuple(exif_size(picture))

@@ -14,6 +14,7 @@ MOST = 5000
 """Most images whose headers are read; of more, so many at even distances."""
 
 _ORIENTATION, _TURNED = 274, (5, 6, 7, 8)
+_WITH_ORIENTATION = ("JPEG", "MPO", "PNG", "AVIF")
 
 
 def size_notes(images: LabelledImages, paths: Sequence[str], split: str) -> list[str]:
@@ -49,8 +50,8 @@ def size_notes(images: LabelledImages, paths: Sequence[str], split: str) -> list
 
 
 def file_size(path: str) -> tuple[int, int]:
-    """Return width and height of an image as Ultralytics loads it, which turns JPEGs by their EXIF orientation."""
+    """Return width and height of an image as Ultralytics loads it, which turns it by its EXIF orientation."""
     with Image.open(path) as picture:
         width, height = picture.size
-        turned = picture.format in ("JPEG", "MPO") and picture.getexif().get(_ORIENTATION) in _TURNED
+        turned = picture.format in _WITH_ORIENTATION and picture.getexif().get(_ORIENTATION) in _TURNED
         return (height, width) if turned else (width, height)
