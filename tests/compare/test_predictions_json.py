@@ -8,7 +8,7 @@ import pytest
 import yolo_attn as ya
 from yolo_attn.compare.host import coco_ids
 from yolo_attn.compare.predictions_json import read_predictions
-from yolo_attn.evaluate.differences import compare_arms
+from yolo_attn.evaluate.comparison import compare_arms
 from yolo_attn.host.data import Labelled
 
 

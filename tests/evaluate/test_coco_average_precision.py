@@ -6,7 +6,7 @@ import pytest
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.evaluate.bootstrap import resample
 from yolo_attn.evaluate.coco_ap import Boxes
-from yolo_attn.evaluate.differences import compare_arms
+from yolo_attn.evaluate.comparison import compare_arms
 
 NAMES = ("mAP50-95", "AP50", "AP75", "APs", "APm", "APl")
 

@@ -14,7 +14,8 @@ from scipy import integrate, stats
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.evaluate.ap import average_precision, mean_average_precision
 from yolo_attn.evaluate.bootstrap import draw_images
-from yolo_attn.evaluate.differences import compare_arms, difference, power_note
+from yolo_attn.evaluate.comparison import compare_arms
+from yolo_attn.evaluate.differences import difference, power_note
 from yolo_attn.evaluate.intervals import Uncertainty, holm, sign_flip_test
 from yolo_attn.evaluate.matches import Matches
 from yolo_attn.evaluate.rare import factors

@@ -17,7 +17,7 @@ from scipy.special import stdtrit
 from instruments.simulation import REGIMES, Regime, detect, linear_differences, make_scene
 from yolo_attn.evaluate.ap import RECALLS, average_precision, mean_average_precision
 from yolo_attn.evaluate.bootstrap import draw_images, resample
-from yolo_attn.evaluate.differences import compare_arms
+from yolo_attn.evaluate.comparison import compare_arms
 from yolo_attn.evaluate.intervals import Uncertainty
 from yolo_attn.evaluate.matches import Matches
 from yolo_attn.util.markdown import table

@@ -16,7 +16,8 @@ from yolo_attn.compare import finished_caveats, run_folder
 from yolo_attn.compare.caveats import IDENTITY_CONTROL, caveats
 from yolo_attn.compare.folder import RUNS, SPEED, Log, Stored, missing, read, timing_key
 from yolo_attn.errors import YoloAttnError, listed, one_of
-from yolo_attn.evaluate.differences import ArmStatistics, Statistics, compare_arms, power_note
+from yolo_attn.evaluate.comparison import ArmStatistics, Statistics, compare_arms
+from yolo_attn.evaluate.differences import power_note
 from yolo_attn.report.results import (
     RESULTS,
     ArmResult,

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.errors import YoloAttnError, one_of
-from yolo_attn.evaluate.differences import ClassDifference, Difference, Metric
+from yolo_attn.evaluate.comparison import Metric
+from yolo_attn.evaluate.differences import ClassDifference, Difference
 from yolo_attn.util import typed_json
 from yolo_attn.util.typed_json import OMIT
 
