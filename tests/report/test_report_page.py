@@ -67,6 +67,20 @@ def test_a_hidden_model_is_hidden_everywhere_and_comes_back(browser, report):
     assert browser.evaluate(f"{shown}.length") == before
 
 
+def test_a_hidden_model_has_no_column_among_the_classes(browser, report):
+    browser.show(report, 1400)
+    browser.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    table = "document.querySelector('[aria-label*=\"by class\"] table')"
+    seen = f"[...{table}.rows].map(r => [...r.cells].filter(c => c.getClientRects().length).length)"
+    before, width = browser.evaluate(seen), browser.evaluate(f"{table}.rows[0].cells[2].offsetWidth")
+    browser.evaluate("document.querySelectorAll('.models input')[1].click()")
+    rule = browser.evaluate(f"[...{table}.rows].findIndex(r => r.classList.contains('rule'))")
+    assert browser.evaluate(seen) == [n - (k != rule) for k, n in enumerate(before)]
+    assert width > 0
+    browser.evaluate("document.querySelectorAll('.models input')[1].click()")
+    assert browser.evaluate(seen) == before
+
+
 @pytest.mark.parametrize("width", [1400, 390])
 def test_the_page_itself_is_never_wider_than_the_window(browser, report, width):
     browser.show(report, width)

@@ -5,6 +5,7 @@ import re
 from itertools import pairwise
 
 import pytest
+from support.markdown import table_rows
 from support.page import Page, bare, plain
 from support.report_example import built, example
 
@@ -237,6 +238,25 @@ def test_classes_carry_their_warning_with_a_count():
     assert "2 of 4 exclude 0" in text
     assert "All classes" in text
     assert "Not evaluated, without a target in the data: toaster" in text
+
+
+def test_bounds_of_classes_are_printed_unlike_their_estimates():
+    summary = example(arms=3, classes=["wide", "narrow", "equal"])
+    ends = {"wide": (0.031, -0.12, 0.19), "narrow": (0.0102, 0.0099, 0.0106), "equal": (0.0, 0.0, 0.0)}
+    for arm in summary["arms"][1:]:
+        for row in arm["per_class"]:
+            row.update(zip(("estimate", "low", "high"), ends[row["class"]], strict=True), targets=20, baseline=0.25)
+    rows = {row[0]: row[2:] for row in table_rows(to_markdown(built(summary))) if row[0] in ends}
+    assert rows["wide"] == ["0.25", *["+0.03 [−0.12, +0.19]"] * 2]
+    assert rows["narrow"] == ["0.2500", *["**+0.0102** [+0.0099, +0.0106]"] * 2]
+    assert rows["equal"] == ["0.250", *["0.000 [0.000, 0.000]"] * 2]
+
+
+def test_columns_of_classes_are_hidden_with_their_model():
+    html = to_html(built(example(arms=3, classes=["a", "b"])))
+    table = html[html.index("Difference in mAP50-95 by class") :].partition("</table>")[0]
+    for name in ("yolo11n", "yolo11n-ela", "yolo11n-ca"):
+        assert re.findall(rf'<(\w+)[^>]* data-arm="{name}"', table) == ["th", "td", "td"]
 
 
 def test_the_protocol_is_complete():

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from support.markdown import table_rows
 from support.paths import ROOT
 
 from yolo_attn.compare.results import summarize
@@ -63,8 +64,22 @@ def test_no_number_of_the_results_is_lost(content, results):
             assert not missing(values["by_seed"])
         for found in (arm.get("difference") or {}).values():
             assert not missing(found[k] for k in ("estimate", "low", "high", "se", "detectable"))
+
+
+def test_classes_are_printed_as_exactly_as_their_intervals_warrant(content, results):
+    rows = table_rows(to_markdown(results))
+    head = next(row for row in rows if row[0] == "class")
+    rows = [row for row in rows if len(row) == len(head)]
+    by_class = {row[0]: dict(zip(head, row, strict=True)) for row in rows}
+    for arm in content["arms"]:
         for row in arm.get("per_class", ()):
-            assert f"{row['estimate']:+.3f}".replace("-", "−") in shown or abs(row["estimate"]) < 0.0005
+            shown = by_class[row["class"]][arm["name"]].replace("−", "-")
+            texts = re.findall(r"[-+]?\d\.\d+", shown)
+            values = [row[key] for key in ("estimate", "low", "high") if row[key] is not None]
+            for text, value in zip(texts, values, strict=True):
+                assert float(text) == pytest.approx(value, abs=0.5000001 * 10.0 ** -len(text.partition(".")[2]))
+            if len(values) == 3 and values[2] - values[1] > 1e-8:
+                assert len({float(text) for text in texts}) == 3, shown
 
 
 def test_the_csv_table_is_the_same(content, results):

@@ -170,12 +170,13 @@ def test_a_real_measurement(checkpoints, tmp_path):
     done = run(tmp_path)
     assert done.returncode == 0, done.stderr
     assert "speed: batch 2, fp32, 2 models" in done.stderr
-    kinds = ["header", *(["measurement"] + ["round"] * 3) * 2, "left out", "complete"]
+    kinds = ["header", *(["measurement"] + ["round"] * 3) * 2, "left out", "took", "complete"]
     assert [r["kind"] for r in jsonl.read(tmp_path / raw.RAW)] == kinds
     measured = read_raw(tmp_path, "k1")
     assert measured.header.spec == read_spec(tmp_path)
     assert measured.header.environment["torch"] == torch.__version__.split("+")[0]
     found = summarize(measured)
+    assert found.seconds == pytest.approx(jsonl.read(tmp_path / raw.RAW)[-2]["seconds"]) > 0
     assert found.left_out[0].why == "half precision is measured on CUDA only, this is cpu"
     assert [(m.batch, m.rounds) for m in found.measurements] == [(1, 3), (2, 3)]
     for measurement in found.measurements:

@@ -15,6 +15,7 @@ import numpy as np
 from yolo_attn.compare import finished_caveats, run_folder
 from yolo_attn.compare.caveats import IDENTITY_CONTROL, caveats
 from yolo_attn.compare.folder import RUNS, SPEED, Log, Stored, missing, read, timing_key
+from yolo_attn.compare.seconds import seconds_in
 from yolo_attn.errors import YoloAttnError, listed, one_of
 from yolo_attn.evaluate.comparison import ArmStatistics, Statistics, compare_arms
 from yolo_attn.evaluate.differences import power_note
@@ -32,6 +33,7 @@ from yolo_attn.report.results import (
     ValidationSet,
     read_results,
 )
+from yolo_attn.report.seconds import Seconds
 from yolo_attn.speed.raw import RAW, read_raw
 from yolo_attn.speed.summary import summarize as summarize_speed
 from yolo_attn.util.files import write_json
@@ -195,9 +197,16 @@ def _runs(stored: Stored) -> Runs:
         if reason:
             arm, seed = run_folder.arm_and_seed(name)
             failed.append(Failure(arm=arm, seed=seed, reason=reason))
-    folders = [RunFolder(arm=spec.arm, seed=spec.seed, folder=f"{RUNS}/{name}") for name, spec in stored.specs.items()]
+    folders = [
+        RunFolder(arm=spec.arm, seed=spec.seed, folder=f"{RUNS}/{name}", seconds=_seconds(stored, name))
+        for name, spec in stored.specs.items()
+    ]
     planned, complete = len(stored.plan["runs"]), len(stored.results)
     return Runs(planned=planned, complete=complete, failed=tuple(failed), folders=tuple(folders))
+
+
+def _seconds(stored: Stored, name: str) -> Seconds | None:
+    return seconds_in(stored.results[name]) if name in stored.results else None
 
 
 def _protocol(stored: Stored, ap: str) -> Protocol | None:

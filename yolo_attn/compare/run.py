@@ -15,10 +15,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from yolo_attn.compare import finished_run, run_folder
-from yolo_attn.compare.seconds import ALL, EARLIER, process_seconds
+from yolo_attn.compare.seconds import process_seconds
 from yolo_attn.compare.stored import stored_run, trained_model
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.host.model_files import write_model
+from yolo_attn.report.seconds import ALL, EARLIER
 from yolo_attn.util import imports
 from yolo_attn.util.env import environment
 from yolo_attn.util.printing import any_text

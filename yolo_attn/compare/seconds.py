@@ -7,16 +7,12 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from yolo_attn.compare.run_folder import RESULT
-
-PARTS = ("start", "first epoch", "epochs", "validation", "saving")
-"""Parts of a run: until the first epoch begins; training of the first epoch of each attempt; that of all others;
-validation; checkpoints and states. What remains of ``in all`` is the logs, transfer of results, and the end."""
-ALL, EARLIER = "in all", "earlier attempts"
-Seconds = Mapping[str, float]
+from yolo_attn.report.seconds import ALL, Seconds, by_part, total
 
 
 def process_seconds() -> float:
@@ -27,17 +23,21 @@ def process_seconds() -> float:
 def seconds_of(folder: Path) -> Seconds | None:
     """Return the seconds of a complete run by part, or ``None`` where they were not stored."""
     try:
-        found = json.loads((folder / RESULT).read_text(encoding="utf-8")).get("seconds")
+        return seconds_in(json.loads((folder / RESULT).read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError):
         return None
-    return found if isinstance(found, dict) and ALL in found else None
+
+
+def seconds_in(result: Mapping[str, Any]) -> Seconds | None:
+    """Return the seconds by part in the result of a run, or ``None`` where they are not there, or no numbers."""
+    found = result.get("seconds")
+    numbers = isinstance(found, dict) and ALL in found and all(isinstance(v, int | float) for v in found.values())
+    return found if numbers else None
 
 
 def describe(seconds: Seconds) -> str:
     """Return seconds by part in words: ``48 s: start 9, first epoch 20, ...``."""
-    parts = [(part, seconds.get(part, 0.0)) for part in PARTS]
-    parts.append(("other", max(seconds[ALL] - sum(value for _, value in parts), 0.0)))
-    said = ", ".join(f"{part} {_short(value)}" for part, value in parts)
+    said = ", ".join(f"{part} {_short(value)}" for part, value in by_part(seconds).items())
     return f"{_short(seconds[ALL])} s: {said}"
 
 
@@ -67,11 +67,11 @@ class Spent:
 
     def line(self) -> str:
         """Return where the time went, in one line."""
-        total = {part: sum(run.get(part, 0.0) for run in self.runs) for part in (*PARTS, ALL)}
-        beside = total[ALL] / self._runs_took
+        whole = total(self.runs)
+        beside = whole[ALL] / self._runs_took
         count = f"{len(self.runs)} {'run' if len(self.runs) == 1 else 'runs'}"
         took = f"{count} in {_short(self._runs_took)} s, {beside:.1f} at a time"
-        return f"time: {took}, with {describe(total)}; timing {_short(self._timing)} s"
+        return f"time: {took}, with {describe(whole)}; timing {_short(self._timing)} s"
 
 
 def _short(seconds: float) -> str:

@@ -14,8 +14,9 @@ import numpy as np
 import psutil
 import torch
 
-from yolo_attn.compare.seconds import ALL, EARLIER, process_seconds
+from yolo_attn.compare.seconds import process_seconds
 from yolo_attn.errors import YoloAttnError
+from yolo_attn.report.seconds import ALL, EARLIER
 from yolo_attn.train.resume import ResumeMixin, read_state
 from yolo_attn.util.files import write_json
 

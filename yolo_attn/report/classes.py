@@ -8,7 +8,7 @@ from yolo_attn.evaluate.differences import ClassDifference
 from yolo_attn.report import forest
 from yolo_attn.report.drawing import Drawing
 from yolo_attn.report.forest import Column, forest_plot
-from yolo_attn.report.formatting import apart, count, estimate, interval_name, listing, number
+from yolo_attn.report.formatting import apart, bounds, count, decimals, estimate, interval_name, listing, number
 from yolo_attn.report.names import is_control, ordered, shorten
 from yolo_attn.report.parts import (
     Block,
@@ -81,18 +81,21 @@ def _table(results: Results, tested: Sequence[ArmResult]) -> Table:
     by_arm = [{row.name: row for row in arm.per_class} for arm in tested]
     rows = []
     for name, row in sorted(known.items(), key=lambda item: -item[1].targets):
+        found = [of_arm.get(name) for of_arm in by_arm]
+        digits = decimals(bounds(filter(None, found)), otherwise=3)
         line: list[Line | Cell] = [name, Cell(count(row.targets), row.targets)]
-        line.append(Cell(number(row.baseline, 3), row.baseline))
-        line += [_cell(of_arm.get(name)) for of_arm in by_arm]
+        line.append(Cell(number(row.baseline, digits), row.baseline))
+        line += [_cell(one, digits) for one in found]
         rows.append(Row(line, group=_FEW if row.targets < ENOUGH_TARGETS else ""))
     head = ["class", "targets", results.baseline, *(arm.name for arm in tested)]
     title = f"Difference in {results.primary} by class"
     note = "Bold: the interval does not hold 0. Without an interval: all targets are in one image."
-    return Table(title, head, rows, stacked=True, sortable=True, sorted_by=1, caption=note)
+    arms = ["", "", results.baseline, *(arm.name for arm in tested)]
+    return Table(title, head, rows, stacked=True, sortable=True, sorted_by=1, caption=note, arms=arms)
 
 
-def _cell(found: ClassDifference | None) -> Cell:
-    line = apart(estimate(found, digits=3))
+def _cell(found: ClassDifference | None, digits: int) -> Cell:
+    line = apart(estimate(found, digits))
     if found and found.low is not None and found.high is not None and (found.low > 0 or found.high < 0):
         line[0] = Strong(str(line[0]))
     return Cell(line, found.estimate if found else None)

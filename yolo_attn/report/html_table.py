@@ -34,7 +34,7 @@ def table_to_html(table: Table, render: Render) -> str:
 
 def _head(table: Table, column: int) -> str:
     order = ' aria-sort="descending"' if column == table.sorted_by else ""
-    return f'scope="col"{_kind(table, column)}{order}'
+    return f'scope="col"{_kind(table, column)}{order}{_of_arm(table, column)}'
 
 
 def _group(row: Row) -> tuple[str, bool]:
@@ -52,13 +52,18 @@ def _row(table: Table, row: Row, render: Render) -> str:
     first, *others = cells(row)
     arm = f' data-arm="{escape(row.arm)}"' if row.arm else ""
     body = "".join(
-        f"<td{_kind(table, k)}{_value(cell)}>{_cell(cell.line, render)}</td>" for k, cell in enumerate(others, start=1)
+        f"<td{_kind(table, k)}{_value(cell)}{_of_arm(table, k)}>{_cell(cell.line, render)}</td>"
+        for k, cell in enumerate(others, start=1)
     )
     return f'<tr{arm}><th scope="row"{_value(first)}>{_cell(first.line, render)}</th>{body}</tr>'
 
 
 def _kind(table: Table, column: int) -> str:
     return ' class="words"' if column in table.words else ""
+
+
+def _of_arm(table: Table, column: int) -> str:
+    return f' data-arm="{escape(table.arms[column])}"' if table.arms and table.arms[column] else ""
 
 
 def _value(cell: Cell) -> str:

@@ -134,6 +134,7 @@ class Table:
         sortable: Whether a reader can sort it by a column.
         sorted_by: The column that it is sorted by, from the highest to the lowest.
         caption: Text under the table.
+        arms: Name of the model that each column is of, with which it is hidden, empty if of none; or nothing.
     """
 
     title: str
@@ -146,6 +147,7 @@ class Table:
     sortable: bool = False
     sorted_by: int | None = None
     caption: Line = ""
+    arms: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -157,6 +157,7 @@ class SpeedResult:
         environment: Hardware and versions, as :func:`yolo_attn.util.env.environment` returns them.
         measurements: One per batch size and precision.
         left_out: What was not measured.
+        seconds: Duration of the measurement, if stored.
     """
 
     device: str
@@ -166,6 +167,7 @@ class SpeedResult:
     environment: Mapping[str, Any]
     measurements: tuple[Measurement, ...]
     left_out: tuple[LeftOut, ...]
+    seconds: float | None = field(default=None, metadata=OMIT)
 
 
 # --- the whole comparison ---------------------------------------------------------------------------------------------
@@ -180,11 +182,12 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFolder:
-    """The folder of a run, relative to the comparison's."""
+    """The folder of a run, relative to the comparison's, and the seconds that the run took, by part, if stored."""
 
     arm: str
     seed: int
     folder: str
+    seconds: Mapping[str, float] | None = field(default=None, metadata=OMIT)
 
 
 @dataclass(frozen=True, kw_only=True)

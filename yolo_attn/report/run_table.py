@@ -7,6 +7,7 @@ from pathlib import Path
 
 from yolo_attn.report.parts import Link, Part, Row, Section, Table
 from yolo_attn.report.results import Results, RunFolder
+from yolo_attn.report.seconds import seconds_blocks
 
 FILES = {"log": "log.txt", "curve": "results.csv", "result": "result.json", "gates": "gates.csv"}
 """Files of a run by what they are."""
@@ -19,7 +20,7 @@ def run_files(results: Results, out: Path) -> list[str]:
 
 
 def runs_section(results: Results, files: Iterable[str]) -> Section:
-    """Return the table of all runs.
+    """Return the table of all runs, and that of where their time went.
 
     Args:
         results: Results of a comparison.
@@ -32,7 +33,7 @@ def runs_section(results: Results, files: Iterable[str]) -> Section:
         for run in results.runs.folders
     ]
     table = Table("Runs", ["model", "seed", "state", "folder and files"], rows, frozenset({0, 2, 3}), sortable=True)
-    return Section("runs", "Runs", [table] if rows else [], folded=True)
+    return Section("runs", "Runs", [table, *seconds_blocks(results)] if rows else [], folded=True)
 
 
 def _state(results: Results, run: RunFolder, reason: str | None) -> str:

@@ -1,7 +1,8 @@
 """Write and read raw times: ``speed.jsonl`` in the folder of a speed measurement. Needs no torch.
 
 The file holds a header line, per batch size and precision a line ``measurement`` and a line per round, a line per
-setting that was left out, and a closing line; without the closing line it is incomplete and counts as missing.
+setting that was left out, one with the seconds that all took (old files have none), and a closing line; without the
+closing line it is incomplete and counts as missing.
 """
 
 from __future__ import annotations
@@ -49,8 +50,20 @@ class Round:
     milliseconds: Mapping[str, float]
 
 
-Line = Header | Start | Round | LeftOut
-_KINDS: dict[type[Start | Round | LeftOut], str] = {Start: "measurement", Round: "round", LeftOut: "left out"}
+@dataclass(frozen=True, kw_only=True)
+class Took:
+    """Seconds that the measurement took, from opening the models."""
+
+    seconds: float
+
+
+Line = Header | Start | Round | LeftOut | Took
+_KINDS: dict[type[Start | Round | LeftOut | Took], str] = {
+    Start: "measurement",
+    Round: "round",
+    LeftOut: "left out",
+    Took: "took",
+}
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,7 @@ class RawSpeed:
     starts: Sequence[Start]
     rounds: Sequence[Round]
     left_out: Sequence[LeftOut]
+    seconds: float | None = None
 
     @classmethod
     def of(cls, lines: Iterable[Line]) -> RawSpeed:
@@ -70,7 +84,8 @@ class RawSpeed:
             raise YoloAttnError("the first line is not a header")
         starts = [line for line in others if isinstance(line, Start)]
         rounds = [line for line in others if isinstance(line, Round)]
-        return cls(header, starts, rounds, [line for line in others if isinstance(line, LeftOut)])
+        took = next((line.seconds for line in others if isinstance(line, Took)), None)
+        return cls(header, starts, rounds, [line for line in others if isinstance(line, LeftOut)], took)
 
     def has_all_times(self) -> bool:
         """Tell whether every arm, the baseline among them, was timed in every round."""

@@ -7,6 +7,7 @@ FOLDER holds ``speed_spec.json``; the raw times are written to ``speed.jsonl`` n
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from yolo_attn.errors import YoloAttnError
 from yolo_attn.host.devices import torch_device
 from yolo_attn.report.results import LeftOut
 from yolo_attn.speed import interleaved, passes
-from yolo_attn.speed.raw import Header, Line, Round, Start, write_raw
+from yolo_attn.speed.raw import Header, Line, Round, Start, Took, write_raw
 from yolo_attn.speed.spec import PRECISIONS, Precision, SpeedSpec, read_spec
 from yolo_attn.train import yolo
 from yolo_attn.util.env import environment
@@ -36,6 +37,7 @@ def measure(folder: Path) -> None:
 
 
 def _lines(spec: SpeedSpec, folder: Path) -> Iterator[Line]:
+    began = time.perf_counter()
     layout = str(passes.memory_format(spec.device)).removeprefix("torch.")
     yield Header(spec=spec, memory_format=layout, environment=environment(spec.device))
     for precision in PRECISIONS if spec.precisions == "auto" else spec.precisions:
@@ -48,6 +50,7 @@ def _lines(spec: SpeedSpec, folder: Path) -> Iterator[Line]:
             for arm, path in spec.models.items()
         }
         yield from _at_each_batch(models, spec, precision)
+    yield Took(seconds=round(time.perf_counter() - began, 1))
 
 
 def _at_each_batch(models: Mapping[str, nn.Module], spec: SpeedSpec, precision: Precision) -> Iterator[Line]:

@@ -60,6 +60,7 @@ def summarize(raw: RawSpeed) -> SpeedResult:
         environment=raw.header.environment,
         measurements=tuple(_measurement(start, raw.times(start), spec.baseline) for start in raw.starts),
         left_out=tuple(raw.left_out),
+        seconds=raw.seconds,
     )
 
 
