@@ -13,6 +13,12 @@ import pytest
 from support.paths import SHARED
 
 
+def pytest_configure(config):
+    """Have Triton interpret its kernels where only those tests run: it decides when it is imported."""
+    if config.option.markexpr == "interpreter":
+        os.environ["TRITON_INTERPRET"] = "1"
+
+
 def pytest_unconfigure(config):
     """Remove the temporary settings."""
     shutil.rmtree(os.environ["YOLO_CONFIG_DIR"], ignore_errors=True)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from yolo_attn.blocks import fused as fused_forms
 from yolo_attn.blocks._checks import check, largest_divisor
 from yolo_attn.blocks.ops import multiply
 
@@ -92,6 +93,7 @@ class AttentionBlock(nn.Module):
         positive: Float arguments that must be greater than 0.
         blends: Whether the block cannot start as the identity. ``init="identity"`` then adds a scalar ``gamma``,
             initially 0, and the block returns ``x + gamma * (block(x) - x)``; its gates stay ``sigmoid``.
+        fused: Form in ``blocks/fused`` that computes the same by kernels on a GPU, ``"module:Class"``; "" for none.
     """
 
     yaml_name: ClassVar[str]
@@ -103,6 +105,7 @@ class AttentionBlock(nn.Module):
     public: ClassVar[dict[str, tuple[str, ...]]] = {}
     positive: ClassVar[tuple[str, ...]] = ()
     blends: bool = False
+    fused: ClassVar[str] = ""
 
     gamma: nn.Parameter
     fallbacks: tuple[str, ...] | list[str] = ()
@@ -123,6 +126,8 @@ class AttentionBlock(nn.Module):
             cls.__init__ = _checked(cls.__init__)  # type: ignore[method-assign]
         if vars(cls).get("blends"):
             cls.forward = _blended(cls.forward)  # type: ignore[method-assign, assignment]
+        if vars(cls).get("fused"):
+            cls.forward = _fused(cls, cls.forward)  # type: ignore[method-assign, assignment]
 
     def attention(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Return the attention map or maps, of the kinds in ``maps``."""
@@ -204,3 +209,12 @@ def _blended(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor]
         return x + self.gamma * (y - x) if self.blends and self.init == "identity" else y
 
     return blended
+
+
+def _fused(owner: type, forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
+    @functools.wraps(forward)
+    def fused(self: AttentionBlock, x: Tensor) -> Tensor:
+        y = fused_forms.compute(self, x) if fused_forms.is_on() and type(self) is owner else None
+        return forward(self, x) if y is None else y
+
+    return fused

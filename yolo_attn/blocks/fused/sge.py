@@ -1,0 +1,167 @@
+"""SGE in one kernel each way; a slab is a group of channels of an image.
+
+With the mean ``m`` over positions, ``t_p = m . x_p`` and ``d_p = t_p - mean(t)``, where ``mean(t) = m . m``:
+``y_p = x_p * gate(weight * d_p * r + bias)``, ``r = 1 / (std(t) + eps)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from yolo_attn.blocks.fused import slab
+from yolo_attn.blocks.fused.form import Form, Layout, Numbers, small
+from yolo_attn.blocks.fused.slab import load, store
+
+_EPS = tl.constexpr(1e-5)
+_WIDEST = 512
+
+
+class FusedSGE(Form):
+    """SGE by kernels."""
+
+    @staticmethod
+    def refuses(block: Any, x: Tensor) -> str | None:
+        """Refuse groups that do not fit a tile."""
+        width = block.channels // block.groups
+        return f"its groups have {width} channels, more than {_WIDEST}" if width > _WIDEST else None
+
+    @staticmethod
+    def settings(block: Any) -> list[float]:
+        """Return groups and scale."""
+        return [block.groups, block.scale]
+
+    @staticmethod
+    def outputs(x: Tensor, parameters: Sequence[Tensor], settings: Numbers) -> list[Tensor]:
+        """Return ``y``, the means and ``std(t)``."""
+        return [torch.empty_like(x), small(x, x.shape[0], x.shape[1]), small(x, x.shape[0], int(settings[0]))]
+
+    @staticmethod
+    def forward(x: Tensor, parameters: Sequence[Tensor], settings: Numbers, out: Sequence[Tensor]) -> None:
+        """Fill ``out``."""
+        y, mean, std = out
+        groups, scale = int(settings[0]), settings[1]
+        at, to = Layout.of(x), Layout.of(y)
+        width = at.channels // groups
+        sizes = (at.positions, groups, width, *at.strides, *to.strides, scale)
+        bc, bp = slab.tile(width, at.positions)
+        slab.launch(_forward, (at.images * groups,), x, *parameters, y, mean, std, *sizes, BC=bc, BP=bp)
+
+    @staticmethod
+    def backward(
+        gy: Tensor, x: Tensor, saved: Sequence[Tensor], parameters: Sequence[Tensor], settings: Numbers, needs: bool
+    ) -> list[Tensor]:
+        """Return the gradients of ``x``, weight and bias."""
+        mean, std = saved
+        groups, scale = int(settings[0]), settings[1]
+        gx, of_parameters = torch.empty_like(x), small(x, 2, x.shape[0], groups)
+        at, of_gy, to = Layout.of(x), Layout.of(gy), Layout.of(gx)
+        width = at.channels // groups
+        sizes = (at.positions, groups, width, *at.strides, *of_gy.strides, *to.strides, scale)
+        bc, bp = slab.tile(width, at.positions)
+        args = (x, gy, *parameters, mean, std, gx, of_parameters, at.images * groups, *sizes)
+        slab.launch(_backward, (at.images * groups,), *args, BC=bc, BP=bp)
+        return [gx, *of_parameters.sum(1)] if needs else [gx]
+
+
+@triton.jit
+def _similarity(x, m):
+    """Return ``d_p`` of a tile ``(BC, BP)``, with the means ``(BC,)``."""
+    return tl.sum(x * m[:, None], 0) - tl.sum(m * m)
+
+
+@triton.jit
+def _factor(weight, r, positions):
+    """Return ``weight * r``; 0 for a single position, where ``d`` is 0 and its rounding would count."""
+    return tl.where(positions > 1, tl.load(weight).to(tl.float32) * r, 0.0)
+
+
+@triton.jit
+def _forward(
+    x, weight, bias, y, mean, std, positions, groups, width,
+    xn, xc, xp, yn, yc, yp, scale, BC: tl.constexpr, BP: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0).to(tl.int64)
+    n, g = program // groups, program % groups
+    c = tl.arange(0, BC)
+    x += n * xn + g * width * xc
+    y += n * yn + g * width * yc
+    m = tl.zeros([BC], tl.float32)
+    for start in range(0, positions, BP):
+        p = start + tl.arange(0, BP)
+        inside = (c[:, None] < width) & (p[None, :] < positions)
+        m += tl.sum(load(x, c, p, xc, xp, inside), 1)
+    m /= positions
+    squares = tl.zeros([BP], tl.float32)
+    for start in range(0, positions, BP):
+        p = start + tl.arange(0, BP)
+        inside = (c[:, None] < width) & (p[None, :] < positions)
+        d = _similarity(load(x, c, p, xc, xp, inside), m)
+        squares += tl.where(p < positions, d * d, 0.0)
+    deviation = tl.sqrt(tl.sum(squares) / tl.maximum(positions - 1, 1))
+    w = _factor(weight + g, 1 / (deviation + _EPS), positions)
+    b = tl.load(bias + g).to(tl.float32)
+    for start in range(0, positions, BP):
+        p = start + tl.arange(0, BP)
+        inside = (c[:, None] < width) & (p[None, :] < positions)
+        values = load(x, c, p, xc, xp, inside)
+        gate = scale * tl.sigmoid(w * _similarity(values, m) + b)
+        store(y, c, p, yc, yp, inside, values * gate[None, :])
+    tl.store(mean + program * width + c, m, mask=c < width)
+    tl.store(std + program, deviation)
+
+
+@triton.jit
+def _backward(
+    x, gy, weight, bias, mean, std, gx, of_parameters, slabs, positions, groups, width,
+    xn, xc, xp, gn, gc, gp, on, oc, op, scale, BC: tl.constexpr, BP: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0).to(tl.int64)
+    n, g = program // groups, program % groups
+    c = tl.arange(0, BC)
+    x += n * xn + g * width * xc
+    gy += n * gn + g * width * gc
+    gx += n * on + g * width * oc
+    m = tl.load(mean + program * width + c, mask=c < width, other=0.0)
+    deviation = tl.load(std + program)
+    r = 1 / (deviation + _EPS)
+    w = _factor(weight + g, r, positions)
+    b = tl.load(bias + g).to(tl.float32)
+    # With the gradient l of the logits, the gradient of d is w l - k d, k = sum(w l d) r / ((P - 1) std), and that of
+    # t is this minus its mean over positions. All sums over positions are taken in one pass.
+    sum_l = tl.zeros([BP], tl.float32)
+    sum_ld = tl.zeros([BP], tl.float32)
+    of_l = tl.zeros([BC], tl.float32)  # sum_p l_p x_p
+    of_d = tl.zeros([BC], tl.float32)  # sum_p d_p x_p
+    for start in range(0, positions, BP):
+        p = start + tl.arange(0, BP)
+        inside = (c[:, None] < width) & (p[None, :] < positions)
+        values = load(x, c, p, xc, xp, inside)
+        d = tl.where(p < positions, _similarity(values, m), 0.0)
+        s = tl.sigmoid(w * d + b)
+        of_logit = tl.sum(load(gy, c, p, gc, gp, inside) * values, 0) * scale * s * (1 - s)
+        sum_l += of_logit
+        sum_ld += of_logit * d
+        of_l += tl.sum(values * of_logit[None, :], 1)
+        of_d += tl.sum(values * d[None, :], 1)
+    total_l, total_ld = tl.sum(sum_l), tl.sum(sum_ld)
+    k = w * total_ld * r / tl.maximum(tl.maximum(positions - 1, 1) * deviation, 1e-30)
+    shift = w * total_l / positions
+    of_mean = (w * of_l - k * of_d) / positions - shift * m
+    for start in range(0, positions, BP):
+        p = start + tl.arange(0, BP)
+        inside = (c[:, None] < width) & (p[None, :] < positions)
+        values = load(x, c, p, xc, xp, inside)
+        of_y = load(gy, c, p, gc, gp, inside)
+        d = _similarity(values, m)
+        s = tl.sigmoid(w * d + b)
+        of_logit = tl.sum(of_y * values, 0) * scale * s * (1 - s)
+        of_t = w * of_logit - k * d - shift
+        store(gx, c, p, oc, op, inside, of_y * (scale * s)[None, :] + m[:, None] * of_t[None, :] + of_mean[:, None])
+    tl.store(of_parameters + program, tl.where(positions > 1, total_ld * r, 0.0))
+    tl.store(of_parameters + slabs + program, total_l)
