@@ -14,9 +14,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from yolo_attn.compare import executors, run_folder
+from yolo_attn.compare import contents, executors, run_folder
 from yolo_attn.compare.executors import Executor, LocalPool, RayCluster
-from yolo_attn.compare.folder import FINISHED, PLAN, RUNS, SPEED, Log, speed_key, timed_runs
+from yolo_attn.compare.folder import FINISHED, PLAN, RUNS, SPEED, Log, changed_data, speed_key, timed_runs
 from yolo_attn.compare.pieces import Piece
 from yolo_attn.compare.plan import ArmSpec, Plan, arms_of, specs_of
 from yolo_attn.compare.progress import Progress
@@ -110,12 +110,16 @@ def store_and_summarize(
     """
     from yolo_attn.compare import results
 
+    planned, specs = specs[0], contents.with_unrecorded(specs, out / RUNS)
     own = specs if piece is None else piece.specs(specs)
     lock = "compare.lock" if piece is None else f"compare-{piece.number}-of-{piece.count}.lock"
     out.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / lock, timeout=0):
             _check_kind(out, plan)
+            _note_data(planned, out, piece, log)
+            if said := contents.unrecorded(specs):
+                log(said)
             write_json(out / PLAN, {**_plan_record(specs, arms), **plan})
             if piece is not None:
                 log(f"part {piece}: {len(own)} of {len(specs)} runs; {piece.others()} carry out the others")
@@ -143,6 +147,19 @@ def _check_kind(out: Path, plan: Mapping[str, Any]) -> None:
     if isinstance(stored, dict) and bool(stored.get(FINISHED)) != bool(plan.get(FINISHED)):
         kind = "finished trainings" if stored.get(FINISHED) else "trained models"
         raise YoloAttnError(f"'{out}' holds a comparison of {kind}; give another folder with -o")
+
+
+def _note_data(planned: run_folder.RunSpec, out: Path, piece: Piece | None, log: Log) -> None:
+    """Record the images and labels of a planned run, and say how they differ from those of the runs that are there.
+
+    Raises:
+        YoloAttnError: If they do, and this is one of several parts: the others would be lost from the plan.
+    """
+    contents.write_record(out, planned)
+    if said := changed_data(out, planned):
+        if piece is not None:
+            raise YoloAttnError(f"part {piece} has other data than the runs in '{out}': {said}")
+        log(f"the data is not that of the earlier runs in '{out}', which are not used: {said}")
 
 
 def executor_of(name: str, device: str | int | None, per_device: int, threads: int | None) -> Executor:

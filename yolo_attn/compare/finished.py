@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.compare import driver, run_folder
+from yolo_attn.compare.contents import read_data
 from yolo_attn.compare.finished_arms import Arms, read_arms
 from yolo_attn.compare.finished_files import Finished, classes_differ, open_all
 from yolo_attn.compare.folder import FINISHED, Log
@@ -112,16 +113,17 @@ def specs_of(
     Raises:
         YoloAttnError: If the data is missing, or has other classes than the checkpoints.
     """
-    from yolo_attn.host.data import check_data, resolve_data
+    from yolo_attn.host.data import check_data
     from yolo_attn.host.devices import default_threads
 
-    found, data_checksum = resolve_data(data, [settings["split"]])
+    seen = read_data(data, [settings["split"]])
     names = {0: "item"} if settings["single_cls"] else check_data(data, present=True)["names"]
     for checkpoint in opened.values():
         _check_classes(checkpoint, data, names)
     shared: dict[str, Any] = {
-        "data": str(found),
-        "data_checksum": data_checksum,
+        "data": str(seen.file),
+        "data_checksum": seen.checksum,
+        "images_checksum": seen.images_checksum,
         "weights": None,
         "weights_checksum": None,
         "overrides": settings,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.compare import run_folder
+from yolo_attn.compare import contents, run_folder
 from yolo_attn.compare.stored import stored_run
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.evaluate.matches import Matches
@@ -95,6 +95,7 @@ def read(out: str | Path, records: str = run_folder.MATCHES) -> Stored:
             results[name] = result
         elif damage is not None:
             damaged[name] = damage
+    contents.check_same_data({name: (out, specs[name]) for name in results})
     run_folder.check_comparable({name: specs[name] for name in results})
     _check_environments(specs, results)
     return Stored(out, plan, specs, results, damaged)
@@ -131,6 +132,16 @@ def _check_environments(specs: Mapping[str, run_folder.RunSpec], results: Mappin
             found = result["environment"].get(package.replace("-", "_"))
             if found != wanted:
                 raise YoloAttnError(f"{name} was run with {package} {found}, its comparison is of {wanted}")
+
+
+def changed_data(out: Path, now: run_folder.RunSpec) -> str | None:
+    """Return how the data of a run differs from that of the runs in a folder's plan; ``None`` where it does not."""
+    try:
+        runs = _read_plan(out)["runs"]
+        before = next(run_folder.read_spec(out / RUNS / run) for run in runs if (out / RUNS / run).is_dir())
+    except (OSError, YoloAttnError, StopIteration):
+        return None
+    return contents.differences((out, before), (out, now))
 
 
 def missing(stored: Stored) -> list[str]:

@@ -15,13 +15,14 @@ from filelock import FileLock, Timeout
 
 from yolo_attn.compare import folder as comparison
 from yolo_attn.compare import run_folder
+from yolo_attn.compare.contents import DATA, check_same_data
 from yolo_attn.compare.folder import FINISHED, PLAN, RUNS, SPEED, Log, Stored
 from yolo_attn.compare.stored import stored_run
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.evaluate.matches import Matches
 from yolo_attn.speed import spec as speed_spec
 from yolo_attn.speed.raw import RAW, read_raw
-from yolo_attn.util.files import write_json
+from yolo_attn.util.files import replace_whole, write_json
 from yolo_attn.util.processes import LOCK
 
 _MUST_BE_EQUAL = {"classes": "classes", FINISHED: "a comparison of finished trainings", "init": "init"}
@@ -47,6 +48,7 @@ def merge(
     _check_specs(stored)
     if (out / PLAN).is_file() and not set(_runs_of(out)) <= set(plan["runs"]):
         raise YoloAttnError(f"'{out}' holds another comparison; give another folder with -o")
+    plan["runs"] = _one_of_each(plan["runs"], stored)
     sources = {name: source for name in plan["runs"] if (source := _source(name, stored)) is not None}
     plan |= _speed_of(stored, speed_from)
     out.mkdir(parents=True, exist_ok=True)
@@ -54,6 +56,8 @@ def merge(
         with FileLock(out / "compare.lock", timeout=0):
             for name, source in sources.items():
                 _copy_run(source, out / RUNS / name)
+            for held in stored.values():
+                _copy_records(held.out / DATA, out / DATA)
             if "speed_from" in plan:
                 _copy_speed(Path(plan["speed_from"]) / SPEED, out / SPEED)
             write_json(out / PLAN, plan)
@@ -116,6 +120,8 @@ def _short(value: Any) -> str:
 def _check_specs(stored: Mapping[str, Stored]) -> None:
     """Check that all runs are of the same data, weights, recipe and versions, and every arm is one model."""
     specs = {f"'{folder}' {name}": spec for folder, held in stored.items() for name, spec in held.specs.items()}
+    out = {f"'{folder}' {name}": held.out for folder, held in stored.items() for name in held.specs}
+    check_same_data({name: (out[name], spec) for name, spec in specs.items()})
     run_folder.check_comparable(specs)
     models: dict[str, tuple[str, Any]] = {}
     for name, spec in specs.items():
@@ -123,6 +129,21 @@ def _check_specs(stored: Mapping[str, Stored]) -> None:
         first, known = models.setdefault(spec.arm, (name, model))
         if known != model:
             raise YoloAttnError(f"{spec.arm} is another model in {name} than in {first}")
+
+
+def _one_of_each(runs: Sequence[str], stored: Mapping[str, Stored]) -> list[str]:
+    """Return one run of each model and seed: the complete one, that whose images were recorded, if there are two."""
+    specs = {name: spec for held in stored.values() for name, spec in held.specs.items()}
+    complete = {name for held in stored.values() for name in held.results}
+
+    def rank(name: str) -> tuple[bool, bool, bool]:
+        return name in complete, name in specs, name in specs and specs[name].images_checksum is not None
+
+    best: dict[tuple[str, int], str] = {}
+    for name in runs:
+        of = run_folder.arm_and_seed(name)
+        best[of] = max(best.get(of, name), name, key=rank)
+    return list(best.values())
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
@@ -176,6 +197,19 @@ def _copy_run(source: Path, to: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def _copy_records(source: Path, to: Path) -> None:
+    """Copy the records of images and labels; those of the same contents have the same name."""
+    for file in source.glob("*.npz"):
+        if not (to / file.name).is_file():
+            _copy_whole(file, to)
+
+
+def _copy_whole(file: Path, to: Path) -> None:
+    """Copy a file into a folder, where it appears whole."""
+    to.mkdir(parents=True, exist_ok=True)
+    replace_whole(to / file.name, lambda part: shutil.copyfile(file, part))
+
+
 # --- speed ------------------------------------------------------------------------------------------------------------
 def _speed_of(stored: Mapping[str, Stored], wanted: str | Path | None) -> dict[str, str]:
     """Return which folder the speed is taken from, and the key of its measurement; empty where none has it."""
@@ -203,8 +237,7 @@ def _copy_speed(source: Path, to: Path) -> None:
     (to / run_folder.FAILURE).unlink(missing_ok=True)
     for name in (RAW, speed_spec.SPEC):
         if (source / name).is_file():
-            shutil.copyfile(source / name, to / f".{name}.part")
-            os.replace(to / f".{name}.part", to / name)
+            _copy_whole(source / name, to)
 
 
 def _tell(stored: Mapping[str, Stored], plan: Mapping[str, Any], out: Path, log: Log) -> None:

@@ -239,7 +239,7 @@ def specs_of(plan: Plan, arms: Sequence[ArmSpec] | None = None, kind: str | None
     Raises:
         YoloAttnError: If a model, the data, the weights or a training argument is invalid.
     """
-    from yolo_attn.host.data import resolve_data
+    from yolo_attn.compare.contents import read_data
     from yolo_attn.host.devices import default_threads, device_kind
     from yolo_attn.train import yolo
 
@@ -249,16 +249,17 @@ def specs_of(plan: Plan, arms: Sequence[ArmSpec] | None = None, kind: str | None
     if beyond := [seed for seed in plan.seeds if not 0 <= seed < _SEEDS]:
         raise YoloAttnError(f"seed {shorten(beyond[0])}: give whole numbers from 0 to {_SEEDS - 1}, for numpy")
     arms = arms_of(plan) if arms is None else arms
-    data, data_checksum = resolve_data(plan.data)
     tasks = {yolo.check_model_dict(arm.name, arm.model, plan.weights): arm.name for arm in arms}
     if len(tasks) > 1:
         different = ", ".join(f"{name} for '{task}'" for task, name in tasks.items())
         raise YoloAttnError(f"models for different tasks cannot be compared: {different}")
     weights = yolo.resolve_weights(plan.weights) if plan.weights else None
     kind = kind or device_kind(plan.device)
+    seen = read_data(plan.data)
     shared: dict[str, Any] = {
-        "data": str(data),
-        "data_checksum": data_checksum,
+        "data": str(seen.file),
+        "data_checksum": seen.checksum,
+        "images_checksum": seen.images_checksum,
         "weights": str(weights) if weights else None,
         "weights_checksum": run_folder.checksum(weights.read_bytes()) if weights else None,
         "overrides": {**RECIPE, **plan.overrides},

@@ -14,6 +14,7 @@ import numpy as np
 
 from yolo_attn.compare import finished_caveats, run_folder
 from yolo_attn.compare.caveats import IDENTITY_CONTROL, caveats
+from yolo_attn.compare.contents import unrecorded
 from yolo_attn.compare.folder import RUNS, SPEED, Log, Stored, missing, read, timing_key
 from yolo_attn.compare.seconds import seconds_in
 from yolo_attn.errors import YoloAttnError, listed, one_of
@@ -96,6 +97,8 @@ def summarize(
     if reason := _why_no_speed(stored):
         found_caveats.append(f"Speed was not measured: {reason}.")
     found_caveats += _merged(stored, results)
+    if any(spec.images_checksum for spec in stored.specs.values()) and (said := unrecorded(stored.specs.values())):
+        found_caveats.append(f"{said}.")
     return replace(results, caveats=tuple(found_caveats))
 
 
@@ -216,6 +219,7 @@ def _protocol(stored: Stored, ap: str) -> Protocol | None:
     return Protocol(
         data=Path(spec.data).name,
         data_checksum=spec.data_checksum,
+        images_checksum=next((s.images_checksum for s in stored.specs.values() if s.images_checksum), None),
         weights=Path(spec.weights).name if spec.weights else None,
         weights_checksum=spec.weights_checksum,
         overrides=dict(spec.overrides),

@@ -53,6 +53,7 @@ class RunSpec:
         imports_checksum: Checksum of their contents, or ``None``.
         finished: Checkpoint, or file of predictions, that is evaluated and not trained; ``None`` for a training.
         finished_checksum: Checksum of that file, or ``None``.
+        images_checksum: Checksum of the images' contents; ``None`` for runs stored before it was recorded.
     """
 
     arm: str
@@ -70,12 +71,13 @@ class RunSpec:
     imports_checksum: str | None = None
     finished: str | None = None
     finished_checksum: str | None = None
+    images_checksum: str | None = None
 
     @property
     def key(self) -> str:
         """Short checksum of the spec; paths of files do not count, their contents do."""
         decisive = {k: v for k, v in asdict(self).items() if k not in _WHERE}
-        for late in ("imports_checksum", "finished_checksum"):
+        for late in ("imports_checksum", "finished_checksum", "images_checksum"):
             if decisive[late] is None:  # as in results that were stored before there was the field
                 del decisive[late]
         decisive["model"] = {k: v for k, v in self.model.items() if k != "yaml_file"}
@@ -159,20 +161,21 @@ def finish(folder: Path, result: Mapping[str, Any]) -> None:
 
 
 def check_comparable(specs: Mapping[str, RunSpec]) -> None:
-    """Check that runs differ in model and seed only.
+    """Check that runs differ in model and seed only; contents of images that were not recorded are no difference.
 
     Raises:
         YoloAttnError: If they differ in anything else; the message names two runs and the difference.
     """
-    if not specs:
-        return
-    (first, reference), *others = specs.items()
-    for name, spec in others:
+    known: dict[str, tuple[str, Any]] = {}
+    for name, spec in specs.items():
         for what, value in spec.protocol.items():
-            if value != reference.protocol[what]:
+            if value is None and what == "images_checksum":
+                continue
+            first, wanted = known.setdefault(what, (name, value))
+            if value != wanted:
                 raise YoloAttnError(
-                    f"results of different {what} cannot be compared: {first} has {_short(reference.protocol[what])}, "
-                    f"{name} has {_short(value)}"
+                    f"results of different {what} cannot be compared: {first} has {_short(wanted)}, {name} has "
+                    f"{_short(value)}"
                 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import inspect
 import os
 import random
@@ -11,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -57,28 +56,35 @@ def check_data(data: str | Path, present: bool = False, split: str = "") -> dict
         raise like(error, f"data '{data}' cannot be used: {reason}") from error
 
 
-def resolve_data(data: str, splits: Sequence[str] = SPLITS) -> tuple[Path, str]:
-    """Return a data YAML's path and a checksum of its set: images by name and size, labels by content.
+class DataFiles(NamedTuple):
+    """A data YAML, the names of its classes, and the images of each split with the label file of each."""
+
+    file: Path
+    names: Mapping[int, str]
+    files: Mapping[str, Sequence[tuple[Path, Path]]]
+
+
+def data_files(data: str, splits: Sequence[str] = SPLITS) -> DataFiles:
+    """Return the files of a set, images in the order of their paths.
 
     Args:
-        data: The YAML.
-        splits: Splits that the checksum is of.
+        data: The data YAML.
+        splits: Splits to list.
 
     Raises:
-        YoloAttnError: If it, or images it names, are missing.
+        YoloAttnError: If it is missing, or has no such split.
     """
     found = check_data(data, present=True, split="" if set(splits) <= set(SPLITS) else splits[0])
     if not found:
         raise YoloAttnError(f"data '{data}' is not a data YAML with its images in place")
-    digest = hashlib.sha256(repr(sorted(found["names"].items())).encode())
+    files: dict[str, list[tuple[Path, Path]]] = {}
     for split in splits:
         if not found.get(split):
             raise YoloAttnError(f"data '{data}': {one_of('split', split, [s for s in _NAMED if found.get(s)])}")
-        for image in _images(found[split]):
-            label = Path(img2label_paths([str(image)])[0])
-            digest.update(f"{split}/{image.name} {image.stat().st_size}\n".encode())
-            digest.update(label.read_bytes() if label.is_file() else b"no label\n")
-    return Path(found["yaml_file"]).resolve(), digest.hexdigest()
+        images = _images(found[split])
+        labels = map(Path, img2label_paths([str(image) for image in images]))
+        files[split] = list(zip(images, labels, strict=True))
+    return DataFiles(Path(found["yaml_file"]).resolve(), found["names"], files)
 
 
 def prepare_data(

@@ -51,6 +51,7 @@ def _training(protocol: Protocol | None) -> list[tuple[str, Line | None]]:
         ("evaluated checkpoint", protocol.judged),
         ("data", protocol.data),
         ("data, checksum", _code(protocol.data_checksum)),
+        *([("images, checksum", _code(protocol.images_checksum))] if protocol.images_checksum else []),
     ]
 
 

@@ -206,7 +206,7 @@ class Protocol:
 
     Attributes:
         data: File name of the data YAML.
-        data_checksum: Checksum of images and labels.
+        data_checksum: Checksum of the images' names and sizes, and of the labels.
         weights: File name of the pretrained checkpoint; ``None`` for training from scratch.
         weights_checksum: Checksum of that file.
         overrides: Training arguments.
@@ -214,6 +214,7 @@ class Protocol:
         judged: Which checkpoint was evaluated.
         ap: Definition of average precision: ``ultralytics`` or ``coco``.
         init: How the attention of all arms started: ``paper`` or ``identity``; ``None`` for as each model YAML states.
+        images_checksum: Checksum of the images' contents; ``None`` where it was not recorded.
         trained: Whether the arms were trained for the comparison; otherwise ``overrides`` are arguments of validation.
     """
 
@@ -226,6 +227,7 @@ class Protocol:
     judged: str
     ap: str | None = None
     init: str | None = None
+    images_checksum: str | None = field(default=None, metadata=OMIT)
     trained: bool = field(default=True, metadata=OMIT)
 
 
