@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from instruments.verdicts import UNEQUAL, Comparison, false_verdicts, power
-from scipy import stats
+from scipy import special, stats
 from support.tiers import sampled
 
-from yolo_attn.evaluate.spread import HETEROGENEITY, moderated, of_sample, scaled_chi_squared
+from yolo_attn.evaluate.spread import HETEROGENEITY, moderated, moderated_arrays, of_sample, scaled_chi_squared
 
 
 @pytest.mark.parametrize("df", [1, 2, 4.5, 12, 29, 30, 99, 1500])
@@ -17,6 +17,15 @@ def test_scaled_chi_squared(df):
     for power_of in (-0.2, 0.5, 2):
         expected = stats.chi2(df).expect(lambda x, p=power_of: (x / df) ** p)
         assert found.weights @ found.values**power_of == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("df", [1, 2, 29, 30, 44, 59, 100, 599, 2000])
+def test_a_normal_over_its_root_is_student(df):
+    found = scaled_chi_squared(df)
+    for t in (0.1, 1, 2, 3, 5, 8):
+        assert found.weights @ special.erfc(t * np.sqrt(found.values / 2)) == pytest.approx(
+            2 * stats.t(df).sf(t), rel=1e-9, abs=1e-10
+        )
 
 
 def test_one_arm_is_its_sample():
@@ -54,6 +63,15 @@ def test_spreads_are_drawn_towards_each_other_in_order_and_in_any_unit():
     assert [s.variance for s in moderated([1e-6 * v for v in given], [3] * 4)] == pytest.approx(
         [1e-6 * v for v in found]
     )
+
+
+def test_many_comparisons_at_once_are_each_by_itself():
+    variances = np.random.default_rng(0).chisquare(2, (2, 3, 4))
+    values, weights = moderated_arrays(variances, np.full(4, 2))
+    for k in np.ndindex(2, 3):
+        for arm, spread in enumerate(moderated(variances[k].tolist(), [2] * 4)):
+            assert values[k] == pytest.approx(spread.values, rel=1e-12)
+            assert weights[k][arm] == pytest.approx(spread.weights, rel=1e-9, abs=1e-15)
 
 
 CELLS = [Comparison(s, n, 0.95, noise) for s in (2, 3, 5) for n in (1, 6) for noise in ("normal", "failing")]

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.optimize import brentq
@@ -25,6 +26,7 @@ LEAST_P = 1e-9
 """Smallest p-value that is told apart from 0."""
 
 _SAMPLED_FLIPS = 20_000
+_NEGLIGIBLE = 1e-18  # probability, far below LEAST_P
 
 
 @dataclass(frozen=True)
@@ -92,22 +94,37 @@ class Uncertainty:
 
     def tail(self, t: float) -> float:
         """Return the probability that (mean difference - true difference) / se is at least ``t`` in absolute value."""
-        share, by_images = self.seed_share, self.images - 1
-        if self.seeds == 1 or share == 0:
-            return float(2 * stdtr(by_images, -t))
-        if share == 1 and self.spread is None:
+        if self.seeds == 1 or self.seed_variance == 0:
+            return float(2 * stdtr(self.images - 1, -t))
+        if self.image_variance == 0 and self.spread is None:
             return float(2 * stdtr(self.df, -t))
+        factors, weights = self._errors
+        return float(weights @ erfc(t * factors))
+
+    @cached_property
+    def _errors(self) -> tuple[np.ndarray, np.ndarray]:
+        """``se`` over sqrt(2) times each standard error that is possible, and the probability of each."""
         seeds = self.spread or of_sample(self.seed_variance, self.df)
-        images = scaled_chi_squared(by_images)
+        images = scaled_chi_squared(self.images - 1 if self.image_variance else math.inf)
         variance = seeds.values[:, None] + self.image_variance / images.values
-        return float(seeds.weights @ erfc(t * self.se / np.sqrt(2 * variance)) @ images.weights)
+        weights = np.outer(seeds.weights, images.weights)
+        possible = weights > _NEGLIGIBLE
+        return self.se / np.sqrt(2 * variance[possible]), weights[possible]
 
     def quantile(self, probability: float) -> float:
         """Return the quantile of (mean difference - true difference) / se, for a probability of at least 0.5."""
-        wanted, most = 2 * (1 - probability), 4.0
+        wanted, least, most = 2 * (1 - probability), 1.0, 4.0
+        if wanted >= 1:
+            return 0.0
+        while self.tail(least) < wanted:
+            least /= 4
         while self.tail(most) > wanted:
             most *= 4
-        return float(brentq(lambda t: self.tail(t) - wanted, 0, most, xtol=1e-10, rtol=1e-12)) if wanted < 1 else 0.0
+
+        def excess(log: float) -> float:  # nearly a straight line, so that few steps are enough
+            return math.log(self.tail(math.exp(log)) / wanted)
+
+        return math.exp(brentq(excess, math.log(least), math.log(most), xtol=1e-12, rtol=1e-12))
 
     def interval(self, estimate: float, level: float) -> tuple[float, float]:
         """Return the two-sided confidence interval at a level, e.g. 0.95."""

@@ -72,12 +72,23 @@ def scaled_chi_squared(df: float) -> Spread:
     """Return the distribution of chi-squared over its degrees of freedom."""
     if df > _MANY:
         return Spread(np.ones(1), np.ones(1))
-    if df < 30:
-        log = np.linspace(-60 / df - 12 / math.sqrt(df), math.log1p(12 / math.sqrt(df)) + 1, 200)
-    else:
-        log = np.linspace(-12 / math.sqrt(df), 12 / math.sqrt(df), 40)
+    if df >= 30:
+        return _gauss(df, 12 + int(360 / df))
+    log = np.linspace(-60 / df - 12 / math.sqrt(df), math.log1p(12 / math.sqrt(df)) + 1, 200)
     weight = np.exp(df / 2 * (log - np.expm1(log)))
     return Spread(np.exp(log), weight / weight.sum())
+
+
+def _gauss(df: float, nodes: int) -> Spread:
+    """Return the nodes and weights of the Gaussian quadrature (generalized Laguerre) for ``scaled_chi_squared``.
+
+    References:
+        Golub, Welsch, Calculation of Gauss Quadrature Rules, 1969, https://doi.org/10.1090/S0025-5718-69-99647-1.
+    """
+    alpha, k = df / 2 - 1, np.arange(nodes)
+    beside = np.sqrt(k[1:] * (k[1:] + alpha))
+    values, vectors = np.linalg.eigh(np.diag(2 * k + 1 + alpha) + np.diag(beside, 1) + np.diag(beside, -1))
+    return Spread(values * 2 / df, vectors[0] ** 2)
 
 
 def moderated(variances: Sequence[float], df: Sequence[int]) -> list[Spread]:
@@ -93,30 +104,44 @@ def moderated(variances: Sequence[float], df: Sequence[int]) -> list[Spread]:
     """
     if len(variances) == 1:
         return [of_sample(variances[0], df[0])]
-    center = float(np.log(np.mean(variances)))
-    likelihood = [_likelihood(np.log(v) - center, d) for v, d in zip(variances, df, strict=True)]
-    values = np.exp(_LOG_VARIANCE + center)
-    return [Spread(values, posterior) for posterior in _posteriors(np.array(likelihood))]
+    values, weights = moderated_arrays(np.array(variances), np.array(df))
+    return [Spread(values, of_arm) for of_arm in weights]
 
 
-def _likelihood(log_variance: float, df: float) -> np.ndarray:
-    """Return the likelihood of a sample variance for every true variance, 1 at most."""
-    ratio = log_variance - _LOG_VARIANCE
-    likelihood: np.ndarray = np.exp(df / 2 * (ratio - np.exp(ratio) + 1))
-    return likelihood
+def moderated_arrays(variances: np.ndarray, df: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what :func:`moderated` does, for any number of comparisons at once.
+
+    Args:
+        variances: Sample variances. Shape ``(..., arms)``, at least two arms.
+        df: Degrees of freedom, which broadcast to that shape.
+
+    Returns:
+        Possible variances, shape ``(..., values)``, and their probability for each arm, ``(..., arms, values)``.
+    """
+    center = np.log(variances.mean(-1, keepdims=True))
+    ratio = (np.log(variances) - center)[..., None] - _LOG_VARIANCE
+    likelihood = np.exp(np.asarray(df)[..., None] / 2 * (ratio - np.exp(ratio) + 1))  # 1 at most
+    return np.exp(_LOG_VARIANCE + center), _posteriors(likelihood)
 
 
 def _posteriors(likelihood: np.ndarray) -> np.ndarray:
-    """Return the distribution of every arm's log variance after the data of all arms. Shapes ``(arms, values)``."""
-    others = 1 / (1 + SHARED_BY_ARMS * (len(likelihood) - 2))  # how much of them is information of their own
-    found = np.zeros_like(likelihood)
+    """Return the distribution of every arm's log variance after the data of all arms.
+
+    Args:
+        likelihood: Likelihood of each arm's sample, for every log variance. Shape ``(..., arms, values)``.
+    """
+    *_, arms, values = likelihood.shape
+    others = 1 / (1 + SHARED_BY_ARMS * (arms - 2))  # how much of them is information of their own
+    of_arm = likelihood.reshape(-1, values)
+    found = np.zeros_like(of_arm)
     for deviation, weight in zip(_DEVIATIONS, np.exp(-0.5 * (_DEVIATIONS / HETEROGENEITY) ** 2), strict=True):
         prior = _normal(float(deviation))  # by mean and log variance
-        by_mean = np.log(np.maximum(likelihood @ prior.T, 1e-300))
-        found += (weight / 2 if deviation == 0 else weight) * np.exp(others * (by_mean.sum(0) - by_mean)) @ prior
-    found *= likelihood
+        by_mean = np.log(np.maximum(of_arm @ prior.T, 1e-300)).reshape(likelihood.shape)
+        by_others = np.exp(others * (by_mean.sum(-2, keepdims=True) - by_mean)).reshape(-1, values)
+        found += (weight / 2 if deviation == 0 else weight) * by_others @ prior
+    found *= of_arm
     found /= found.sum(1, keepdims=True)
-    return found
+    return found.reshape(likelihood.shape)
 
 
 @lru_cache(maxsize=len(_DEVIATIONS))
