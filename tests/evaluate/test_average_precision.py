@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from instruments.simulation import detect, make_scene
 from support.random_matches import evaluated_again, random_matches
 from ultralytics.utils.metrics import compute_ap
 
+from yolo_attn.evaluate import ap
 from yolo_attn.evaluate.ap import Matches, average_precision, mean_average_precision
 
 
@@ -20,6 +22,20 @@ def test_equals_ultralytics_on_resampled_images(seed):
     ours = average_precision(matches, weights)
     for replicate, w in zip(ours, weights, strict=True):
         np.testing.assert_allclose(replicate, evaluated_again(matches, w), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("tail", ["drop", "ramp", "coco"])
+def test_many_replicates_at_once_are_as_each_alone(tail, monkeypatch):
+    matches = detect(np.random.default_rng(2), make_scene(np.random.default_rng(1), 20, 3, 160), 20)
+    weights = np.random.default_rng(0).multinomial(20, [1 / 20] * 20, size=3 * ap._FEW)
+    weights[3] = [7, 7, 6] + [0] * 17
+    views = matches.by_size()
+    alone = {size: [average_precision(view, w[None], tail)[0] for w in weights] for size, view in views.items()}
+    for rows in (len(weights) - 1, ap._FEW + 1):
+        monkeypatch.setattr(ap, "_blocks", lambda total, _, rows=rows: [slice(0, rows), slice(rows, total)])
+        for size, view in views.items():
+            together = average_precision(view, weights, tail)
+            np.testing.assert_allclose(together, alone[size], rtol=0, atol=1e-14, err_msg=size)
 
 
 def test_the_set_itself_is_the_replicate_of_ones():
@@ -47,11 +63,11 @@ def test_a_class_that_was_not_drawn_is_no_class():
         target_image=np.array([0, 1, 1]),
         target_cls=np.array([0, 1, 1]),
     )
-    ap = average_precision(matches, np.array([[1, 1], [2, 0], [0, 2]]))
-    assert np.isnan(ap[1, 1, 0])
-    assert np.isnan(ap[2, 0, 0])
-    assert ap[1, 0, 0] == pytest.approx(0.995)  # precision 1 up to recall 1, where Ultralytics' curve falls to 0
-    np.testing.assert_allclose(mean_average_precision(ap), [ap[0].mean(), ap[1, 0, 0], ap[2, 1, 0]])
+    found = average_precision(matches, np.array([[1, 1], [2, 0], [0, 2]]))
+    assert np.isnan(found[1, 1, 0])
+    assert np.isnan(found[2, 0, 0])
+    assert found[1, 0, 0] == pytest.approx(0.995)  # precision 1 up to recall 1, where Ultralytics' curve falls to 0
+    np.testing.assert_allclose(mean_average_precision(found), [found[0].mean(), found[1, 0, 0], found[2, 1, 0]])
 
 
 def test_the_tail_of_earlier_versions():
@@ -68,5 +84,5 @@ def test_the_tail_of_earlier_versions():
 
 
 def test_the_installed_version_drops():
-    ap, *_ = compute_ap(np.array([0.5]), np.array([1.0]))
-    assert ap == pytest.approx(0.5, abs=0.01)
+    area, *_ = compute_ap(np.array([0.5]), np.array([1.0]))
+    assert area == pytest.approx(0.5, abs=0.01)
