@@ -16,6 +16,11 @@ BOUNDS = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.5e-2}
 
 SMALL = ((2, 16, 5, 7), (1, 16, 1, 1), (3, 32, 1, 5), (1, 64, 13, 17))
 """Shapes that the interpreter gets through in seconds."""
+MORE: dict[str, list[tuple[dict[str, Any], tuple[int, int, int, int]]]] = {
+    "SimAM": [({"init": "identity"}, (1, 4, 70, 70))],
+    "SA": [({"init": "identity"}, (1, 4, 70, 70)), ({"init": "identity", "shuffle": False}, (2, 16, 5, 7))],
+}
+"""Options and shapes that reach further branches of a kernel, in both layouts: several tiles, say."""
 LARGE = ((16, 64, 80, 80), (3, 64, 160, 160), (16, 256, 20, 20), (2, 1280, 7, 9), (1, 128, 40, 40))
 """Further shapes, for a GPU."""
 
@@ -51,6 +56,9 @@ def cases(name: str, shapes: tuple[tuple[int, int, int, int], ...] = SMALL) -> I
         for dtype in BOUNDS:
             for channels_last in (False, True):
                 yield Case(name, (), shape, dtype, channels_last)
+    for more, shape in MORE.get(name, []):
+        for channels_last in (False, True):
+            yield Case(name, tuple(more.items()), shape, torch.float32, channels_last)
     yield Case(name, (), shapes[0], torch.float32, False, training=False)
 
 

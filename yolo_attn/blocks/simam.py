@@ -38,6 +38,7 @@ class SimAM(AttentionBlock):
     aliases = ("Simam", "simam_module", "SimAMBlock")
     maps = ("full",)
     variants = ({"eps": 0.1},)
+    fused = "own:FusedSimAM"
     positive = ("eps",)
     blends = True
 

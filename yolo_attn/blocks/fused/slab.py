@@ -12,6 +12,8 @@ from typing import Any
 import triton
 import triton.language as tl
 
+from yolo_attn.blocks.fused.form import Layout
+
 _TILE = 4096  # values of a tile: 16 for each of 256 threads
 
 
@@ -19,6 +21,18 @@ def tile(channels: int, positions: int) -> tuple[int, int]:
     """Return the sizes of a tile for slabs of some channels, all of them at once: powers of two."""
     rows = triton.next_power_of_2(channels)
     return rows, min(triton.next_power_of_2(positions), max(_TILE // rows, 16))
+
+
+def narrow_tile(at: Layout, size: int) -> tuple[int, int]:
+    """Return the sizes of a tile for programs that own a few channels: where channels come last, those of 32 bytes.
+
+    Args:
+        at: Layout of the map.
+        size: Bytes of a value.
+    """
+    positions = triton.next_power_of_2(at.positions)
+    rows = min(triton.next_power_of_2(at.channels), 32 // size if at.channel == 1 else max(1024 // positions, 1))
+    return rows, min(positions, (_TILE if rows == 1 else _TILE // 2) // rows)  # else few programs fit a processor
 
 
 def launch(kernel: Any, programs: tuple[int, ...], *args: Any, **constants: Any) -> None:
@@ -38,3 +52,22 @@ def store(start, c, p, channel_stride, position_stride, inside, values):
     """Write the tile of channels ``c`` and positions ``p``."""
     at = start + c[:, None] * channel_stride + p[None, :] * position_stride
     tl.store(at, values.to(start.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def moments(x, c, inside, positions, channel_stride, position_stride, BC: tl.constexpr, BP: tl.constexpr):
+    """Return the mean over positions and the sum of squared deviations from it of channels ``c``, in one pass."""
+    mean = tl.zeros([BC], tl.float32)
+    squares = tl.zeros([BC], tl.float32)
+    for start in range(0, positions, BP):
+        p = start + tl.arange(0, BP)
+        here = inside[:, None] & (p[None, :] < positions)
+        count = tl.minimum(positions - start, BP)
+        values = load(x, c, p, channel_stride, position_stride, here)
+        of_tile = tl.sum(values, 1) / count
+        d = tl.where(here, values - of_tile[:, None], 0.0)
+        step = of_tile - mean
+        share = count / (start + count)
+        squares += tl.sum(d * d, 1) + step * step * (start * share)
+        mean += step * share
+    return mean, squares
