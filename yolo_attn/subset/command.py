@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from yolo_attn.errors import YoloAttnError
@@ -57,13 +58,17 @@ def add_flags(subset: argparse.ArgumentParser) -> None:
         "leave the labels, and the images stay",
     )  # fmt: skip
     subset.add_argument("--copy", action="store_true", help="copy the images (default: link them)")
+    subset.add_argument(
+        "--verify", action="store_true",
+        help="decode every chosen image wholly, also of a subset that is there; exit code 1 if any file is at fault",
+    )  # fmt: skip
     subset.add_argument("--json", action="store_true", help="print the summary as JSON instead of the data YAML's path")
 
 
 def run(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     """Write a subset; return the path of the data YAML, or the summary as JSON, and the exit code."""
     refuse(trailing)
-    from yolo_attn.subset.convert import convert_coco
+    from yolo_attn.subset.convert import MARKER, convert_coco
     from yolo_attn.subset.download import download
     from yolo_attn.subset.id_lists import find_id_lists, read_ids
 
@@ -73,6 +78,7 @@ def run(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
             lists[split] = read_ids(path)
     if arguments.download:
         download(arguments.source, log=log)
+    is_there = (arguments.output / MARKER).is_file()
     written = convert_coco(
         arguments.source,
         arguments.output,
@@ -82,10 +88,32 @@ def run(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
         copy=arguments.copy,
         log=log,
     )
+    code = int(arguments.verify and not _is_sound(written.parent, is_there, log))
     if arguments.json:
-        return (written.parent / "summary.json").read_text(encoding="utf-8").rstrip(), 0
+        return (written.parent / "summary.json").read_text(encoding="utf-8").rstrip(), code
     log(f"summary: {written.parent / 'summary.md'}")
-    return str(written), 0
+    return str(written), code
+
+
+def _is_sound(folder: Path, is_there: bool, log: Callable[[str], None]) -> bool:
+    """Decode the images of a subset, and tell whether all its files are as they should be; log those that are not.
+
+    Args:
+        folder: The subset.
+        is_there: Whether it was written earlier, so that the notes of then were not logged.
+        log: Called with each line.
+    """
+    from yolo_attn.subset.verify import stored_notes, undecodable
+
+    log("decoding all images")
+    broken, notes = undecodable(folder), stored_notes(folder)
+    for line in notes if is_there else ():
+        log(f"note: {line}")
+    for name, reason in broken.items():
+        log(f"note: {name} cannot be decoded ({reason})")
+    if not (broken or notes):
+        log("all images can be decoded, and have the sizes stated")
+    return not (broken or notes)
 
 
 def _choice(arguments: argparse.Namespace) -> Choice:

@@ -22,7 +22,7 @@ from yolo_attn.subset.labelled_images import LabelledImages
 from yolo_attn.subset.plot import plot_summary
 from yolo_attn.subset.qualify import eligible_images, filter_boxes
 from yolo_attn.subset.sampling import choose
-from yolo_attn.subset.sizes import size_notes
+from yolo_attn.subset.sizes import check_files
 from yolo_attn.subset.sources import SPLITS, find_source, locate, without_overlap
 from yolo_attn.subset.summary import Chosen, as_markdown, missing_classes, summarize
 from yolo_attn.subset.writing import write_split
@@ -90,17 +90,21 @@ def convert_coco(
         chosen, notes = _choose(read, choice, lists, log)
         summary = summarize(chosen)
         notes += _class_notes(summary, choice)
-        summary["notes"] = notes
+        about_files: list[str] = []
         for split, each in chosen.items():
             log(f"writing {split}: {len(each.part)} images")
             paths = locate(each.part, split)
-            notes += size_notes(each.part, paths, split)
+            faults, said = check_files(each.part, paths, split)
+            summary["splits"][split]["faulty_files"] = asdict(faults)
+            about_files += said
             digest = write_split(folder, split, each.part, paths, copy)
             made_with = {name: getattr(choice, name) for name in LABEL_OPTIONS}
             if split in lists and lists[split].header and json.loads(json.dumps(made_with)) == listed_options:
                 verify_labels(lists[split], digest)
             header = {"split": split, "labels_sha256": digest, **made_with}
             (folder / f"{split}.ids.txt").write_text(ids_text(each.part.ids, header), encoding="utf-8")
+        notes += about_files
+        summary |= {"notes": notes, "notes_on_files": about_files}
         (folder / "summary.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (folder / "summary.md").write_text(as_markdown(summary), encoding="utf-8")
         if any(each.is_part for each in chosen.values()):
