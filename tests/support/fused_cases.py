@@ -18,6 +18,7 @@ SMALL = ((2, 16, 5, 7), (1, 16, 1, 1), (3, 32, 1, 5), (1, 64, 13, 17))
 """Shapes that the interpreter gets through in seconds."""
 MORE: dict[str, list[tuple[dict[str, Any], tuple[int, int, int, int]]]] = {
     "SimAM": [({"init": "identity"}, (1, 4, 70, 70))],
+    "sSE": [({"bias": True}, (1, 144, 5, 7))],
     "SA": [({"init": "identity"}, (1, 4, 70, 70)), ({"init": "identity", "shuffle": False}, (2, 16, 5, 7))],
 }
 """Options and shapes that reach further branches of a kernel, in both layouts: several tiles, say."""

@@ -76,6 +76,7 @@ class SSE(AttentionBlock):
     aliases = ("SSE", "SpatialSE")
     maps = ("spatial",)
     variants = ({"bias": True},)
+    fused = "sse:FusedSSE"
 
     def __init__(self, channels: int, bias: bool = False, *, init: Init = "paper") -> None:
         super().__init__(channels, init)

@@ -7,6 +7,7 @@ comes from the cache. All arithmetic is in float32.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import triton
@@ -33,6 +34,17 @@ def narrow_tile(at: Layout, size: int) -> tuple[int, int]:
     positions = triton.next_power_of_2(at.positions)
     rows = min(triton.next_power_of_2(at.channels), 32 // size if at.channel == 1 else max(1024 // positions, 1))
     return rows, min(positions, (_TILE if rows == 1 else _TILE // 2) // rows)  # else few programs fit a processor
+
+
+def position_blocks(at: Layout) -> tuple[int, dict[str, int]]:
+    """Return the number of blocks of positions of an image, and the sizes of a tile: programs own all channels."""
+    rows, columns = min(triton.next_power_of_2(at.channels), 128), min(triton.next_power_of_2(at.positions), 32)
+    return triton.cdiv(at.positions, columns), {"BC": rows, "BP": columns}
+
+
+def optional(parameters: Sequence[Any], number: int) -> list[Any]:
+    """Return the parameters, ``None`` in place of the last ones that are missing."""
+    return [*parameters, *[None] * (number - len(parameters))]
 
 
 def launch(kernel: Any, programs: tuple[int, ...], *args: Any, **constants: Any) -> None:
