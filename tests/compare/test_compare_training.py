@@ -173,10 +173,11 @@ def wait_for(condition, seconds=300):
 
 
 def processes_of(folder):
+    """Return the processes of runs in a folder, which write to their logs."""
     import psutil
 
-    lines = {p: p.info["cmdline"] or [] for p in psutil.process_iter(["cmdline"])}
-    return [p for p, words in lines.items() if "yolo_attn.compare.run" in words and str(folder) in words[-1]]
+    files = {p: [file.path for file in p.info["open_files"] or []] for p in psutil.process_iter(["open_files"])}
+    return [p for p, paths in files.items() if any(str(folder) in f and f.endswith("/log.txt") for f in paths)]
 
 
 @pytest.mark.gpu

@@ -1,7 +1,8 @@
 """Carry out the runs of a comparison in processes on this machine or on a Ray cluster.
 
-Each run is ``python -m yolo_attn.compare.run FOLDER`` in a process of its own, so runs do not affect each other and the
-same spec gives the same result with every executor.
+Each run is ``python -m yolo_attn.compare.run FOLDER`` in a process of its own, or a fork of a process that has imported
+what it needs (:mod:`yolo_attn.compare.warm`), so runs do not affect each other and the same spec gives the same result
+with every executor.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any, Protocol
 import psutil
 
 from yolo_attn.compare import run_folder
+from yolo_attn.compare.warm import Warm
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.util.processes import PARENT
 
@@ -33,6 +35,8 @@ _NO_MEMORY = (
     "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "MemoryError", "an't allocate memory", "annot allocate memory",
     "not enough memory",
 )  # fmt: skip
+
+_RUN = "yolo_attn.compare.run"
 
 Outcome = tuple[Path, str | None]
 Tick = Callable[[Sequence[Path]], None]
@@ -63,23 +67,52 @@ class Executor(Protocol):
         """
 
 
+class Process(Protocol):
+    """What is used of :class:`subprocess.Popen`."""
+
+    returncode: int | None
+
+    def poll(self) -> int | None:
+        """Return the exit code, or ``None`` if it still runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it ends and return the exit code."""
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+
+
 # --- one run ----------------------------------------------------------------------------------------------------------
-def start(folder: Path, device: str | None = None) -> subprocess.Popen[bytes]:
-    """Start a run in a process that sees one device only: ``cpu`` or the number of a GPU."""
-    return _start_module("yolo_attn.compare.run", folder, device)
+def start(folder: Path, device: str | None = None, warm: Warm | None = None) -> Process:
+    """Start a run in a process that sees one device only: ``cpu`` or the number of a GPU.
+
+    Args:
+        folder: The run's folder.
+        device: What it sees; all by default.
+        warm: Forks the run if it can.
+    """
+    forked = None if warm is None else warm.start(folder, _environment(device))
+    return forked or _start_module(_RUN, folder, device)
 
 
-def _start_module(module: str, folder: Path, device: str | None) -> subprocess.Popen[bytes]:
+def _environment(device: str | None) -> dict[str, str]:
     seen = {PARENT: str(os.getpid()), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # the order of nvidia-smi
     if device is not None:
         seen["CUDA_VISIBLE_DEVICES"] = "" if device == "cpu" else _visible(device)
+    return {**os.environ, "PYTHONUNBUFFERED": "1", **_LOGS, **seen}
+
+
+def _start_module(module: str, folder: Path, device: str | None) -> subprocess.Popen[bytes]:
     with (folder / run_folder.LOG).open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", module, str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **_LOGS, **seen},
+            env=_environment(device),
             start_new_session=True,  # Ctrl-C goes to the driver, which stops its runs
         )
 
@@ -122,7 +155,7 @@ def run_to_end(folder: Path, device: str | None = None) -> str | None:
     raise AssertionError("unreachable")
 
 
-def stop(processes: Sequence[subprocess.Popen[bytes]], seconds: float = 5.0) -> None:
+def stop(processes: Sequence[Process], seconds: float = 5.0) -> None:
     """Terminate running processes; kill those that take longer than ``seconds``."""
     alive = [p for p in processes if p.poll() is None]
     for process in alive:
@@ -166,7 +199,8 @@ class LocalPool:
 
     def carry_out(self, folders: Sequence[Path], tick: Tick) -> Iterator[Outcome]:
         """Carry out runs; see :class:`Executor`."""
-        waiting = deque(_Job(folder) for folder in folders)
+        warm = Warm(_RUN) if len(folders) > 1 else None  # nothing is saved for a single run
+        waiting = deque(_Job(folder, warm) for folder in folders)
         running: list[_Job] = []
         try:
             while waiting or running:
@@ -178,9 +212,11 @@ class LocalPool:
                     if job.should_retry():
                         waiting.appendleft(job)
                     else:
-                        yield job.folder, why_failed(job.folder, job.process.returncode)
+                        yield job.folder, why_failed(job.folder, job.process.wait())
         finally:
             stop([job.process for job in running])
+            if warm is not None:
+                warm.close()
 
     def _start_jobs(self, waiting: deque[_Job], running: list[_Job]) -> None:
         for device in sorted(self.devices, key=lambda d: sum(job.device == d for job in running)):
@@ -225,8 +261,8 @@ def _check_number(per_device: int) -> None:
 class _Job:
     """A run of a local pool: its process, device and number of attempts."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.tries, self.needs_all = folder, 0, False
+    def __init__(self, folder: Path, warm: Warm | None = None) -> None:
+        self.folder, self._warm, self.tries, self.needs_all = folder, warm, 0, False
 
     def begin(self, device: str) -> None:
         from yolo_attn.compare.trainer import PROGRESS
@@ -234,13 +270,14 @@ class _Job:
         self.device, self.shared, self.tries = device, False, self.tries + 1
         # the memory that an earlier attempt reported is not in use yet
         (self.folder / run_folder.TRAINING / PROGRESS).unlink(missing_ok=True)
-        self.process = start(self.folder, device)
+        self.process = start(self.folder, device, self._warm)
 
     def should_retry(self) -> bool:
         """Return whether the run was killed or ran out of memory while others ran; it is then retried alone."""
-        if self.process.returncode == 0 or self.tries >= TRIES:
+        code = self.process.wait()
+        if code == 0 or self.tries >= TRIES:
             return False
-        killed = self.process.returncode < 0
+        killed = code < 0
         if self.shared and not self.needs_all and (self._lacked_memory() or (killed and self.device == "cpu")):
             self.needs_all = True
             return True

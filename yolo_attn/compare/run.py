@@ -5,6 +5,7 @@ The process exits with its parent, and a lock keeps a second process out of the 
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from collections.abc import Mapping
@@ -24,6 +25,17 @@ from yolo_attn.util import imports
 from yolo_attn.util.env import environment
 from yolo_attn.util.printing import any_text
 from yolo_attn.util.processes import LOCK, LOCK_SECONDS, stop_with_parent
+
+SHARED = (
+    "matplotlib",
+    "torchvision",
+    "torch._dynamo",  # an optimizer imports it at its first step
+    "torch._inductor.config",  # the choice of deterministic algorithms imports it
+    "yolo_attn.compare.host",
+    "yolo_attn.speed.size",
+    "yolo_attn.train.yolo",
+)
+"""Modules that a run imports late and that begin neither CUDA nor a thread, as polars does."""
 
 
 def run(folder: Path) -> None:
@@ -111,11 +123,22 @@ def _check_imports(spec: run_folder.RunSpec) -> None:
         raise YoloAttnError(f"{', '.join(spec.imports)} changed since this run was planned; start the comparison again")
 
 
-if __name__ == "__main__":
+def prepare() -> None:
+    """Import what a run uses, for the processes that are forked from this one."""
+    for name in SHARED:
+        importlib.import_module(name)
+
+
+def main(folder: Path) -> None:
+    """Carry out the run of a folder as this process, which exits with its parent."""
     stop_with_parent()
     with any_text():
         try:
-            run(Path(sys.argv[1]).resolve())  # Ultralytics puts relative folders under its own
+            run(folder.resolve())  # Ultralytics puts relative folders under its own
         except YoloAttnError as error:
             print(f"yolo-attn: {error}", file=sys.stderr)
             sys.exit(2)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
