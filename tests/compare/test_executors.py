@@ -23,7 +23,7 @@ def begin(monkeypatch, tmp_path):
     """Make runs of small programs; each begins with a variable ``n``, how often it was begun before."""
     began = []
 
-    def start(folder, device=None):
+    def start(folder, device=None, warm=None):
         began.append((folder.name, device))
         program = COUNT_A_TRY + (folder / "program.py").read_text()
         with (folder / run_folder.LOG).open("ab") as log:

@@ -38,7 +38,7 @@ def test_the_fast_demo_and_again(tmp_path, capsys, monkeypatch):
         image = cv2.imread(str(out / "fast" / "predictions" / picture))
         assert image.std() > 10, picture
     assert str(out / "fast" / "predictions") in said.out
-    monkeypatch.setattr("yolo_attn.compare.executors.start", lambda folder, device: 1 / 0)
+    monkeypatch.setattr("yolo_attn.compare.executors.start", lambda *_: 1 / 0)
     assert cli.main(["demo", "--fast", "-o", str(out)]) == 0
     assert capsys.readouterr().out == said.out
     compare_as_finished(said.out, summary)

@@ -29,7 +29,7 @@ class WaitingPool(LocalPool):
 def show(runs: int, faster: float, cores: int) -> list[tuple[str, int, float, float]]:
     """Return how stand-ins were carried out: the way, how many at a time, seconds as on the GPU, how much faster."""
 
-    def start(folder: Path, device: str | None = None) -> subprocess.Popen[bytes]:
+    def start(folder: Path, *_: object) -> subprocess.Popen[bytes]:
         later = FIRST_EPOCH - TO_REPORT + EPOCH * (EPOCHS - 1)
         report = f'mkdir -p train; echo "{{\\"peak_reserved_mb\\": {MEMORY_MB}}}" > train/progress.json'
         program = f"sleep {(START + TO_REPORT) / faster}; {report}; sleep {later / faster}"
