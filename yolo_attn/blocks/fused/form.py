@@ -83,6 +83,10 @@ class Form:
         """
         raise NotImplementedError
 
+    @staticmethod
+    def update(block: Any, out: Sequence[Tensor]) -> None:
+        """Update the buffers of the block after ``forward``, which has no side effects: running statistics."""
+
 
 def small(x: Tensor, *shape: int) -> Tensor:
     """Return an empty float32 tensor on the device of ``x``."""

@@ -18,14 +18,17 @@ def compute(block: Any, x: Tensor, form: Form) -> Tensor:
     if torch.is_grad_enabled():
         y: Tensor = _Node.apply(block, form, settings, x, *parameters)
         return y
-    return _filled(form, x, parameters, settings)[0]
+    out = _filled(form, x, parameters, settings)
+    form.update(block, out)
+    return out[0]
 
 
 def compute_compiled(block: Any, x: Tensor) -> Tensor:
     """Return what a block gives, by an operator that ``torch.compile`` keeps as it is."""
     form = _form(block.fused)
-    out: Tensor = torch.ops.yolo_attn.fused(x, form.parameters(block), form.settings(block), block.fused)[0]
-    return out
+    out: list[Tensor] = torch.ops.yolo_attn.fused(x, form.parameters(block), form.settings(block), block.fused)
+    form.update(block, out)
+    return out[0]
 
 
 def _filled(form: Form, x: Tensor, parameters: Sequence[Tensor], settings: Sequence[float]) -> list[Tensor]:
@@ -56,7 +59,8 @@ class _Node(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, block: Any, form: Form, settings: list[float], x: Tensor, *parameters: Tensor) -> Tensor:
-        y, *saved = _filled(form, x, parameters, settings)
+        y, *saved = out = _filled(form, x, parameters, settings)
+        form.update(block, out)
         ctx.block, ctx.form, ctx.settings, ctx.number = block, form, settings, len(parameters)
         ctx.save_for_backward(x, *parameters, *saved)
         return y
@@ -103,7 +107,8 @@ def _backward_operator(
     settings: Sequence[float],
     name: str,
 ) -> list[Tensor]:
-    return [g for g in _gradients(_form(name), gy, x, saved, parameters, settings, True) if g is not None]
+    found = [g for g in _gradients(_form(name), gy, x, saved, parameters, settings, True) if g is not None]
+    return found + [torch.zeros_like(p) for p in parameters[len(found) - 1 :]]  # buffers have no gradients
 
 
 @_backward_operator.register_fake
