@@ -27,7 +27,7 @@ def test_equals_ultralytics_on_resampled_images(seed):
 @pytest.mark.parametrize("tail", ["drop", "ramp", "coco"])
 def test_many_replicates_at_once_are_as_each_alone(tail, monkeypatch):
     matches = detect(np.random.default_rng(2), make_scene(np.random.default_rng(1), 20, 3, 160), 20)
-    weights = np.random.default_rng(0).multinomial(20, [1 / 20] * 20, size=3 * ap._FEW)
+    weights = np.random.default_rng(0).multinomial(20, [1 / 20] * 20, size=ap._FEW + 8)
     weights[3] = [7, 7, 6] + [0] * 17
     views = matches.by_size()
     alone = {size: [average_precision(view, w[None], tail)[0] for w in weights] for size, view in views.items()}

@@ -62,6 +62,14 @@ def test_three_significant_digits_without_powers_of_ten(value, text):
     assert formatting.significant(value) == text
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [(0.0001, 0.006, "[+0.000, +0.006]"), (-0.0499, -0.0001, "[−0.050, −0.000]"), (-1e-17, 0.0, "[0.000, 0.000]")],
+)
+def test_a_bound_beside_0_says_on_which_side_it_is(low, high, text):
+    assert formatting.interval(low, high, 3, sign=True) == text
+
+
 def test_an_interval_needs_both_bounds():
     assert formatting.with_interval(0.1, None, 0.2, digits=1) == "0.1"
     assert formatting.with_interval(0.1, 0.0, 0.2, digits=1) == "0.1 [0.0, 0.2]"

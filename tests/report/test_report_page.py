@@ -1,9 +1,11 @@
 """The report as a browser shows it: sorting, hiding, and what is visible on a narrow screen."""
 
 import shutil
+from itertools import pairwise
 
 import pytest
 from instruments.browser import Browser
+from support.paths import ROOT
 from support.report_example import built, example
 
 from yolo_attn.report.html import to_html
@@ -27,6 +29,11 @@ def report(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(to_html(built(summary)))
     return path
+
+
+@pytest.fixture(scope="module", params=["stored", "made up"])
+def page_of_example(request, report):
+    return report if request.param == "made up" else ROOT / "docs" / "results" / "coco3k-neck" / "report.html"
 
 
 def click(browser, column):
@@ -112,6 +119,17 @@ def test_the_forest_plot_stands_on_its_scale(browser, report):
         assert len(places) == 6
         assert max(places) - min(places) < 1
         assert abs(middle[0] - places[0]) < 1.5
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_no_two_labels_of_a_scale_overlap(browser, page_of_example, width):
+    browser.show(page_of_example, width)
+    browser.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    box = "(r => [r.left, r.right])(t.getBoundingClientRect())"
+    heads = f"[...document.querySelectorAll('thead')].map(h => [...h.querySelectorAll('.axis text')].map(t => {box}))"
+    scales = [sorted(labels) for labels in browser.evaluate(heads) if labels]
+    assert len(scales) > 3
+    assert not [(a, b) for labels in scales for a, b in pairwise(labels) if b[0] < a[1]]
 
 
 def test_without_the_script_everything_is_shown(browser, report, tmp_path):

@@ -10,6 +10,7 @@ from yolo_attn.report.parts import Muted, Part
 from yolo_attn.report.results import Results, Timing
 
 MISSING = "–"
+_NOISE = 1e-9
 ARROWS = {"better": "▲ better", "worse": "▼ worse", "not significant": "○ not significant"}
 
 
@@ -27,10 +28,21 @@ def number(value: float | None, digits: int = 4, sign: bool = False) -> str:
 
 
 def interval(low: float | None, high: float | None, digits: int = 4, sign: bool = False) -> str:
-    """Return ``[low, high]``, or an empty string if a bound is missing."""
+    """Return ``[low, high]``, or an empty string if a bound is missing; a signed bound near 0 says on which side it is.
+
+    Examples:
+        >>> interval(-0.0004, 0.006, digits=3, sign=True), interval(0.0, 0.0, digits=3, sign=True)
+        ('[−0.000, +0.006]', '[0.000, 0.000]')
+    """
     if low is None or high is None:
         return ""
-    return f"[{number(low, digits, sign)}, {number(high, digits, sign)}]"
+    return f"[{_bound(low, digits, sign)}, {_bound(high, digits, sign)}]"
+
+
+def _bound(value: float, digits: int, sign: bool) -> str:
+    text = number(value, digits, sign)
+    side = ("+" if value > 0 else "−") if sign and abs(value) > _NOISE else ""
+    return text if text[0] in "+−" else side + text
 
 
 def with_interval(
@@ -60,7 +72,7 @@ def decimals(intervals: Iterable[tuple[float, float | None, float | None]], othe
         (1, 3, 4)
     """
     halves = [min(x - low, high - x) for x, low, high in intervals if low is not None and high is not None]
-    needed = [math.ceil(math.log10(2 / half)) for half in halves if half > 1e-9]
+    needed = [math.ceil(math.log10(2 / half)) for half in halves if half > _NOISE]
     return min(max(0, *needed), 6) if needed else otherwise
 
 

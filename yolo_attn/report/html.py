@@ -41,7 +41,7 @@ from yolo_attn.report.results import Results
 from yolo_attn.report.sections import build
 
 SCRIPT = Path(__file__).with_name("report.js")
-_TOGETHER = re.compile(r"\[[−+\d., ]+\](?: %)?|\d %(?: slower| faster)?|p [=<] [\d.]+|± |\d \(")
+_TOGETHER = re.compile(r"\[[−+\d., ]+\](?: %)?|\d %(?: slower| faster)?|p [=<] [\d.]+|± |\d \(|batch \d+")
 _TAGS = {Strong: "strong", Code: "code", Muted: "small"}
 
 
@@ -149,13 +149,18 @@ def _part(part: Part) -> str:
         return _text(part)
     if isinstance(part, Verdict):
         tone = part.word.replace(" ", "-") if part.word in ARROWS else "unknown"
-        return f'<span class="verdict {tone}">{escape(ARROWS.get(part.word, part.word))}</span>'
+        return f'<span class="verdict {tone}">{_word(part)}</span>'
     if isinstance(part, Link):
         return f'<a href="{escape(quote(part.target))}">{escape(part.text)}</a>'
     if isinstance(part, Forest | Axis):
         return drawing(part)
     tag = _TAGS[type(part)]
     return f"<{tag}>{_text(part.text)}</{tag}>"
+
+
+def _word(verdict: Verdict) -> str:
+    """Return a verdict with its arrow, which no line break parts from the word."""
+    return escape(ARROWS.get(verdict.word, verdict.word)).replace(" ", "\u00a0", 1)
 
 
 def _text(text: str) -> str:

@@ -6,10 +6,14 @@ from collections.abc import Callable, Sequence
 from html import escape
 from itertools import groupby
 
+from yolo_attn.report.drawing import text_width
 from yolo_attn.report.parts import Axis, Cell, Forest, Line, Row, Table, cells, parts
 from yolo_attn.report.scale import Scale
 
 Render = Callable[[Line], str]
+
+_NARROWEST, _OUT, _APART = 112.0, 5.0, 5.0
+"""Pixels: width of the narrowest scale, how far its labels may stand out, and the gap between two labels."""
 
 
 def table_to_html(table: Table, render: Render) -> str:
@@ -100,9 +104,39 @@ def _forest(row: Forest) -> str:
 
 
 def _axis(on: Scale) -> str:
-    labels = list(zip(on.ticks, on.labels(), strict=True))
-    texts = "".join(f'<text class="t-muted" x="{_percent(on, tick)}" y="11">{text}</text>' for tick, text in labels)
+    texts = "".join(
+        f'<text class="t-muted" x="{_percent(on, tick)}" y="11"{_anchor(on, tick, text)}>{text}</text>'
+        for tick, text in legible(on)
+    )
     return f'<svg class="forest axis" aria-hidden="true">{texts}</svg>'
+
+
+def legible(on: Scale) -> list[tuple[float, str]]:
+    """Return the ticks whose labels have room on the narrowest scale: that of no difference, the outer ones, others."""
+    labelled = list(zip(on.ticks, on.labels(), strict=True))
+    outer_first = sorted(labelled, key=lambda tick: (tick[0] != on.zero, -abs(on(tick[0]) - 0.5)))
+    kept: dict[float, str] = {}
+    for tick, text in outer_first:
+        left, right = _extent(on, tick, text)
+        others = [_extent(on, *other) for other in kept.items()]
+        if all(right + _APART <= start or end + _APART <= left for start, end in others):
+            kept[tick] = text
+    return sorted(kept.items())
+
+
+def _extent(on: Scale, tick: float, text: str) -> tuple[float, float]:
+    """Return where a label begins and ends, in pixels of the narrowest scale; it may stand out a little."""
+    width, middle = text_width(text, 11), _NARROWEST * on(tick)
+    start = min(max(middle - width / 2, -_OUT), _NARROWEST + _OUT - width)
+    return start, start + width
+
+
+def _anchor(on: Scale, tick: float, text: str) -> str:
+    """Return the attributes of a label that would stand out too far to either side of its column."""
+    width, middle = text_width(text, 11), _NARROWEST * on(tick)
+    if middle - width / 2 < -_OUT:
+        return f' dx="{-_OUT:g}" style="text-anchor: start"'
+    return f' dx="{_OUT:g}" style="text-anchor: end"' if middle + width / 2 > _NARROWEST + _OUT else ""
 
 
 def _across(on: Scale, low: float, high: float) -> str:
