@@ -12,7 +12,7 @@ from yolo_attn.report.scale import Scale
 
 Render = Callable[[Line], str]
 
-_NARROWEST, _OUT, _APART = 112.0, 5.0, 5.0
+_NARROWEST, _OUT, _APART = 112.0, 5.0, 3.0
 """Pixels: width of the narrowest scale, how far its labels may stand out, and the gap between two labels."""
 
 
