@@ -20,6 +20,10 @@ MORE: dict[str, list[tuple[dict[str, Any], tuple[int, int, int, int]]]] = {
     "SimAM": [({"init": "identity"}, (1, 4, 70, 70))],
     "sSE": [({"bias": True}, (1, 144, 5, 7))],
     "SA": [({"init": "identity"}, (1, 4, 70, 70)), ({"init": "identity", "shuffle": False}, (2, 16, 5, 7))],
+    "ELA": [
+        ({"norm_groups": 1, "kernel_size": 9}, (1, 16, 3, 260)),
+        ({"conv_groups": 8, "norm_groups": 4}, (2, 24, 33, 20)),
+    ],
 }
 """Options and shapes that reach further branches of a kernel, in both layouts: several tiles, say."""
 LARGE = ((16, 64, 80, 80), (3, 64, 160, 160), (16, 256, 20, 20), (2, 1280, 7, 9), (1, 128, 40, 40))
