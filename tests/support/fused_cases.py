@@ -19,6 +19,10 @@ SMALL = ((2, 16, 5, 7), (1, 16, 1, 1), (3, 32, 1, 5), (1, 64, 13, 17))
 MORE: dict[str, list[tuple[dict[str, Any], tuple[int, int, int, int]]]] = {
     "SimAM": [({"init": "identity"}, (1, 4, 70, 70))],
     "sSE": [({"bias": True}, (1, 144, 5, 7))],
+    "SE": [({}, (18, 8, 2, 3))],
+    "GC": [({"pooling": "avg", "fusion": "add+mul", "init": "identity"}, (2, 16, 3, 5))],
+    "SNL": [({}, (1, 24, 3, 5))],
+    "scSE": [({"bias": True, "combine": "max"}, (2, 16, 3, 5))],
     "SA": [({"init": "identity"}, (1, 4, 70, 70)), ({"init": "identity", "shuffle": False}, (2, 16, 5, 7))],
     "ELA": [
         ({"norm_groups": 1, "kernel_size": 9}, (1, 16, 3, 260)),
@@ -28,6 +32,10 @@ MORE: dict[str, list[tuple[dict[str, Any], tuple[int, int, int, int]]]] = {
 """Options and shapes that reach further branches of a kernel, in both layouts: several tiles, say."""
 LARGE = ((16, 64, 80, 80), (3, 64, 160, 160), (16, 256, 20, 20), (2, 1280, 7, 9), (1, 128, 40, 40))
 """Further shapes, for a GPU."""
+REFUSED = {"scSE": ({"combine": "concat"},)}
+"""Hyper-parameters that have no fused form."""
+WIDEST = {"cSE": 512, "scSE": 512, "SNL": 362}
+"""Most channels of blocks that refuse more, by default hyper-parameters."""
 
 
 class Case(NamedTuple):
@@ -50,7 +58,8 @@ class Case(NamedTuple):
 def options_of(name: str) -> list[tuple[tuple[str, Any], ...]]:
     """Return the hyper-parameters to test a block with: defaults, all variants, and the start as the identity."""
     cls = ATTENTION_BLOCKS[name]
-    return [tuple(options.items()) for options in ({}, *cls.variants, {"init": "identity"})]
+    every = ({}, *cls.variants, {"init": "identity"})
+    return [tuple(options.items()) for options in every if options not in REFUSED.get(name, ())]
 
 
 def cases(name: str, shapes: tuple[tuple[int, int, int, int], ...] = SMALL) -> Iterator[Case]:
@@ -58,7 +67,7 @@ def cases(name: str, shapes: tuple[tuple[int, int, int, int], ...] = SMALL) -> I
     for options in options_of(name):
         yield Case(name, options, shapes[0], torch.float32, False)
     for shape in shapes:
-        for dtype in BOUNDS:
+        for dtype in BOUNDS if shape[1] <= WIDEST.get(name, shape[1]) else ():
             for channels_last in (False, True):
                 yield Case(name, (), shape, dtype, channels_last)
     for more, shape in MORE.get(name, []):

@@ -42,6 +42,7 @@ class ECA(AttentionBlock):
     aliases = ("ECAAttention", "ECALayer", "eca_block", "eca_layer")
     maps = ("channel",)
     variants = ({"kernel_size": 5, "bias": True},)
+    fused = "channel:FusedECA"
     positive = ("gamma",)
 
     def __init__(

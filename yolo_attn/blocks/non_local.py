@@ -129,6 +129,7 @@ class SNL(AttentionBlock):
     )
     aliases = ("SimplifiedNonLocal", "SNLBlock")
     maps = ("weights",)
+    fused = "channel:FusedSNL"
 
     def __init__(self, channels: int, *, init: Init = "paper") -> None:
         super().__init__(channels, init)

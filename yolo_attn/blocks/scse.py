@@ -39,6 +39,7 @@ class CSE(AttentionBlock):
     aliases = ("CSE", "ChannelSE")
     maps = ("channel",)
     variants = ({"bias": True},)
+    fused = "channel:FusedSE"
 
     def __init__(self, channels: int, reduction: int = 2, bias: bool = False, *, init: Init = "paper") -> None:
         super().__init__(channels, init)
@@ -121,6 +122,7 @@ class SCSE(AttentionBlock):
     aliases = ("SCSE", "ScSEBlock", "SCSEModule", "scse_block")
     maps = ("channel", "spatial")
     variants = ({"combine": "max"}, {"combine": "mul"}, {"combine": "concat"})
+    fused = "channel:FusedSCSE"
 
     def __init__(
         self,

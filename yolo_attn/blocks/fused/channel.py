@@ -1,0 +1,271 @@
+"""The forms of SE, cSE, ECA, GC, SNL and scSE: two kernels each way, and one for the gradients of their weights.
+
+``channel_kernels`` says what they compute.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+
+from yolo_attn.blocks.fused import channel_kernels as kernels
+from yolo_attn.blocks.fused import slab
+from yolo_attn.blocks.fused.form import Form, Layout, Numbers, small
+
+_PROGRAMS = 264  # two for each multiprocessor of an H100
+_MOST_BLOCKS = 64  # of an image: each program adds the parts of all
+_LONGEST = 128  # positions of a tile
+_TILE = 4096
+_STAGE_TILE = 8192
+_WIDEST = 512
+_MOST_WEIGHTS = 2**17
+_COMBINE = {"add": 1, "max": 2, "mul": 3}
+
+
+class _Settings(NamedTuple):
+    scale: float = 1.0
+    add: int = 0  # whether there is an addend
+    mul: int = 0  # whether there is a gate
+    bias: int = 0
+    width: int = 0  # hidden
+    taps: int = 0
+    softmax: int = 0
+    combine: int = 0
+    eps: float = 0.0  # of the LayerNorm; 0 for none
+
+    @classmethod
+    def of(cls, numbers: Numbers) -> _Settings:
+        scale, *integers, eps = numbers
+        return cls._make([scale, *map(int, integers), eps])
+
+    @property
+    def transforms(self) -> int:
+        return self.add + self.mul
+
+
+class _Grid(NamedTuple):
+    """Position blocks of an image, positions of a block, the sizes of a tile, and the switches that depend on them."""
+
+    blocks: int
+    span: int
+    bc: int
+    bp: int
+    bb: int
+
+
+@functools.lru_cache(1000)
+def _grid(images: int, channels: int, positions: int) -> _Grid:
+    """Share positions between programs: enough of them to fill the GPU, few enough to add their parts."""
+    wanted = triton.cdiv(positions, min(_MOST_BLOCKS, triton.cdiv(_PROGRAMS, images)))
+    bp = min(_LONGEST, max(16, triton.next_power_of_2(wanted)))
+    bc = min(triton.next_power_of_2(channels), _TILE // bp)
+    span = triton.cdiv(wanted, bp) * bp
+    blocks = triton.cdiv(positions, span)
+    return _Grid(blocks, span, bc, bp, triton.next_power_of_2(blocks))
+
+
+class _Layers(NamedTuple):
+    """Parameters as the kernels take them, ``None`` for those that a block does not have."""
+
+    add: Sequence[Tensor | None]  # W1, b1, gain, shift, W2, b2
+    mul: Sequence[Tensor | None]
+    mask: Sequence[Tensor | None]  # of positions: w, b
+
+
+def _layers(parameters: Sequence[Tensor], s: _Settings) -> _Layers:
+    rest: Iterator[Tensor] = iter(parameters)
+
+    def take(*present: float) -> list[Tensor | None]:
+        return [next(rest) if there else None for there in present]
+
+    def transform(there: int) -> list[Tensor | None]:
+        return take(s.width, s.width and s.bias, s.eps, s.eps, 1, s.bias) if there else [None] * 6
+
+    if s.softmax:
+        mask = take(1, 1)
+        return _Layers(transform(s.add), transform(s.mul), mask)
+    return _Layers(transform(s.add), transform(s.mul), take(s.combine, s.combine and s.bias))
+
+
+def _stage(s: _Settings, channels: int, grid: _Grid) -> dict[str, int]:
+    """Return the constants of the kernels that compute the small maps."""
+    hid = triton.next_power_of_2(s.width or (1 if s.taps else channels))
+    cs = min(triton.next_power_of_2(channels), max(_STAGE_TILE // max(hid, grid.bb), 16))
+    return {"TAPS": s.taps, "HID": hid, "CS": cs, "BB": grid.bb, "BC": grid.bc, "BP": grid.bp}
+
+
+def _width(s: _Settings, channels: int) -> int:
+    """Return the values that the last layer takes; 0 for a convolution."""
+    return s.width or (0 if s.taps else channels)
+
+
+def _row(s: _Settings, channels: int) -> int:
+    return channels + s.transforms * (channels + _width(s, channels)) + 2
+
+
+class _Channel(Form):
+    @staticmethod
+    def outputs(x: Tensor, parameters: Sequence[Tensor], settings: Numbers) -> list[Tensor]:
+        """Return ``y``, the rows of the images, and ``z`` of the positions where there is a mask."""
+        s = _Settings.of(settings)
+        n, c, height, width = x.shape
+        of_positions = [small(x, n, height * width)] if s.softmax or s.combine else []
+        return [torch.empty_like(x), small(x, n, _row(s, c)), *of_positions]
+
+    @staticmethod
+    def forward(x: Tensor, parameters: Sequence[Tensor], settings: Numbers, out: Sequence[Tensor]) -> None:
+        """Fill ``out``."""
+        s = _Settings.of(settings)
+        y, rows = out[:2]
+        z = out[2] if len(out) > 2 else None
+        layers, at = _layers(parameters, s), Layout.of(x)
+        grid = _grid(at.images, at.channels, at.positions)
+        programs, sizes = (at.images, grid.blocks), (at.channels, at.positions, grid.span)
+        parts = small(x, *programs, at.channels + 2)
+        switches = {"SOFTMAX": s.softmax, "COMBINE": s.combine}
+        args = (x, *layers.mask, z, parts, *sizes, s.scale, *at.strides)
+        slab.launch(kernels.pool, programs, *args, **switches, BC=grid.bc, BP=grid.bp)
+        of_rows = (_width(s, at.channels), rows.shape[1])
+        args = (x, z, parts, y, rows, *layers.add, *layers.mul, *sizes, *of_rows, *at.strides, *Layout.of(y).strides)
+        switches |= {"ADD": s.add, "MUL": s.mul, **_stage(s, at.channels, grid)}
+        slab.launch(kernels.write, programs, *args, s.scale, s.eps, **switches)
+
+    @staticmethod
+    def backward(
+        gy: Tensor, x: Tensor, saved: Sequence[Tensor], parameters: Sequence[Tensor], settings: Numbers, needs: bool
+    ) -> list[Tensor]:
+        """Return the gradients of ``x`` and the parameters."""
+        s = _Settings.of(settings)
+        rows, z = saved[0], saved[1] if len(saved) > 1 else None
+        gx = torch.empty_like(x)
+        layers, at = _layers(parameters, s), Layout.of(x)
+        grid = _grid(at.images, at.channels, at.positions)
+        programs, sizes = (at.images, grid.blocks), (at.channels, at.positions, grid.span)
+        width, row = _width(s, at.channels), rows.shape[1]
+        of_transform = 2 * at.channels + max(4 * width, s.taps + 1)
+        parts = small(x, *programs, s.transforms * at.channels)
+        of_rows = small(x, at.images, s.transforms * of_transform)
+        of_z = None if z is None else torch.empty_like(z)
+        of_mask = small(x, *programs, at.channels + 1) if z is not None and needs else None
+        strides = (*at.strides, *Layout.of(gy).strides)
+        switches = {"ADD": s.add, "MUL": s.mul, "COMBINE": s.combine}
+        args: tuple[Any, ...] = (x, gy, z, rows, of_z, parts, *sizes, width, row, *strides, s.scale)
+        slab.launch(kernels.reduce, programs, *args, **switches, BC=grid.bc, BP=grid.bp)
+        switches |= {"SOFTMAX": s.softmax, "NEEDS": int(needs), **_stage(s, at.channels, grid)}
+        args = (x, gy, z, of_z, parts, gx, rows, of_rows, of_mask, layers.mask[0])
+        args += (*layers.add[:1], *layers.add[2:5], *layers.mul[:1], *layers.mul[2:5])
+        args += (*sizes, width, row, of_rows.shape[1], *strides, *Layout.of(gx).strides, s.scale, s.eps)
+        slab.launch(kernels.write_gradient, programs, *args, **switches)
+        if not needs:
+            return [gx]
+        found = _of_layers(s, rows, of_rows, at, width, of_transform)
+        if of_mask is None:
+            return [gx, *found]
+        of_weight, of_bias = of_mask.sum((0, 1)).split([at.channels, 1])
+        return [gx, of_weight, of_bias, *found] if s.softmax else [gx, *found, of_weight, of_bias]
+
+
+def _of_layers(s: _Settings, rows: Tensor, of_rows: Tensor, at: Layout, width: int, of_transform: int) -> list[Tensor]:
+    """Return the gradients of the parameters of the transforms."""
+    if s.taps:
+        of_taps = of_rows[:, 2 * at.channels :].sum(0)
+        return [of_taps[: s.taps], of_taps[s.taps :]]
+    hidden, both = s.width, s.bias * s.width
+    norm = hidden if s.eps else 0
+    sizes = [hidden * at.channels, both, norm, norm, at.channels * width, s.bias * at.channels]
+    out = small(rows, s.transforms, sum(sizes))
+    hid = max(triton.next_power_of_2(width), 16)
+    bc = 16 if hid > 128 else 32
+    slab.launch(
+        kernels.weights,
+        (triton.cdiv(at.channels, bc), s.transforms),
+        *(rows, of_rows, out, at.images, at.channels, width, rows.shape[1], of_rows.shape[1], of_transform, sum(sizes)),
+        **{"W1": hidden > 0, "BIAS": s.bias, "NORM": norm > 0, "HID": hid, "BC": bc, "BN": 16},
+    )
+    return [part for part in out.view(-1).split(sizes * s.transforms) if part.numel()]
+
+
+def _too_wide(width: int, channels: int) -> str | None:
+    """Return why layers of some width are refused: each program of an image computes them."""
+    if width > _WIDEST:
+        return f"its layers have {width} hidden values, more than {_WIDEST}"
+    if width * channels > _MOST_WEIGHTS:
+        return f"a layer has {width} x {channels} weights, more than {_MOST_WEIGHTS}"
+    return None
+
+
+class FusedSE(_Channel):
+    """SE and cSE by kernels."""
+
+    @staticmethod
+    def refuses(block: Any, x: Tensor) -> str | None:
+        """Refuse layers too wide to be computed by each program."""
+        return _too_wide(block.squeeze.out_features, block.channels)
+
+    @staticmethod
+    def settings(block: Any) -> list[float]:
+        """Return the settings."""
+        bias = block.squeeze.bias is not None
+        return [*_Settings(block.scale, mul=1, bias=bias, width=block.squeeze.out_features)]
+
+
+class FusedECA(_Channel):
+    """ECA by kernels."""
+
+    @staticmethod
+    def settings(block: Any) -> list[float]:
+        """Return the settings."""
+        return [*_Settings(block.scale, mul=1, bias=block.conv.bias is not None, taps=block.kernel_size)]
+
+
+class FusedGC(_Channel):
+    """GC by kernels."""
+
+    @staticmethod
+    def refuses(block: Any, x: Tensor) -> str | None:
+        """Refuse layers too wide to be computed by each program."""
+        return _too_wide((block.add_transform or block.mul_transform).down.out_features, block.channels)
+
+    @staticmethod
+    def settings(block: Any) -> list[float]:
+        """Return the settings."""
+        add, mul, transform = "add" in block.fusion, "mul" in block.fusion, block.add_transform or block.mul_transform
+        layers = {"bias": 1, "width": transform.down.out_features, "eps": transform.norm.eps}
+        return [*_Settings(block.scale, add=add, mul=mul, softmax=block.mask is not None, **layers)]
+
+
+class FusedSNL(_Channel):
+    """SNL by kernels."""
+
+    @staticmethod
+    def refuses(block: Any, x: Tensor) -> str | None:
+        """Refuse layers too wide to be computed by each program."""
+        return _too_wide(block.channels, block.channels)
+
+    @staticmethod
+    def settings(block: Any) -> list[float]:
+        """Return the settings."""
+        return [*_Settings(add=1, bias=1, softmax=1)]
+
+
+class FusedSCSE(_Channel):
+    """scSE by kernels."""
+
+    @staticmethod
+    def refuses(block: Any, x: Tensor) -> str | None:
+        """Refuse concatenation, whose time is that of a convolution, and layers too wide."""
+        if block.combine == "concat":
+            return "combine='concat' ends in a convolution of 2C channels, which takes most of the time"
+        return _too_wide(block.cse.squeeze.out_features, block.channels)
+
+    @staticmethod
+    def settings(block: Any) -> list[float]:
+        """Return the settings."""
+        squeeze = block.cse.squeeze
+        layers = {"bias": squeeze.bias is not None, "width": squeeze.out_features}
+        return [*_Settings(block.cse.scale, mul=1, combine=_COMBINE[block.combine], **layers)]
