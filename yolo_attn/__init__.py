@@ -17,6 +17,7 @@ from yolo_attn.host.releases import UntestedVersionWarning
 
 if TYPE_CHECKING:
     from yolo_attn.blocks import ATTENTION_BLOCKS
+    from yolo_attn.blocks.fused import fused
     from yolo_attn.export.check import export_checked
     from yolo_attn.models.adopt import adopt
     from yolo_attn.models.insert import insert
@@ -37,6 +38,7 @@ __all__ = [
     "adopt",
     "create_attention",
     "export_checked",
+    "fused",
     "insert",
     "register",
     "registered",
@@ -52,6 +54,7 @@ _LAZY = {
     "YOLOWorld": "train.yolo",
     "export_checked": "export.check",
     "adopt": "models.adopt",
+    "fused": "blocks.fused",
     "insert": "models.insert",
     "TransferReport": "weights.report",
     "transfer_weights": "weights.transfer",

@@ -11,19 +11,20 @@ import functools
 import os
 import pkgutil
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from yolo_attn.blocks.ops import is_exported, is_traced
+from yolo_attn.errors import YoloAttnError
 
 if TYPE_CHECKING:
     from yolo_attn.blocks.base import AttentionBlock
     from yolo_attn.blocks.fused.form import Form
 
+T = TypeVar("T")
 VARIABLE = "YOLO_ATTN_FUSED"
 """Environment variable: ``1`` switches the fused forms on, ``0`` off."""
 
@@ -31,38 +32,76 @@ _OLDEST_TORCH = (2, 6)
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _MOST_VALUES = 2**31 - 1  # offsets within an image and sizes are 32-bit integers
 
-_switched_on = os.environ.get(VARIABLE, "0") == "1"
+_PLAIN_CLASSES = {
+    nn.BatchNorm2d, nn.Conv1d, nn.Conv2d, nn.GroupNorm, nn.Identity, nn.LayerNorm, nn.Linear, nn.ModuleList,
+    nn.Sequential,
+}  # fmt: skip
+"""Layers whose parameters say what they compute; not so those that are pruned, quantised, low-rank or synchronised."""
+
+
+def _from_environment() -> bool:
+    given = os.environ.get(VARIABLE, "0")
+    if given not in ("0", "1", ""):
+        raise YoloAttnError(f"{VARIABLE}={given}: give 1 to switch the fused forms on, or 0")
+    return given == "1"
+
+
+def _constant(function: Callable[..., T]) -> Callable[..., T]:
+    """Keep what a function returned, and have ``torch.compile`` take it for a constant instead of tracing it."""
+    known = functools.lru_cache(100)(function)
+
+    @functools.wraps(function)
+    def constant(*args: Any) -> T:
+        return known(*args)
+
+    marked: Callable[..., T] = torch.compiler.assume_constant_result(constant)
+    return marked
+
+
+_switched_on = _from_environment()
+_forms: dict[str, Form] = {}
 _paths: dict[str, str] = {}
 _broken: dict[str, str] = {}
 
 
-@contextmanager
-def _until_the_end(before: bool) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        _set(before)
+class _Switched:
+    """Restore the switch at the end of a ``with`` block."""
+
+    def __init__(self, before: bool) -> None:
+        self.before = before
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        switch(self.before)
 
 
-def _set(on: bool) -> None:
+def switch(on: bool) -> None:
+    """Switch the fused forms on or off."""
     global _switched_on
     _switched_on = on
 
 
-def fused(on: bool = True) -> Any:
-    """Switch the fused forms of the blocks on or off; as a context manager, until its end.
+def fused(on: bool = True) -> _Switched:
+    """Switch the fused forms of the blocks on or off, in the whole process; as a context manager, until its end.
 
     Args:
         on: Whether blocks may use Triton kernels on CUDA.
+
+    Raises:
+        YoloAttnError: If that is neither ``True`` nor ``False``.
 
     Example:
         >>> import yolo_attn as ya
         >>> with ya.fused(False):
         ...     pass
     """
+    if not isinstance(on, bool):
+        raise YoloAttnError(f"fused({on!r}): give True or False")
     before = _switched_on
-    _set(on)
-    return _until_the_end(before)
+    switch(on)
+    return _Switched(before)
 
 
 def is_on() -> bool:
@@ -89,32 +128,42 @@ def describe() -> str:
 
 def compute(block: AttentionBlock, x: Tensor) -> Tensor | None:
     """Return what a block gives, by its fused form; ``None`` where the plain block has to compute it."""
-    if is_exported() or torch.jit.is_scripting():
+    if is_exported():
         return None
-    name = type(block).__name__
     reason = _reason(block, x)
-    if reason is None:
-        from yolo_attn.blocks.fused import node
+    name = block.yaml_name
+    if reason:
+        if not is_traced():
+            _paths[name] = f"plain: {reason}"
+        return None
+    from yolo_attn.blocks.fused import node  # imports Triton
 
-        if is_traced():
-            return node.compute_compiled(block, x)
-        try:
-            y = node.compute(block, x, _form(block.fused))
-        except Exception as error:  # a kernel that cannot be built: any kind of error of Triton or the driver
-            reason = _give_up(name, block.fused, error)
-        else:
-            _paths[name] = "fused"
-            return y
-    if not is_traced():
-        _paths[name] = f"plain: {reason}"
-    return None
+    if is_traced():
+        return node.compute_compiled(block, x)
+    try:
+        y = node.compute(block, x, _form(block.fused))
+    except node.KernelFailed as failed:
+        plain = plainly(block, x)  # raises where the input is what is wrong
+        give_up(name, block.fused, failed.error)
+        return plain
+    _paths[name] = "fused"
+    return y
 
 
-def _give_up(name: str, form: str, error: Exception) -> str:
+def plainly(block: AttentionBlock, x: Tensor) -> Tensor:
+    """Return what the plain block gives."""
+    y: Tensor = type(block).forward.__wrapped__(block, x)  # type: ignore[attr-defined]
+    return y
+
+
+def give_up(name: str, form: str, error: Exception) -> None:
+    """Compute blocks of a form plainly from now on, and warn of it once."""
     said = (str(error).strip().splitlines() or [""])[0]
-    _broken[form] = f"its kernel failed ({type(error).__name__}: {said})"
-    warnings.warn(f"{name}: {_broken[form]}; it is computed without (shown once)", UserWarning, stacklevel=3)
-    return _broken[form]
+    reason = f"its kernel failed ({type(error).__name__}: {said})"
+    if form not in _broken:
+        warnings.warn(f"{name}: {reason}; it is computed without (shown once)", UserWarning, stacklevel=4)
+    _broken[form] = reason
+    _paths[name] = f"plain: {reason}"
 
 
 def _reason(block: AttentionBlock, x: Tensor) -> str | None:
@@ -133,12 +182,14 @@ def _reason(block: AttentionBlock, x: Tensor) -> str | None:
         return "the positions of the map are not in one sequence in memory"
     if block.fused in _broken:
         return _broken[block.fused]
-    if _is_transformed():
-        return "a torch.func transform or forward-mode AD is at work"
+    if _has_other_layers(block):
+        return "one of its layers has hooks or was replaced"
+    if not is_traced() and (watching := _watching(x)):
+        return f"{watching} is at work"
     return _form(block.fused).refuses(block, x)
 
 
-@functools.lru_cache(1)
+@_constant
 def _unavailable() -> str | None:
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < _OLDEST_TORCH:
         return f"torch {torch.__version__} is older than {'.'.join(map(str, _OLDEST_TORCH))}"
@@ -151,18 +202,50 @@ def _unavailable() -> str | None:
     return None
 
 
-@functools.lru_cache(1)
+@_constant
 def _interpreted() -> bool:
     """Tell whether Triton interprets kernels on the CPU, as the tests have it do."""
     return os.environ.get("TRITON_INTERPRET", "0") == "1"
 
 
-def _is_transformed() -> bool:
-    functorch = torch._C._functorch
-    return functorch.peek_interpreter_stack() is not None or torch.autograd.forward_ad._current_level >= 0
+def _has_other_layers(module: nn.Module) -> bool:
+    """Tell whether a layer inside would do more than its parameters say."""
+    for layer in module._modules.values():
+        if layer is None:
+            continue
+        if type(layer) not in _PLAIN_CLASSES and not type(layer).__module__.startswith("yolo_attn.blocks."):
+            return True
+        if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks:
+            return True
+        if layer._modules and _has_other_layers(layer):
+            return True
+    return False
 
 
-@functools.lru_cache(100)
+def _watching(x: Tensor) -> str | None:
+    """Return what sees single operations, or has to derive them, and would not see into a kernel."""
+    if type(x) is not Tensor and type(x) is not nn.Parameter:
+        return f"a subclass of tensors ({type(x).__name__})"
+    if torch._C._len_torch_dispatch_stack():
+        return "a dispatch mode"
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "a torch.func transform"
+    if torch.autograd.forward_ad._current_level >= 0:
+        return "forward-mode AD"
+    return None
+
+
 def _form(name: str) -> Form:
-    form: Form = pkgutil.resolve_name(f"yolo_attn.blocks.fused.{name}")
-    return form
+    if name not in _forms:
+        _load(name)
+    return _forms[name]
+
+
+@_constant
+def _load(name: str) -> bool:
+    """Import all forms at once: ``torch.compile`` does not see what is added while it traces."""
+    from yolo_attn.blocks import ATTENTION_BLOCKS
+
+    for wanted in {name, *(block.fused for block in ATTENTION_BLOCKS.values() if block.fused)}:
+        _forms[wanted] = pkgutil.resolve_name(f"yolo_attn.blocks.fused.{wanted}")
+    return True

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from yolo_attn.blocks import fused
 from yolo_attn.blocks.fused import _form
 from yolo_attn.blocks.fused.form import Form
+from yolo_attn.errors import YoloAttnError
+
+
+class KernelFailed(Exception):  # noqa: N818
+    """A kernel could not be built or launched."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextlib.contextmanager
+def _launching(x: Tensor) -> Iterator[None]:
+    """Launch on the device of ``x``; any error of Triton or the driver, save missing memory, is a kernel's."""
+    try:
+        with torch.cuda.device_of(x):
+            yield
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise KernelFailed(error) from error
 
 
 def compute(block: Any, x: Tensor, form: Form) -> Tensor:
@@ -25,15 +48,15 @@ def compute(block: Any, x: Tensor, form: Form) -> Tensor:
 
 def compute_compiled(block: Any, x: Tensor) -> Tensor:
     """Return what a block gives, by an operator that ``torch.compile`` keeps as it is."""
-    form = _form(block.fused)
-    out: list[Tensor] = torch.ops.yolo_attn.fused(x, form.parameters(block), form.settings(block), block.fused)
+    form, names = _form(block.fused), f"{block.fused} {block.yaml_name}"
+    out: list[Tensor] = torch.ops.yolo_attn.fused(x, form.parameters(block), form.settings(block), names)
     form.update(block, out)
     return out[0]
 
 
 def _filled(form: Form, x: Tensor, parameters: Sequence[Tensor], settings: Sequence[float]) -> list[Tensor]:
     out = form.outputs(x, parameters, settings)
-    with torch.cuda.device_of(x):
+    with _launching(x):
         form.forward(x, parameters, settings, out)
     return out
 
@@ -46,10 +69,10 @@ def _gradients(
     parameters: Sequence[Tensor],
     settings: Sequence[float],
     needs: bool,
-) -> list[Tensor | None]:
+) -> list[Tensor]:
     if gy.dtype != x.dtype or gy.stride(2) != gy.shape[3] * gy.stride(3) or 0 in gy.stride():
         gy = torch.empty_like(x).copy_(gy)
-    with torch.cuda.device_of(x):
+    with _launching(x):
         gx, *rest = form.backward(gy, x, saved, parameters, settings, needs)
     return [gx, *(g.to(p.dtype).view_as(p) for g, p in zip(rest, parameters, strict=False))]
 
@@ -61,7 +84,8 @@ class _Node(torch.autograd.Function):
     def forward(ctx: Any, block: Any, form: Form, settings: list[float], x: Tensor, *parameters: Tensor) -> Tensor:
         y, *saved = out = _filled(form, x, parameters, settings)
         form.update(block, out)
-        ctx.block, ctx.form, ctx.settings, ctx.number = block, form, settings, len(parameters)
+        ctx.block, ctx.form, ctx.settings, ctx.training = block, form, settings, block.training
+        ctx.number = len(parameters)
         ctx.save_for_backward(x, *parameters, *saved)
         return y
 
@@ -70,32 +94,59 @@ class _Node(torch.autograd.Function):
         x, *rest = ctx.saved_tensors
         parameters, saved = rest[: ctx.number], rest[ctx.number :]
         needed = ctx.needs_input_grad[3:]
-        if torch.is_grad_enabled():  # for second derivatives
-            found = _plain_gradients(ctx.block, gy, x, parameters, needed)
-        else:
-            found = _gradients(ctx.form, gy, x, saved, parameters, ctx.settings, any(needed[1:]))
+        found: list[Tensor | None] | None = None
+        if not torch.is_grad_enabled():
+            try:
+                found = [*_gradients(ctx.form, gy, x, saved, parameters, ctx.settings, any(needed[1:]))]
+            except KernelFailed as failed:
+                fused.give_up(ctx.block.yaml_name, ctx.block.fused, failed.error)
+        if found is None:  # or second derivatives may be wanted
+            found = _plain_gradients(ctx.block, ctx.training, gy, x, parameters, needed)
         found += [None] * (len(needed) - len(found))
         return None, None, None, *(g if need else None for g, need in zip(found, needed, strict=True))
 
 
 def _plain_gradients(
-    block: Any, gy: Tensor, x: Tensor, parameters: Sequence[Tensor], needed: Sequence[bool]
+    block: Any, training: bool, gy: Tensor, x: Tensor, parameters: Sequence[Tensor], needed: Sequence[bool]
 ) -> list[Tensor | None]:
     inputs = [t for t, need in zip((x, *parameters), needed, strict=True) if need]
-    y = block.forward.__wrapped__(block, x)
-    found = iter(torch.autograd.grad(y, inputs, gy, create_graph=True))
+    mixed = any(p.dtype != x.dtype for p in parameters) and x.dtype != torch.float32  # as under autocast
+    with _as_it_was(block, training), torch.enable_grad(), torch.autocast(x.device.type, x.dtype, enabled=mixed):
+        y = fused.plainly(block, x)
+    found = iter(torch.autograd.grad(y, inputs, gy, create_graph=torch.is_grad_enabled()))
     return [next(found) if need else None for need in needed]
+
+
+@contextlib.contextmanager
+def _as_it_was(block: nn.Module, training: bool) -> Iterator[None]:
+    """Compute a block once more: in the mode of the first time, and without a second update of running statistics."""
+    mode, buffers = block.training, [(module._buffers, dict(module._buffers)) for module in block.modules()]
+    for held, before in buffers:
+        held.update({name: value if value is None else value.clone() for name, value in before.items()})
+    if mode != training:
+        block.train(training)
+    try:
+        yield
+    finally:
+        for held, before in buffers:
+            held.update(before)
+        if mode != training:
+            block.train(mode)
 
 
 # --- the operators under torch.compile --------------------------------------------------------------------------------
 @torch.library.custom_op("yolo_attn::fused", mutates_args=())
 def _operator(x: Tensor, parameters: Sequence[Tensor], settings: Sequence[float], name: str) -> list[Tensor]:
-    return _filled(_form(name), x, parameters, settings)
+    form, block = name.split()
+    with _explained(block):
+        out = _filled(_form(form), x, parameters, settings)
+    fused._paths[block] = "fused"
+    return out
 
 
 @_operator.register_fake
 def _(x: Tensor, parameters: Sequence[Tensor], settings: Sequence[float], name: str) -> list[Tensor]:
-    return _form(name).outputs(x, parameters, settings)
+    return _form(name.split()[0]).outputs(x, parameters, settings)
 
 
 @torch.library.custom_op("yolo_attn::fused_backward", mutates_args=())
@@ -107,8 +158,21 @@ def _backward_operator(
     settings: Sequence[float],
     name: str,
 ) -> list[Tensor]:
-    found = [g for g in _gradients(_form(name), gy, x, saved, parameters, settings, True) if g is not None]
-    return found + [torch.zeros_like(p) for p in parameters[len(found) - 1 :]]  # buffers have no gradients
+    form, block = name.split()
+    with _explained(block):
+        gx, *rest = _gradients(_form(form), gy, x, saved, parameters, settings, True)
+    found = [gx, *(g.clone() for g in rest)]  # they may be parts of one tensor, which an operator must not return
+    return found + [torch.zeros_like(p) for p in parameters[len(rest) :]]  # buffers have no gradients
+
+
+@contextlib.contextmanager
+def _explained(block: str) -> Iterator[None]:
+    try:
+        yield
+    except KernelFailed as failed:
+        raise YoloAttnError(
+            f"the kernel of {block} failed in a compiled graph, which cannot do without it; set {fused.VARIABLE}=0"
+        ) from failed
 
 
 @_backward_operator.register_fake

@@ -32,6 +32,11 @@ class FusedSGE(Form):
         return f"its groups have {width} channels, more than {_WIDEST}" if width > _WIDEST else None
 
     @staticmethod
+    def parameters(block: Any) -> list[Tensor]:
+        """Return weight and bias."""
+        return [block.weight, block.bias]
+
+    @staticmethod
     def settings(block: Any) -> list[float]:
         """Return groups and scale."""
         return [block.groups, block.scale]

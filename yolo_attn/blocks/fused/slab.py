@@ -7,6 +7,7 @@ comes from the cache. All arithmetic is in float32.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,12 +19,14 @@ from yolo_attn.blocks.fused.form import Layout
 _TILE = 4096  # values of a tile: 16 for each of 256 threads
 
 
+@functools.lru_cache(1000)
 def tile(channels: int, positions: int) -> tuple[int, int]:
     """Return the sizes of a tile for slabs of some channels, all of them at once: powers of two."""
     rows = triton.next_power_of_2(channels)
     return rows, min(triton.next_power_of_2(positions), max(_TILE // rows, 16))
 
 
+@functools.lru_cache(1000)
 def narrow_tile(at: Layout, size: int) -> tuple[int, int]:
     """Return the sizes of a tile for programs that own a few channels: where channels come last, those of 32 bytes.
 
@@ -36,6 +39,7 @@ def narrow_tile(at: Layout, size: int) -> tuple[int, int]:
     return rows, min(positions, (_TILE if rows == 1 else _TILE // 2) // rows)  # else few programs fit a processor
 
 
+@functools.lru_cache(1000)
 def position_blocks(at: Layout) -> tuple[int, dict[str, int]]:
     """Return the number of blocks of positions of an image, and the sizes of a tile: programs own all channels."""
     rows, columns = min(triton.next_power_of_2(at.channels), 128), min(triton.next_power_of_2(at.positions), 32)
