@@ -49,8 +49,9 @@ class Form:
 
     @staticmethod
     def parameters(block: Any) -> list[Tensor]:
-        """Return the parameters in the order of the kernels; those that the block does not have are left out."""
-        return list(block.parameters())
+        """Return the parameters in the order of the kernels: by layer, weight and bias; missing ones are left out."""
+        layers = (module._parameters for module in block.modules())
+        return [layer[name] for layer in layers for name in ("weight", "bias") if layer.get(name) is not None]
 
     @staticmethod
     def settings(block: Any) -> list[float]:
