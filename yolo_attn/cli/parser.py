@@ -116,6 +116,7 @@ def own_parser() -> argparse.ArgumentParser:
     report.add_argument("--speed-from", metavar="FOLDER", help="which folder the speed is taken from (default: first)")
     report.add_argument("--replicates", type=int, default=1000, help="draws for the intervals (default: %(default)s)")
     report.add_argument("--ap", default="ultralytics", help="ultralytics | coco (default: %(default)s)")
+    report.add_argument("--latex", action="store_true", help="also write table.tex, the table for a paper")
     report.add_argument("--json", action="store_true", help="print JSON instead of the report")
     return parser
 

@@ -150,7 +150,12 @@ def report(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int
         merge(arguments.folders, folder, arguments.speed_from, log)
     elif arguments.speed_from:
         raise YoloAttnError("--speed-from is for several folders that are merged")
-    results.write(folder, log=log, replicates=arguments.replicates, ap=arguments.ap)
+    found = results.write(folder, log=log, replicates=arguments.replicates, ap=arguments.ap)
+    if arguments.latex:
+        from yolo_attn.report.latex import TABLE, to_latex
+        from yolo_attn.util.files import write_whole
+
+        log(f"the table for a paper: {write_whole(Path(folder, TABLE), to_latex(found))}")
     return _stored_report(folder, arguments.json), 0
 
 

@@ -109,11 +109,7 @@ def _latency(timed: Timing | None) -> Line:
 def caption(results: Results) -> str:
     """Return what was counted, how it was tested, and on what the times were measured."""
     metric, name = results.primary, results.baseline
-    seeds = {len(arm.seeds) for arm in results.arms if arm.seeds}
-    facts = []
-    if seeds and results.data:
-        counted = plural(max(seeds), "seed") if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)} seeds"
-        facts.append(f"n = {counted} × {plural(results.data.images, 'image')}.")
+    facts = [f"{count}."] if (count := counted(results)) else []
     tested = [arm for arm in results.compared if arm.verdict(metric)]
     if results.compared:
         facts.append(f"Difference: {metric} minus that of {name}, paired by seed and image, mean over seeds.")
@@ -124,6 +120,15 @@ def caption(results: Results) -> str:
     else:
         facts.append("Speed was not measured.")
     return " ".join(facts)
+
+
+def counted(results: Results) -> str:
+    """Return the number of seeds and images, as ``n = 3 seeds × 400 images``; empty without a complete run."""
+    seeds = {len(arm.seeds) for arm in results.arms if arm.seeds}
+    if not seeds or not results.data:
+        return ""
+    count = plural(max(seeds), "seed") if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)} seeds"
+    return f"n = {count} × {plural(results.data.images, 'image')}"
 
 
 def measured(results: Results, measurement: Measurement) -> str:
