@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import math
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import astuple, dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy.special import erfc, stdtr
@@ -48,7 +47,6 @@ class Comparison:
     Attributes:
         seeds: Number of seeds.
         arms: Number of arms beside the baseline.
-        share: Share of the seeds in the variance of a mean difference.
         noise: How trainings vary: ``normal``; ``heavy-tailed``, Student's t with 3 degrees of freedom; or ``failing``,
             one of ten loses four standard deviations.
         spreads: Standard deviation of each arm's trainings, as multiple of the baseline's; 1 each by default.
@@ -57,7 +55,6 @@ class Comparison:
 
     seeds: int
     arms: int
-    share: float
     noise: str = "normal"
     spreads: tuple[float, ...] = ()
     effect: float = 0.0
@@ -65,27 +62,55 @@ class Comparison:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Simulated comparisons of a kind.
+    """Simulated comparisons of a kind, for any share of the seeds in the variance of a mean difference.
 
     Attributes:
-        by_seed: Effect of the seeds on the difference of each arm. Shape ``(comparisons, arms, seeds)``.
+        kind: The kind.
+        by_seed: Part of the seeds in the difference of each arm, whose mean has variance 1. Shape
+            ``(comparisons, arms, seeds)``.
         by_image: Likewise of the images. Shape ``(comparisons, arms, images)``.
     """
 
+    kind: Comparison
     by_seed: np.ndarray
     by_image: np.ndarray
 
-    @property
-    def estimate(self) -> np.ndarray:
-        """Mean difference, ``(comparisons, arms)``."""
-        mean: np.ndarray = self.by_seed.mean(2) + self.by_image.mean(2)
-        return mean
+    @cached_property
+    def means(self) -> tuple[np.ndarray, np.ndarray]:
+        """Means over seeds and over images, ``(comparisons, arms)`` each."""
+        return self.by_seed.mean(2), self.by_image.mean(2)
 
-    def values(self, number: int) -> dict[str, Values]:
+    @cached_property
+    def of_seeds(self) -> np.ndarray:
+        """Sample variances between seeds, ``(comparisons, arms)``."""
+        variance: np.ndarray = self.by_seed.var(2, ddof=1)
+        return variance
+
+    @cached_property
+    def of_images(self) -> np.ndarray:
+        """Variances of the mean due to the images, ``(comparisons, arms)``, of all bootstrap samples."""
+        covariance = np.cov(_draws().T) * IMAGES / (IMAGES - 1)
+        variance: np.ndarray = np.einsum("cai,cai->ca", self.by_image @ covariance, self.by_image)
+        return variance
+
+    @cached_property
+    def moderated(self) -> tuple[np.ndarray, np.ndarray]:
+        """Variances between seeds that are possible after the data of all arms, and their probabilities."""
+        return moderated_arrays(self.of_seeds, np.full(self.kind.arms, self.kind.seeds - 1))
+
+    def estimate(self, share: float) -> np.ndarray:
+        """Return the mean differences, ``(comparisons, arms)``."""
+        seeds, images = self.means
+        found: np.ndarray = np.sqrt(share) * seeds + np.sqrt(1 - share) * images
+        found[:, 0] += self.kind.effect
+        return found
+
+    def values(self, number: int, share: float) -> dict[str, Values]:
         """Return the differences of one comparison as the package takes them, with bootstrap replicates."""
-        replicates = self.by_image[number] @ _draws().T
-        found = self.by_seed[number] + self.by_image[number].mean(1, keepdims=True)
-        again = replicates[:, :, None] + self.by_seed[number][:, None]
+        by_seed, by_image = np.sqrt(share) * self.by_seed[number], np.sqrt(1 - share) * self.by_image[number]
+        by_seed[0] += self.kind.effect
+        found = by_seed + by_image.mean(1, keepdims=True)
+        again = (by_image @ _draws().T)[:, :, None] + by_seed[:, None]
         return {f"arm {arm}": Values(found[arm], again[arm]) for arm in range(len(found))}
 
 
@@ -93,10 +118,12 @@ def draw(kind: Comparison, comparisons: int, rng: np.random.Generator) -> Sample
     """Draw comparisons; the differences of two arms share the baseline's part, of the seeds and of the images."""
     spreads = np.append(kind.spreads or (1.0,) * kind.arms, 1.0)
     trainings = _noise(kind.noise, rng, (comparisons, kind.arms + 1, kind.seeds)) * spreads[:, None]
-    by_seed = (trainings[:, :-1] - trainings[:, -1:]) * np.sqrt(kind.share * kind.seeds / 2)
-    by_seed[:, 0] += kind.effect
     images = rng.normal(size=(comparisons, kind.arms + 1, IMAGES))
-    return Sample(by_seed, (images[:, :-1] - images[:, -1:]) * np.sqrt((1 - kind.share) * IMAGES / 2))
+    return Sample(
+        kind,
+        (trainings[:, :-1] - trainings[:, -1:]) * np.sqrt(kind.seeds / 2),
+        (images[:, :-1] - images[:, -1:]) * np.sqrt(IMAGES / 2),
+    )
 
 
 def _noise(kind: str, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -114,37 +141,31 @@ def _draws() -> np.ndarray:
     return draw_images(IMAGES, REPLICATES, 0) / IMAGES
 
 
-@lru_cache(maxsize=1)
-def _covariance() -> np.ndarray:
-    """Return the matrix of the quadratic form that is the variance of the images, of all replicates."""
-    return np.cov(_draws().T) * IMAGES / (IMAGES - 1)
-
-
-def p_values(kind: Comparison, sample: Sample, together: bool) -> np.ndarray:
+def p_values(sample: Sample, share: float, together: bool) -> np.ndarray:
     """Return the p value of each arm, ``(comparisons, arms)``, for all comparisons at once.
 
     Args:
-        kind: The kind that the sample is of.
         sample: The comparisons.
+        share: Share of the seeds in the variance of a mean difference.
         together: Whether the spread of each arm is known with the help of the others, as by ``differences``; else as
             for one arm alone, as by ``difference``.
     """
-    error = np.abs(sample.estimate)
-    by_images = np.einsum("cai,cai->ca", sample.by_image @ _covariance(), sample.by_image)
-    of_seeds, df = sample.by_seed.var(2, ddof=1), kind.seeds - 1
-    if kind.share == 0:
-        p = 2 * stdtr(IMAGES - 1, -error / np.sqrt(by_images))
-    elif kind.share == 1 and (kind.arms == 1 or not together):
-        p = 2 * stdtr(df, -error / np.sqrt(of_seeds / kind.seeds))
+    error, df = np.abs(sample.estimate(share)), sample.kind.seeds - 1
+    together = together and sample.kind.arms > 1
+    if share == 0:
+        p = 2 * stdtr(IMAGES - 1, -error / np.sqrt(sample.of_images))
+    elif share == 1 and not together:
+        p = 2 * stdtr(df, -error / np.sqrt(sample.of_seeds / sample.kind.seeds))
     else:
-        if together and kind.arms > 1:
-            possible, weights = moderated_arrays(of_seeds, np.full(kind.arms, df))
+        if together:
+            possible, weights = sample.moderated
             possible = possible[:, None]
         else:
             scaled = scaled_chi_squared(df)
-            possible, weights = of_seeds[..., None] / scaled.values, scaled.weights
-        images = scaled_chi_squared(IMAGES - 1 if kind.share < 1 else math.inf)
-        variance = (possible / kind.seeds)[..., None] + (by_images[..., None] / images.values)[:, :, None]
+            possible, weights = sample.of_seeds[..., None] / scaled.values, scaled.weights
+        images = scaled_chi_squared(IMAGES - 1 if share < 1 else math.inf)
+        by_images = (1 - share) * sample.of_images[..., None] / images.values
+        variance = (share / sample.kind.seeds * possible)[..., None] + by_images[:, :, None]
         p = ((erfc(error[..., None, None] / np.sqrt(2 * variance)) @ images.weights) * weights).sum(-1)
     return np.maximum(p, LEAST_P)
 
@@ -158,19 +179,21 @@ def adjusted(p: np.ndarray) -> np.ndarray:
     return found
 
 
-def check(sample: Sample, together: np.ndarray, alone: np.ndarray, comparisons: int) -> None:
+def check(
+    sample: Sample, share: float, together: np.ndarray, alone: np.ndarray, comparisons: int, of_them_alone: int
+) -> None:
     """Compare p values with those of the package's own ``differences``, and of its ``difference`` and ``holm``.
 
     Raises:
         AssertionError: If one differs by more than 1e-9, or an interval holds 0 where its p value says it does not.
     """
     for number in range(min(comparisons, len(together))):
-        values = sample.values(number)
+        values = sample.values(number, share)
         found = list(differences(values, IMAGES, power=False).values())
         np.testing.assert_allclose(together[number], [d.p for d in found], rtol=0, atol=1e-9)
         np.testing.assert_allclose(adjusted(together)[number], [d.p_holm for d in found], rtol=0, atol=1e-9)
         np.testing.assert_array_equal(together[number] >= SIGNIFICANT, [d.low <= 0 <= d.high for d in found])
-        if number < CHECKED_ALONE:
+        if number < of_them_alone:
             each = [difference(v.by_seed, v.replicates, IMAGES) for v in values.values()]
             np.testing.assert_allclose(alone[number], [d.p for d in each], rtol=0, atol=1e-9)
             np.testing.assert_allclose(adjusted(alone)[number], holm([d.p for d in each]), rtol=0, atol=1e-9)
@@ -195,20 +218,33 @@ class Rates:
         return f"{self.verdicts:.1f} ({self.held:.1f})"
 
 
-def rates(kind: Comparison, comparisons: int, checked: int = 0) -> tuple[Rates, Rates]:
-    """Return the rates of arms compared together, as by ``differences``, and of each alone, adjusted by ``holm``."""
+def rates(
+    kind: Comparison, shares: Sequence[float], comparisons: int, checked: int = 0
+) -> dict[float, tuple[Rates, Rates]]:
+    """Return the rates of arms compared together, as by ``differences``, and of each alone, adjusted by ``holm``.
+
+    Args:
+        kind: The kind of comparisons.
+        shares: Shares of the seeds in the variance of a mean difference; for all of them, the trainings are the same.
+        comparisons: Number of comparisons.
+        checked: How many of them are computed by the package as well.
+    """
     rng = np.random.default_rng(zlib.crc32(repr(astuple(kind)).encode()))
-    counts = np.zeros((2, 3))
+    counts = {share: np.zeros((2, 3)) for share in shares}
     for first in range(0, comparisons, size := max(1, CHUNK // kind.arms)):
         sample = draw(kind, min(size, comparisons - first), rng)
-        p = [p_values(kind, sample, together) for together in (True, False)]
-        check(sample, p[0], p[1], checked if first == 0 else 0)
-        for row, of_arms in zip(counts, p, strict=True):
-            clear = adjusted(of_arms) < SIGNIFICANT
-            better = clear[:, 0] & (sample.estimate[:, 0] > 0)
-            row += clear.any(1).sum(), (of_arms >= SIGNIFICANT).mean(1).sum(), better.sum()
-    together, alone = (Rates(*(100 * row / comparisons).tolist()) for row in counts)
-    return together, alone
+        for share in shares:
+            p = [p_values(sample, share, together) for together in (True, False)]
+            check(sample, share, p[0], p[1], checked - first, min(checked, CHECKED_ALONE) - first)
+            for row, of_arms in zip(counts[share], p, strict=True):
+                clear = adjusted(of_arms) < SIGNIFICANT
+                better = clear[:, 0] & (sample.estimate(share)[:, 0] > 0)
+                row += clear.any(1).sum(), (of_arms >= SIGNIFICANT).mean(1).sum(), better.sum()
+    found = {}
+    for share, of_share in counts.items():
+        together, alone = (Rates(*(100 * row / comparisons).tolist()) for row in of_share)
+        found[share] = together, alone
+    return found
 
 
 def table_of(head: Sequence[str], found: Mapping[tuple[object, ...], Sequence[Rates]], power: bool = False) -> str:
@@ -217,53 +253,49 @@ def table_of(head: Sequence[str], found: Mapping[tuple[object, ...], Sequence[Ra
     return "\n".join(table([*head, "seeds", *(f"{n} arm{'s' if n > 1 else ''}" for n in ARMS)], rows))
 
 
-def summary(found: Iterable[tuple[Comparison, Rates]], comparisons: int) -> str:
+def summary(cells: Mapping[tuple[Comparison, float], Rates], comparisons: int) -> str:
     """Return sentences on the share of false verdicts over all cells."""
-    cells = list(found)
-    rate = np.array([r.verdicts for _, r in cells])
-    limits = [(bound, 1.96 * 100 * math.sqrt(bound / 100 * (1 - bound / 100) / comparisons)) for bound in (4, 6)]
-    (low, below), (high, above) = limits
-    most, least = cells[int(rate.argmax())], cells[int(rate.argmin())]
+    rate = {f"{k.noise}, share {share}, {k.seeds} seeds, {k.arms} arms": r.verdicts for (k, share), r in cells.items()}
+    values, least, most = np.array([*rate.values()]), min(rate, key=rate.__getitem__), max(rate, key=rate.__getitem__)
+    below, above = (100 * b + s * 196 * math.sqrt(b * (1 - b) / comparisons) for b, s in ((0.04, -1), (0.06, 1)))
     return (
-        f"{len(cells)} cells: mean {rate.mean():.2f} %, smallest {least[1].verdicts:.1f} % ({_name(least[0])}), "
-        f"largest {most[1].verdicts:.1f} % ({_name(most[0])}). Below {low} %: {np.sum(rate < low)}, beyond Monte-Carlo "
-        f"error ({low - below:.2f}): {np.sum(rate < low - below)}. Above {high} %: {np.sum(rate > high)}, beyond it "
-        f"({high + above:.2f}): {np.sum(rate > high + above)}. Above 5 %: {np.sum(rate > 5)}."
+        f"{len(rate)} cells: mean {values.mean():.2f} %, smallest {rate[least]:.1f} % ({least}), largest "
+        f"{rate[most]:.1f} % ({most}). Below 4 %: {np.sum(values < 4)}, beyond Monte-Carlo error ({below:.2f}): "
+        f"{np.sum(values < below)}. Above 5 %: {np.sum(values > 5)}. Above 6 %: {np.sum(values > 6)}, beyond "
+        f"Monte-Carlo error ({above:.2f}): {np.sum(values > above)}."
     )
-
-
-def _name(kind: Comparison) -> str:
-    return f"{kind.noise}, share {kind.share}, {kind.seeds} seeds, {kind.arms} arm{'s' if kind.arms > 1 else ''}"
 
 
 def to_markdown(comparisons: int, checked: int = CHECKED, processes: int | None = None) -> str:
     """Simulate all kinds of comparisons, and return the tables."""
-    rows = [*itertools.product(NOISE, SHARES, SEEDS)]
-    null = {(*row, n): Comparison(row[2], n, row[1], row[0]) for row in rows for n in ARMS}
-    unequal = {
-        (name, s): Comparison(s, 6, 0.95, spreads=UNEQUAL[name]) for name, s in itertools.product(UNEQUAL, SEEDS)
-    }
-    strong = {(r, s, n): Comparison(s, n, r, effect=4.0) for r in (0.5, 0.95) for s in SEEDS for n in ARMS}
-    kinds = sorted({*null.values(), *unequal.values(), *strong.values()}, key=lambda k: -k.arms)
-    found = {}
-    of_kind = partial(rates, comparisons=comparisons, checked=checked)
+    null = {(noise, s, n): Comparison(s, n, noise) for noise in NOISE for s in SEEDS for n in ARMS}
+    unequal = {(name, s): Comparison(s, 6, spreads=UNEQUAL[name]) for name in UNEQUAL for s in SEEDS}
+    strong = {(s, n): Comparison(s, n, effect=4.0) for s in SEEDS for n in ARMS}
+    tasks = [(kind, SHARES) for kind in null.values()] + [(kind, (0.95,)) for kind in unequal.values()]
+    tasks += [(kind, (0.5, 0.95)) for kind in strong.values()]
+    tasks.sort(key=lambda task: -task[0].arms * len(task[1]))
+    found: dict[tuple[Comparison, float], tuple[Rates, Rates]] = {}
     with ProcessPoolExecutor(processes) as pool:
-        for kind, both in zip(kinds, pool.map(of_kind, kinds), strict=True):
-            found[kind] = both
-            print(len(found), "of", len(kinds), kind, *both, file=sys.stderr, flush=True)
+        running = {pool.submit(rates, *task, comparisons, checked): task[0] for task in tasks}
+        for number, done in enumerate(as_completed(running), 1):
+            of_kind = {(running[done], share): both for share, both in done.result().items()}
+            found |= of_kind
+            cells = ", ".join(f"{share}: {both[0]} / {both[1]}" for (_, share), both in of_kind.items())
+            print(f"{number} of {len(tasks)}, {running[done]}: {cells}", file=sys.stderr, flush=True)
     sections = []
     for way, title in enumerate(("arms together, `differences`", "each arm alone, `difference` and `holm`")):
-        sections.append(f"{title}: {summary([(k, found[k][way]) for k in null.values()], comparisons)}")
+        cells_of = {(kind, share): found[kind, share][way] for kind in null.values() for share in SHARES}
+        sections.append(f"{title}: {summary(cells_of, comparisons)}")
         for noise in NOISE:
-            cells = {row[1:]: [found[null[(*row, n)]][way] for n in ARMS] for row in rows if row[0] == noise}
-            sections.append(table_of([f"{noise}, {title}; share of the seeds"], cells))
+            rows = {(r, s): [cells_of[null[noise, s, n], r] for n in ARMS] for r in SHARES for s in SEEDS}
+            sections.append(table_of([f"{noise}, {title}; share of the seeds"], rows))
     head = ["spread of six arms, share 0.95", "seeds", "together", "each alone"]
-    of_six = [[name, str(seeds), *map(str, found[kind])] for (name, seeds), kind in unequal.items()]
+    of_six = [[name, str(seeds), *map(str, found[kind, 0.95])] for (name, seeds), kind in unequal.items()]
     sections.append("\n".join(table(head, of_six)))
     for way, title in enumerate(("together", "each alone")):
-        cells = {(r, s): [found[strong[r, s, n]][way] for n in ARMS] for r in (0.5, 0.95) for s in SEEDS}
+        rows = {(r, s): [found[strong[s, n], r][way] for n in ARMS] for r in (0.5, 0.95) for s in SEEDS}
         head = [f"a true difference of 4 standard errors, arms {title}; share"]
-        sections.append(table_of(head, cells, power=True))
+        sections.append(table_of(head, rows, power=True))
     return "\n\n".join(sections)
 
 

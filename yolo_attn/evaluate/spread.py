@@ -73,7 +73,7 @@ def scaled_chi_squared(df: float) -> Spread:
     if df > _MANY:
         return Spread(np.ones(1), np.ones(1))
     if df >= 30:
-        return _gauss(df, 12 + int(360 / df))
+        return _gauss(df, 8 + int(480 / df))
     log = np.linspace(-60 / df - 12 / math.sqrt(df), math.log1p(12 / math.sqrt(df)) + 1, 200)
     weight = np.exp(df / 2 * (log - np.expm1(log)))
     return Spread(np.exp(log), weight / weight.sum())
