@@ -5,14 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from instruments import rare_means
 from instruments.rare_classes import Kind, row, simulate
 from instruments.simulation import COCO_IMAGES, COCO_TARGETS, detect, make_coco_scene, make_scene
 from instruments.statistics import classes_evaluated_again
+from scipy import stats
 
 from yolo_attn.evaluate.bootstrap import draw_images, resample
+from yolo_attn.evaluate.comparison import compare_arms
 from yolo_attn.evaluate.intervals import Uncertainty
 from yolo_attn.evaluate.matches import Matches
-from yolo_attn.evaluate.rare import factors, stretched_mean
+from yolo_attn.evaluate.rare import factors, image_df, stretched_mean
 
 IMAGES = 30
 
@@ -61,6 +64,48 @@ def test_factors_by_simulation(images_with):
     given = factors(images_with, images, classes)
     assert given.variance == pytest.approx(max(1, known / images_with / variance), rel=0.2)
     assert given.covariance == pytest.approx(max(1, known / images / covariance), rel=0.2)
+
+
+def test_degrees_of_freedom_by_hand():
+    assert image_df(np.arange(50), np.zeros(50), 50) == pytest.approx(49)
+    assert image_df(np.tile(np.arange(50), 3), np.repeat([4, 0, 9], 50), 50) == pytest.approx(49)
+    assert image_df(np.array([0, 0]), np.array([1, 2]), 30) == 1
+    stretch = factors(1, 3, 2).variance, factors(3, 3, 2).variance  # class 7 is in image 1, class 5 in all three
+    squared = np.array(
+        [0.5 * stretch[1] ** 0.5, 0.25 * stretch[1] ** 0.5 + stretch[0] ** 0.5, 0.25 * stretch[1] ** 0.5]
+    )
+    squared = squared**2
+    given = image_df(np.array([0, 0, 1, 2, 1]), np.array([5, 5, 5, 5, 7]), 3)
+    assert given == pytest.approx(max(1, squared.sum() ** 2 / (squared**2).sum() - 1))
+
+
+@pytest.mark.parametrize("crowded", [1, 4, 16])
+def test_degrees_of_freedom_by_simulation(crowded):
+    """One class, in some images many times: how much a variance of its mean, found from the images, varies."""
+    targets = np.ones(60)
+    targets[:12] = crowded
+    share = targets / targets.sum()
+    values = np.random.default_rng(0).normal(size=(20_000, 60))
+    found = (((values - (values @ share)[:, None]) * share) ** 2).sum(1)
+    given = image_df(np.repeat(np.arange(60), targets.astype(int)), np.zeros(int(targets.sum())), 60)
+    assert given == pytest.approx(2 * found.mean() ** 2 / found.var(), rel=0.1)
+
+
+def test_the_variance_of_the_images_counts_with_its_degrees_of_freedom():
+    scene = make_coco_scene(np.random.default_rng(0), 40)
+    runs = [detect(np.random.default_rng(k), scene, 12) for k in range(2)]
+    wide = compare_arms({"base": [runs[0]], "other": [runs[1]]}, replicates=50).arms["other"].differences["mAP50-95"]
+    df = image_df(scene.target_image, scene.target_cls, 40)
+    assert 3 < df < 25
+    assert (wide.high - wide.low) / 2 == pytest.approx(stats.t(df).ppf(0.975) * wide.se)
+
+
+def test_rare_means_are_seldom_false():
+    df, p = zip(*(rare_means.p_values(Kind(40), n) for n in range(8)), strict=True)
+    plain, ours = (np.array(p) < 0.05 / 12).mean((0, 1, 2))
+    assert max(df) < 30
+    assert ours < plain
+    assert ours < 0.01
 
 
 def test_classes_in_all_images_are_left_alone():

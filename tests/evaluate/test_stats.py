@@ -193,9 +193,22 @@ def test_equals_a_bootstrap_that_repeats_images_and_evaluates_again(arms):
     assert found.se == pytest.approx(math.sqrt(images + seeds))
     assert found.seed_share == pytest.approx(seeds / (images + seeds))
     share = seeds / (images + seeds)
-    assert tail_by_integration((found.high - d.mean()) / found.se, share, 2, 24) == pytest.approx(0.05, rel=1e-4)
+    df = image_df_in_loops(arms["base"][0], [f.variance for f in given])
+    assert 2 < df < 24
+    assert tail_by_integration((found.high - d.mean()) / found.se, share, 2, df) == pytest.approx(0.05, rel=1e-4)
     assert found.low == pytest.approx(2 * d.mean() - found.high)
-    assert tail_by_integration(d.mean() / found.se, share, 2, 24) == pytest.approx(found.p, rel=1e-4)
+    assert tail_by_integration(d.mean() / found.se, share, 2, df) == pytest.approx(found.p, rel=1e-4)
+
+
+def image_df_in_loops(run, stretch):
+    squared = []
+    for image in range(run.images):
+        weight = 0.0
+        for cls in range(3):
+            here = sum((i, c) == (image, cls) for i, c in zip(run.target_image, run.target_cls, strict=True))
+            weight += math.sqrt(stretch[cls]) * here / sum(c == cls for c in run.target_cls)
+        squared.append(weight**2)
+    return sum(squared) ** 2 / sum(s**2 for s in squared) - 1
 
 
 def by_class(run, weights):

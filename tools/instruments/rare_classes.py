@@ -68,7 +68,7 @@ class Experiment:
         if not corrected:
             return Values(plain[0], plain[1:])
         both = [np.stack([a.for_variance[METRIC][k] - b.for_variance[METRIC][k] for a, b in pairs], 1) for k in (0, 1)]
-        return Values(plain[0], both[0][1:], both[1][1:])
+        return Values(plain[0], both[0][1:], both[1][1:], pairs[0][0].image_df[METRIC])
 
 
 def simulate(kind: Kind, spread: tuple[float, float, float], number: int) -> Experiment:
@@ -176,6 +176,12 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("experiments", nargs="?", type=int, default=200, help="comparisons for each cell")
     parser.add_argument("--only", type=int, nargs="+", metavar="N", help="numbers of the sets, from 1; all by default")
+    parser.add_argument("--means", action="store_true", help="means over objects, not AP: 20 comparisons for each set")
     given = parser.parse_args(words)
     kinds = KINDS if given.only is None else [KINDS[n - 1] for n in given.only]
-    print(to_markdown(given.experiments, kinds))
+    if given.means:
+        from instruments import rare_means
+
+        print(rare_means.to_markdown(given.experiments, kinds))
+    else:
+        print(to_markdown(given.experiments, kinds))

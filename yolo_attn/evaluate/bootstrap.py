@@ -18,7 +18,7 @@ from yolo_attn.evaluate.ap import average_precision, mean_average_precision
 from yolo_attn.evaluate.coco_ap import Boxes, CocoMatches
 from yolo_attn.evaluate.matches import Curve, Matches
 from yolo_attn.evaluate.npz import load_record
-from yolo_attn.evaluate.rare import stretched_mean
+from yolo_attn.evaluate.rare import image_df, stretched_mean
 
 THRESHOLDS = 10
 """Number of IoU thresholds of an evaluation: 0.5 to 0.95 in steps of 0.05."""
@@ -42,11 +42,14 @@ class Resampled:
         by_class: AP of each class. Shape ``(1 + R, C)``; NaN where no target of the class was drawn.
         for_variance: Replicates of each metric from which its variance is found where classes are in few images, and
             their excess; see :func:`~yolo_attn.evaluate.rare.stretched_mean`. Shape ``(1 + R,)`` each.
+        image_df: Degrees of freedom by which that variance is known, by metric; see
+            :func:`~yolo_attn.evaluate.rare.image_df`.
     """
 
     metrics: Mapping[str, np.ndarray]
     by_class: np.ndarray
     for_variance: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    image_df: Mapping[str, float]
 
 
 def draw_images(images: int, replicates: int, seed: int) -> np.ndarray:
@@ -84,6 +87,7 @@ def resample(record: Evaluation, draws: np.ndarray, curve: Curve | None = None) 
             name: stretched_mean(by_class, view.images_by_class, view.images)
             for name, (view, by_class) in found.items()
         },
+        image_df={name: image_df(view.target_image, view.target_cls, view.images) for name, (view, _) in found.items()},
     )
 
 

@@ -200,7 +200,8 @@ def _of_metric(metric: str, pairs: Sequence[tuple[Resampled, Resampled]]) -> Val
         return None
     found = [(a.for_variance[metric], b.for_variance[metric]) for a, b in pairs]
     by_seed, replicates = paired([(a[0], b[0]) for a, b in found])
-    return Values(by_seed, replicates, paired([(a[1], b[1]) for a, b in found])[1])
+    excess = paired([(a[1], b[1]) for a, b in found])[1]
+    return Values(by_seed, replicates, excess, pairs[0][0].image_df[metric])
 
 
 def _by_class(

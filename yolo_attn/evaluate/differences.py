@@ -96,11 +96,14 @@ class Values(NamedTuple):
         by_seed: By seed, on all images. Shape ``(S,)``.
         replicates: By bootstrap sample and seed, with the same samples for all arms and seeds. Shape ``(R, S)``.
         excess: Likewise; variance that the replicates have too much. ``None`` for none.
+        image_df: Degrees of freedom by which the variance due to the images is known; the number of images minus 1 by
+            default.
     """
 
     by_seed: np.ndarray
     replicates: np.ndarray
     excess: np.ndarray | None = None
+    image_df: float | None = None
 
 
 def differences(
@@ -119,7 +122,7 @@ def differences(
         untested: Arms that get no verdict; their spread says nothing of the others'.
         power: Whether to compute ``detectable`` and ``seeds_needed``, which takes most of the time.
     """
-    known = {name: Uncertainty.of(v.by_seed, v.replicates, images, v.excess) for name, v in values.items()}
+    known = {name: Uncertainty.of(v.by_seed, v.replicates, images, v.excess, v.image_df) for name, v in values.items()}
     several = [name for name, u in known.items() if u.seeds > 1 and name not in untested]
     varying = [name for name in several if known[name].seed_variance]
     samples = [(known[name].seed_variance * known[name].seeds, known[name].seeds - 1) for name in varying]

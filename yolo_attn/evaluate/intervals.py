@@ -39,6 +39,8 @@ class Uncertainty:
         seed_variance: Variance of the mean due to the choice of seeds; 0 for one seed, where it is unknown.
         image_variance: Variance of the mean due to the choice of images, shared by all seeds.
         spread: How well ``seed_variance`` is known; as by a sample of ``seeds`` by default.
+        image_df: Degrees of freedom by which ``image_variance`` is known, ``images - 1`` by default; see
+            :func:`~yolo_attn.evaluate.rare.image_df`.
     """
 
     seeds: int
@@ -46,10 +48,16 @@ class Uncertainty:
     seed_variance: float
     image_variance: float
     spread: Spread | None = None
+    image_df: float | None = None
 
     @classmethod
     def of(
-        cls, by_seed: np.ndarray, replicates: np.ndarray, images: int, excess: np.ndarray | None = None
+        cls,
+        by_seed: np.ndarray,
+        replicates: np.ndarray,
+        images: int,
+        excess: np.ndarray | None = None,
+        image_df: float | None = None,
     ) -> Uncertainty:
         """Estimate both variances.
 
@@ -62,15 +70,16 @@ class Uncertainty:
             images: Number of images.
             excess: Values by bootstrap sample and seed whose variances and covariances those of ``replicates`` contain
                 but should not, see :mod:`yolo_attn.evaluate.rare`. Shape ``(R, S)``.
+            image_df: Degrees of freedom of the variance due to the images; ``images - 1`` by default.
         """
         seeds = len(by_seed)
         covariance = np.cov(replicates.T, ddof=1).reshape(seeds, seeds) * images / (images - 1)
         if excess is not None:
             covariance -= np.cov(excess.T, ddof=1).reshape(seeds, seeds) * images / (images - 1)
         if seeds == 1:
-            return cls(1, images, 0.0, max(0.0, float(covariance[0, 0])))
+            return cls(1, images, 0.0, max(0.0, float(covariance[0, 0])), None, image_df)
         shared = (covariance.sum() - np.trace(covariance)) / (seeds * (seeds - 1))
-        return cls(seeds, images, float(np.var(by_seed, ddof=1)) / seeds, max(0.0, float(shared)))
+        return cls(seeds, images, float(np.var(by_seed, ddof=1)) / seeds, max(0.0, float(shared)), None, image_df)
 
     @property
     def se(self) -> float:
@@ -95,17 +104,21 @@ class Uncertainty:
     def tail(self, t: float) -> float:
         """Return the probability that (mean difference - true difference) / se is at least ``t`` in absolute value."""
         if self.seeds == 1 or self.seed_variance == 0:
-            return float(2 * stdtr(self.images - 1, -t))
+            return float(2 * stdtr(self._image_df, -t))
         if self.image_variance == 0 and self.spread is None:
             return float(2 * stdtr(self.df, -t))
         factors, weights = self._errors
         return float(weights @ erfc(t * factors))
 
+    @property
+    def _image_df(self) -> float:
+        return self.images - 1 if self.image_df is None else self.image_df
+
     @cached_property
     def _errors(self) -> tuple[np.ndarray, np.ndarray]:
         """``se`` over sqrt(2) times each standard error that is possible, and the probability of each."""
         seeds = self.spread or of_sample(self.seed_variance, self.df)
-        images = scaled_chi_squared(self.images - 1 if self.image_variance else math.inf)
+        images = scaled_chi_squared(self._image_df if self.image_variance else math.inf)
         variance = seeds.values[:, None] + self.image_variance / images.values
         weights = np.outer(seeds.weights, images.weights)
         possible = weights > _NEGLIGIBLE
@@ -145,9 +158,9 @@ class Uncertainty:
         """Return the uncertainty with another number of seeds of the same spread."""
         variance = self.seed_variance * self.seeds / seeds
         if self.spread is None or not variance:
-            return Uncertainty(seeds, self.images, variance, self.image_variance)
+            return replace(self, seeds=seeds, seed_variance=variance, spread=None)
         spread = of_sample(variance, max(self.df, self.seeds - 1) * (seeds - 1) / (self.seeds - 1))
-        return Uncertainty(seeds, self.images, variance, self.image_variance, spread)
+        return replace(self, seeds=seeds, seed_variance=variance, spread=spread)
 
     def seeds_to_detect(
         self, difference: float, level: float = 0.95, power: float = 0.8, most: int = 1000

@@ -49,6 +49,32 @@ def factors(images_with: int, images: int, classes: int) -> Factors:
     return Factors(variance, max(1.0, known / shared) if classes > 1 else math.sqrt(variance))
 
 
+def image_df(target_image: np.ndarray, target_cls: np.ndarray, images: int) -> float:
+    """Return the degrees of freedom by which the variance of mAP due to the images is known, at least 1.
+
+    An image counts for a class by its share of the targets, and for the mean by the sum of these, each stretched by the
+    square root of its :attr:`Factors.variance`. A sum of squares of normal effects with these weights ``w`` varies like
+    chi-squared with ``(sum of w ** 2) ** 2 / (sum of w ** 4)`` degrees of freedom, as in Satterthwaite's approximation;
+    the mean takes one of them. Where all images count alike, this is ``images - 1``; where classes are rare, or objects
+    are crowded in few images, it is far less.
+
+    Args:
+        target_image: Image of each target. Shape ``(G,)``.
+        target_cls: Class of each target. Shape ``(G,)``.
+        images: Number of images, at least 2.
+
+    References:
+        Satterthwaite, An Approximate Distribution of Estimates of Variance Components, 1946,
+        https://doi.org/10.2307/3002019.
+    """
+    pairs, targets = np.unique(np.stack([target_cls, target_image]), axis=1, return_counts=True)
+    _, cls = np.unique(pairs[0], return_inverse=True)
+    images_with, targets_of = np.bincount(cls), np.bincount(cls, targets)
+    stretch = np.sqrt([factors(int(n), images, len(images_with)).variance for n in images_with])
+    squared = np.bincount(pairs[1].astype(int), stretch[cls] * targets / targets_of[cls]) ** 2
+    return max(1.0, float(squared.sum() ** 2 / (squared**2).sum()) - 1)
+
+
 def stretched_mean(ap: np.ndarray, images_with: np.ndarray, images: int) -> tuple[np.ndarray, np.ndarray]:
     """Return replicates of the mean AP over classes, from which its variance is found.
 

@@ -74,7 +74,7 @@ def scaled_chi_squared(df: float) -> Spread:
         return Spread(np.ones(1), np.ones(1))
     if df >= 30:
         return _gauss(df, 8 + int(480 / df))
-    log = np.linspace(-60 / df - 12 / math.sqrt(df), math.log1p(12 / math.sqrt(df)) + 1, 200)
+    log = np.linspace(-60 / df - 12 / math.sqrt(df), math.log1p(12 / math.sqrt(df)) + 1, 200 if df < 5 else 70)
     weight = np.exp(df / 2 * (log - np.expm1(log)))
     return Spread(np.exp(log), weight / weight.sum())
 
