@@ -24,6 +24,7 @@ MORE: dict[str, list[tuple[dict[str, Any], tuple[int, int, int, int]]]] = {
     "SNL": [({}, (1, 24, 3, 5))],
     "scSE": [({"bias": True, "combine": "max"}, (2, 16, 3, 5))],
     "SA": [({"init": "identity"}, (1, 4, 70, 70)), ({"init": "identity", "shuffle": False}, (2, 16, 5, 7))],
+    "CA": [({"min_hidden": 20, "init": "identity"}, (2, 48, 33, 20)), ({"min_hidden": 1}, (65, 4, 2, 1))],
     "ELA": [
         ({"norm_groups": 1, "kernel_size": 9}, (1, 16, 3, 260)),
         ({"conv_groups": 8, "norm_groups": 4}, (2, 24, 33, 20)),
