@@ -37,7 +37,7 @@ from yolo_attn.host.yolo import component
 from yolo_attn.train.freeze import as_base_rows
 from yolo_attn.train.resume import read_state
 from yolo_attn.train.yolo import YOLO
-from yolo_attn.util.files import replace_whole
+from yolo_attn.util.files import is_whole_archive, replace_whole
 
 _SHARED = ("batch", "workers", "split", "single_cls", "classes", "conf", "iou", "max_det", "rect")
 """Training arguments that validation takes as well."""
@@ -107,13 +107,25 @@ def train(
 
 
 def _readable_state(save_dir: Path) -> dict[str, Any] | None:
-    """Return the state of a training that was stopped; where it is damaged, remove it, to train from the start."""
+    """Return the state of a training that was stopped; where it cannot be used, remove it, to train from the start."""
     try:
-        return read_state(save_dir / "weights")
+        state = read_state(save_dir / "weights")
+        if state is not None:
+            _check_state(state, save_dir)
+        return state
     except YoloAttnError as error:
         LOGGER.warning(f"{error}; the training starts again")
         shutil.rmtree(save_dir)
         return None
+
+
+def _check_state(state: Mapping[str, Any], save_dir: Path) -> None:
+    """Check that a state is that of the run in whose folder it lies, and the checkpoint of a complete one is whole."""
+    run, last = Path(state["run"][0]).parent.name, save_dir / "weights" / "last.pt"
+    if run != save_dir.parent.name:
+        raise YoloAttnError(f"the state in '{save_dir}' is that of {run}")
+    if state["complete"] and not (last.is_file() and is_whole_archive(last)):
+        raise YoloAttnError(f"'{last}' is {'damaged' if last.is_file() else 'missing'}")
 
 
 def training_step(model: Any, imgsz: int, batch: int, device: str, amp: bool) -> Callable[[], object]:

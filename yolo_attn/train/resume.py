@@ -38,6 +38,7 @@ _WITHOUT_EFFECT = {
     "save", "save_period", "patience", "val", "mode",
 }  # fmt: skip
 """Arguments that may change on resume without changing the final weights."""
+_FACTS = {"run", "epoch", "complete", "model", "ema", "optimizer", "history"}
 
 
 class ResumeMixin(TrainerHooks):
@@ -356,15 +357,17 @@ def read_state(folder: str | Path) -> dict[str, Any] | None:
     """Return the stored state of a training from its weights folder, or ``None`` if there is none.
 
     Raises:
-        YoloAttnError: If the file is damaged.
+        YoloAttnError: If the file is damaged, which torch alone does not notice of values that were changed.
     """
     file = Path(folder) / STATE
-    try:
-        return torch.load(file, map_location="cpu", weights_only=False) if file.is_file() else None
-    except Exception as error:
-        if is_whole_archive(file):  # e.g. a user's block that cannot be imported
-            raise
-        raise YoloAttnError(f"'{file}' is damaged") from error
+    if not file.is_file():
+        return None
+    if not is_whole_archive(file):
+        raise YoloAttnError(f"'{file}' is damaged")
+    state = torch.load(file, map_location="cpu", weights_only=False)
+    if not isinstance(state, dict) or not state.keys() >= _FACTS:
+        raise YoloAttnError(f"'{file}' holds no state of a training")
+    return state
 
 
 def _seed(*moment: Any) -> int:
