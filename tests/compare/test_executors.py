@@ -259,6 +259,17 @@ def test_progress_knows_epochs_before_a_run_has_ended(tmp_path):
     assert said == ["0 of 2 runs done; running yolo11n-ela-seed0 (epoch 2/4); 1 left; about 3 min to go"]
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b'{"epoch": 1, "epo', b"[1]", b"null", b"{}", b'{"epoch": 1}'])
+def test_progress_survives_a_file_that_is_damaged(tmp_path, content):
+    folder = tmp_path / "yolo11n-seed0-0"
+    (folder / "train").mkdir(parents=True)
+    (folder / "train" / "progress.json").write_bytes(content)
+    progress = Progress(4, 0, 2, lambda line: None)
+    progress.tick([folder])
+    assert progress.line([folder]) == "0 of 4 runs done; running yolo11n-seed0; 3 left"
+    assert executors._Job(folder).peak_mb() is None
+
+
 def test_progress_draws_one_line_on_a_terminal(tmp_path, capsys):
     now = [0.0]
     progress = Progress(total=2, done=0, slots=1, log=pytest.fail, clock=lambda: now[0])

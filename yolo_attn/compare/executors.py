@@ -303,14 +303,14 @@ class _Job:
 
 
 def progress_of(folder: Path) -> dict[str, Any]:
-    """Return the progress that a run last reported; empty before its first report."""
+    """Return the progress that a run last reported; empty before its first report, and where that is damaged."""
     from yolo_attn.compare.trainer import PROGRESS
 
     try:
-        found: dict[str, Any] = json.loads((folder / run_folder.TRAINING / PROGRESS).read_text(encoding="utf-8"))
-        return found
-    except (FileNotFoundError, json.JSONDecodeError):
+        found = json.loads((folder / run_folder.TRAINING / PROGRESS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _cores() -> int:

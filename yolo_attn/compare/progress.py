@@ -100,11 +100,13 @@ def _name(folder: Path) -> str:
 
 def _name_and_epoch(folder: Path) -> str:
     at = progress_of(folder)
-    return f"{_name(folder)} (epoch {min(at['epoch'] + 1, at['epochs'])}/{at['epochs']})" if at else _name(folder)
+    if not {"epoch", "epochs"} <= at.keys():
+        return _name(folder)
+    return f"{_name(folder)} (epoch {min(at['epoch'] + 1, at['epochs'])}/{at['epochs']})"
 
 
 def _seconds_per_run(running: Sequence[Path]) -> float | None:
-    known = [at for folder in running if (at := progress_of(folder)).get("epoch_seconds")]
+    known = [at for folder in running if (at := progress_of(folder)).get("epoch_seconds") and at.get("epochs")]
     return statistics.fmean(statistics.fmean(a["epoch_seconds"]) * a["epochs"] for a in known) if known else None
 
 
