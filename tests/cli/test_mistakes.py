@@ -51,6 +51,17 @@ MISTAKES = {
     # a comparison
     "compare tiny.yaml": "'tiny.yaml' is not a comparison: it has no list 'arms'",
     "compare yolo11n.yaml": "no comparison at 'yolo11n.yaml'. To compare models, name the baseline and what to compare",
+    "compare --finished best.pt bst.pt --data boxes.yaml": "no checkpoint at 'bst.pt'. Did you mean 'best.pt'?",
+    "compare --finished best.pt --data boxes.yaml": "needs at least two finished trainings, the baseline first; only",
+    "compare --finished a=best.pt b=a.jpg --data boxes.yaml": "b=a.jpg is no checkpoint (.pt), nor a file",
+    "compare --finished a=best.pt b=best.pt --data boxes.yaml epochs=3": "nothing is trained with --finished: unknown",
+    "compare --finished a=best.pt b=best.pt --data boxes.yaml split=tset": "unknown split 'tset'. Did you mean 'test'?",
+    "compare --finished a=best.pt b=best.pt --data boxes.yaml --only 1/2": "--only is for trainings",
+    "compare --finished a=best.pt b=best.pt": "--data is missing, and the files do not say which data they are of",
+    f"compare tiny.yaml tiny-ela.yaml --data boxes.yaml --only 4/3 {COMPARED}": "--only 4/3: give a part and",
+    f"compare tiny.yaml tiny-ela.yaml --data boxes.yaml --only 2 {COMPARED}": "--only 2: give a part and their number",
+    "report a.jpg --speed-from a.jpg": "--speed-from is for several folders that are merged",
+    "report none1 none2 --speed-from none1": "'none1' holds no comparison",
     "compare matrx.yaml": "no comparison at 'matrx.yaml'. Did you mean 'matrix.yaml'?",
 }
 

@@ -66,8 +66,8 @@ def compare_finished(
     from yolo_attn.compare.predictions_json import read_predictions
     from yolo_attn.host.data import labelled_images, prepare_data
 
-    arms = read_arms(checkpoints)
     settings = _checked(settings or {})
+    arms = read_arms(checkpoints)
     opened = open_all(arms)
     task = next((found.task for found in opened.values()), "detect")
     host.check_records(task)
@@ -170,6 +170,8 @@ def paired_by_seed(
 
 # --- data and settings ------------------------------------------------------------------------------------------------
 def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    from yolo_attn.host.data import NAMED_SPLITS
+
     for key, value in settings.items():
         if key == "data":
             raise YoloAttnError(f"data={value}: write --data {value}")
@@ -179,7 +181,11 @@ def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
             if value not in READINGS:
                 raise YoloAttnError(one_of(CATEGORY_IDS, value, READINGS))
         elif key not in SETTINGS:
+            if isinstance(value, str) and Path(value).suffix:
+                raise YoloAttnError(f"{key}={value} is no checkpoint (.pt), nor a file of predictions (.json)")
             raise YoloAttnError(f"nothing is trained with --finished: {one_of('setting', key, SETTINGS)}")
+    if (split := settings.get("split", "val")) not in NAMED_SPLITS:
+        raise YoloAttnError(one_of("split", split, NAMED_SPLITS))
     batch = settings.get("batch", 16)
     if type(batch) is not int or batch < 1:
         raise YoloAttnError(f"batch={batch}: give a number of images, e.g. 16")

@@ -26,7 +26,7 @@ from ultralytics.utils.ops import xywh2xyxy
 from yolo_attn.errors import YoloAttnError, like, one_of
 
 SPLITS = ("train", "val")
-_NAMED = (*SPLITS, "test")
+NAMED_SPLITS = (*SPLITS, "test")
 
 
 def check_data(data: str | Path, present: bool = False, split: str = "") -> dict[str, Any]:
@@ -80,7 +80,7 @@ def data_files(data: str, splits: Sequence[str] = SPLITS) -> DataFiles:
     files: dict[str, list[tuple[Path, Path]]] = {}
     for split in splits:
         if not found.get(split):
-            raise YoloAttnError(f"data '{data}': {one_of('split', split, [s for s in _NAMED if found.get(s)])}")
+            raise YoloAttnError(f"data '{data}': {one_of('split', split, [s for s in NAMED_SPLITS if found.get(s)])}")
         images = _images(found[split])
         labels = map(Path, img2label_paths([str(image) for image in images]))
         files[split] = list(zip(images, labels, strict=True))
