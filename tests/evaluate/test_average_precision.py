@@ -1,5 +1,7 @@
 """AP of bootstrap samples against a reference: repeat the drawn images and evaluate again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from instruments.simulation import detect, make_scene
@@ -7,7 +9,7 @@ from support.random_matches import evaluated_again, random_matches
 from ultralytics.utils.metrics import compute_ap
 
 from yolo_attn.evaluate import ap
-from yolo_attn.evaluate.ap import Matches, average_precision, mean_average_precision
+from yolo_attn.evaluate.ap import Matches, average_precision, map_by_ties, mean_average_precision
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -86,3 +88,21 @@ def test_the_tail_of_earlier_versions():
 def test_the_installed_version_drops():
     area, *_ = compute_ap(np.array([0.5]), np.array([1.0]))
     assert area == pytest.approx(0.5, abs=0.01)
+
+
+def test_map_of_detections_of_equal_confidence_lies_between_bounds():
+    """Two images with a target each; of three detections of one confidence two are right."""
+    matches = Matches(
+        images=2, image=[0, 0, 1], cls=[0, 0, 0], confidence=[0.5, 0.5, 0.5], target_image=[0, 1], target_cls=[0, 0],
+        correct=np.array([[True, False], [False, True], [True, True]]), area=None, target_area=None,
+    )  # fmt: skip
+    lowest, highest = map_by_ties(matches)
+    assert highest == pytest.approx(0.995)  # right ones first: precision 1 at all recalls but the last
+    assert lowest < float(mean_average_precision(average_precision(matches))[0]) < highest
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        order = rng.permutation(3)
+        shuffled = replace(matches, image=matches.image[order], correct=matches.correct[order])
+        assert lowest <= float(mean_average_precision(average_precision(shuffled))[0]) <= highest
+    apart = replace(matches, confidence=np.array([0.9, 0.8, 0.7]))
+    assert map_by_ties(apart) == pytest.approx([float(mean_average_precision(average_precision(apart))[0])] * 2)

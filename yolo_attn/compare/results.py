@@ -71,6 +71,7 @@ def summarize(
     stored = read(out, RECORDS[ap])
     for name, damage in stored.damaged.items():
         log(f"{name} cannot be used: {damage}; the comparison's own command makes it again")
+    _check_records(stored, RECORDS[ap])
     found = _statistics(stored, RECORDS[ap], replicates, log)
     first = next(iter(stored.results.values()), None)
     compared = found if stored.of(stored.baseline) else None
@@ -170,6 +171,15 @@ def _statistics(stored: Stored, records: str, replicates: int, log: Log) -> Stat
     if compared:
         return found
     return replace(found, arms={name: ArmStatistics(arm.seeds, arm.metrics) for name, arm in found.arms.items()})
+
+
+def _check_records(stored: Stored, records: str) -> None:
+    for name in stored.results:
+        if not _record(stored.out / RUNS / name, records).is_file():
+            raise YoloAttnError(
+                f"--ap coco is not possible: {name} stored no {records}, as is the case for rotated boxes, which "
+                "COCO's evaluation does not know"
+            )
 
 
 def _record(folder: Path, name: str) -> Path:

@@ -12,7 +12,7 @@ weight of the recalls that it reaches.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -65,6 +65,30 @@ def mean_average_precision(ap: np.ndarray) -> np.ndarray:
     mean = np.full(len(ap), np.nan)
     np.divide(np.nansum(by_class, axis=1), classes, out=mean, where=classes > 0)
     return mean
+
+
+def map_by_ties(matches: Matches, tail: Curve = "drop") -> tuple[float, float]:
+    """Return the lowest and the highest mAP that any order of detections of equal confidence gives.
+
+    Ultralytics leaves their order to a sort that is not stable; here they keep that of the images.
+
+    Args:
+        matches: Matched detections.
+        tail: Precision beyond the highest recall, see :func:`average_precision`.
+    """
+    found = []
+    for sign in (1, -1):  # false positives first, true positives first
+        by_threshold = []
+        for t in range(matches.correct.shape[1]):
+            order = np.argsort(sign * matches.correct[:, t].astype(int), kind="stable")
+            of_one = replace(
+                matches, image=matches.image[order], cls=matches.cls[order], confidence=matches.confidence[order],
+                correct=matches.correct[order][:, [t]], area=None, target=None,
+                ignored=None if matches.ignored is None else matches.ignored[order][:, [t]],
+            )  # fmt: skip
+            by_threshold.append(average_precision(of_one, tail=tail))
+        found.append(float(mean_average_precision(np.concatenate(by_threshold, 2))[0]))
+    return found[0], found[1]
 
 
 def _per_image(image: np.ndarray, row: np.ndarray, matches: Matches) -> csr_array:
