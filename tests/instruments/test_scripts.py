@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from instruments import subset, training
+from instruments import matrix, subset, training
 from instruments.paths import RESULTS, ROOT, TOOLS
 from support.markdown import table_rows
 from support.tiers import sampled
@@ -58,3 +58,32 @@ def test_a_generated_set_is_measured(tmp_path):
 def test_the_timed_methods_exist():
     for owner, names in training.PARTS.items():
         assert [name for name in names if not callable(getattr(owner, name, None))] == [], owner
+
+
+def test_ways_of_carrying_out_runs_in_a_table():
+    parts = {"in all": 4.0, "start": 1.5, "other": 0.5}
+    took = {("fresh", 1): [matrix.Took(30, 20, parts)], ("forked", 2): [matrix.Took(9, 12, parts)]}
+    took["forked", 2] += [matrix.Took(10, 11, {**parts, "start": 2.5}), matrix.Took(99, 13, parts)]
+    head, *rows = table_rows("\n".join(matrix.table({way: matrix.median(ones) for way, ones in took.items()})))
+    assert head == ["runs", "at a time", "seconds", "times as fast", "CPU seconds", *(f"a run: {p}" for p in parts)]
+    assert rows == [
+        ["fresh", "1", "30.0", "1.00", "20.0", "4.0", "1.5", "0.5"],
+        ["forked", "2", "10.0", "3.00", "12.0", "4.0", "1.5", "0.5"],
+    ]
+
+
+@pytest.mark.slow
+def test_a_comparison_is_timed_on_the_cpu(scenes, tiny_models, tmp_path):
+    words = ["--per-gpu", 1, "--device", "cpu", "--threads", 1, "--seeds", 0, "--way", "forked"]
+    settings = ["epochs=1", "imgsz=32", "batch=8", "amp=False"]
+    done = run("measure_matrix.py", scenes, *words, "--models", ",".join(tiny_models), *settings, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout
+    assert "2 runs, epochs=1 imgsz=32 batch=8 amp=False; " in said
+    assert " cores; Python " in said
+    head, row = table_rows(said[said.index("| runs") :])
+    assert row[:2] == ["forked", "1"]
+    seconds = dict(zip(head, row, strict=True))
+    assert 0 < float(seconds["a run: start"]) < float(seconds["a run: in all"]) <= float(seconds["seconds"])
+    assert float(seconds["CPU seconds"]) > 0
+    assert list(tmp_path.iterdir()) == []

@@ -95,11 +95,11 @@ def _words() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("data")
     parser.add_argument("--per-gpu", type=int, default=6, help="runs at a time on each GPU, or on the CPU")
     parser.add_argument("--device", default="0", help="0, 0,1 or cpu")
-    parser.add_argument("--models", nargs="+", default=MODELS)
+    parser.add_argument("--models", type=lambda text: text.split(","), default=MODELS, help="separated by commas")
     parser.add_argument("--weights", help="checkpoint that every model starts from")
     parser.add_argument("--seeds", type=integers, default=(0, 1, 2))
     parser.add_argument("--threads", type=int, help="threads of each run on the CPU")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--way", action="append", choices=WAYS, help="fresh or forked; both by default")
     parser.add_argument("--repeats", type=int, default=1)
     return parser.parse_known_args()
 
@@ -119,7 +119,7 @@ def main() -> None:
     arms = arms_of(plan)
     specs = specs_of(plan, arms, kind=executor_of("pool", plan.device, 1, plan.threads).kind)
     prepare_data(specs[0].data, specs[0].overrides, check_model_dict(arms[0].name, arms[0].model, None))
-    ways = [(way, at_once) for at_once in dict.fromkeys((1, given.per_gpu)) for way in given.ways]
+    ways = [(way, at_once) for at_once in dict.fromkeys((1, given.per_gpu)) for way in given.way or WAYS]
     found: dict[tuple[str, int], list[Took]] = {way: [] for way in ways}
     for repeat in range(given.repeats):
         for way, at_once in ways[:: 1 if repeat % 2 == 0 else -1]:  # in both orders: files are read faster later
