@@ -6,8 +6,7 @@ On a GPU: ``python tools/measure_matrix.py data.yaml --per-gpu 6 --device 0 epoc
 By default 12 runs: yolo11n without and with three blocks, seeds 0, 1 and 2. ``--models a.yaml,b.yaml`` and
 ``--seeds 0,1`` name others, ``--way forked`` or ``--way fresh`` leaves one half out, ``--repeats 3`` gives medians;
 further words are training arguments. Prints a table of seconds: of all runs by the clock, of the CPU in all, and on
-average of a run by part, as in ``seconds`` of ``result.json``. Making the plan, timing the models and writing the report
-are not counted.
+average of a run by part, as in ``seconds`` of ``result.json``. Plan, timing of the models and report are not counted.
 """
 
 from instruments.matrix import main

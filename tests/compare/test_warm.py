@@ -324,6 +324,8 @@ def test_forked_runs_give_the_bytes_of_fresh_ones(scenes, tiny_models, tmp_path,
     assert [type(run) for run in started] == [ForkedRun] * 2 + [subprocess.Popen] * 2
     for spec in specs:
         forked, fresh = (tmp_path / switch / spec.folder_name for switch in ("1", "0"))
+        memory = [json.loads((folder / run_folder.RESULT).read_text())["peak_memory_mb"] for folder in (forked, fresh)]
+        assert memory[0] == pytest.approx(memory[1], rel=0.08), "libraries are read by the parent"
         for name in (run_folder.MATCHES, run_folder.COCO_MATCHES):
             assert (forked / name).read_bytes() == (fresh / name).read_bytes(), (spec.folder_name, name)
         one, other = (

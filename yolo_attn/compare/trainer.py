@@ -19,6 +19,7 @@ from yolo_attn.errors import YoloAttnError
 from yolo_attn.report.seconds import ALL, EARLIER
 from yolo_attn.train.resume import ResumeMixin, read_state
 from yolo_attn.util.files import write_json
+from yolo_attn.util.processes import with_libraries
 
 CUDA_CONTEXT_MB = 500.0
 PROGRESS = "progress.json"
@@ -163,4 +164,4 @@ def _peak_memory_mb(device: torch.device) -> float:
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return with_libraries(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)

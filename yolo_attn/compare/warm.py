@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_attn.compare.run_folder import LOG
-from yolo_attn.util import imports
-from yolo_attn.util.processes import PARENT
+from yolo_attn.util import imports, processes
 
 SWITCH = "YOLO_ATTN_WARM"
 """Environment variable that is ``0`` to start every run in a fresh process."""
@@ -167,6 +166,7 @@ def main() -> None:
         _settle(folder, request["env"])
         if _must_be_fresh():
             os.execv(sys.executable, [sys.executable, "-m", sys.argv[1], str(folder)])
+        processes.note_fork()
         imports.import_entries()
         module.main(folder)
 
@@ -179,7 +179,7 @@ def _serve(connection: socket.socket) -> dict[str, Any] | None:
             request: dict[str, Any] = json.loads(line)
             answer = None
             if "start" in request:
-                request["env"][PARENT] = str(own)
+                request["env"][processes.PARENT] = str(own)
                 with contextlib.suppress(OSError):  # no more processes are allowed
                     if not (answer := os.fork()):
                         return request
@@ -212,8 +212,12 @@ def _settle(folder: Path, env: Mapping[str, str]) -> None:
 def _must_be_fresh() -> bool:
     """Return whether the process that was forked had begun CUDA or a thread, of which a fork has a broken copy."""
     torch = sys.modules.get("torch")
-    began_cuda = torch is not None and torch.cuda._is_in_bad_fork()
-    return began_cuda or len(os.listdir(f"/proc/{os.getppid()}/task")) > 1
+    if torch is not None and torch.cuda._is_in_bad_fork():
+        return True
+    try:
+        return len(os.listdir(f"/proc/{os.getppid()}/task")) > 1
+    except OSError:  # unknown
+        return True
 
 
 if __name__ == "__main__":

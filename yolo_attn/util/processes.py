@@ -6,6 +6,8 @@ import os
 import threading
 import time
 
+import psutil
+
 LOCK, LOCK_SECONDS = "run.lock", 60.0
 """File that a process locks in its folder, and seconds that another waits for it."""
 
@@ -27,3 +29,21 @@ def stop_with_parent(seconds: float = 0.5) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+_left_with_parent_mb = 0.0
+
+
+def note_fork() -> None:
+    """Note, in a fresh fork, the memory of the libraries that its parent has read, which :func:`with_libraries` adds."""
+    global _left_with_parent_mb
+    parent, own = (psutil.Process(pid).memory_info().shared / 2**20 for pid in (os.getppid(), None))
+    _left_with_parent_mb = max(parent - own, 0.0)
+
+
+def with_libraries(peak_mb: float) -> float:
+    """Return the peak memory of this process about as if it had read its libraries itself, and were no fork.
+
+    A fork maps the pages of files only as it uses them. Those that it does are counted twice.
+    """
+    return peak_mb + _left_with_parent_mb
