@@ -35,7 +35,7 @@ _left_with_parent_mb = 0.0
 
 
 def note_fork() -> None:
-    """Note, in a fresh fork, the memory of the libraries that its parent has read, which :func:`with_libraries` adds."""
+    """Note, in a new fork, the memory of the libraries that its parent has read, which :func:`with_libraries` adds."""
     global _left_with_parent_mb
     parent, own = (psutil.Process(pid).memory_info().shared / 2**20 for pid in (os.getppid(), None))
     _left_with_parent_mb = max(parent - own, 0.0)
