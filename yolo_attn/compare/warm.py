@@ -22,6 +22,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from yolo_attn.compare.run_folder import LOG
 from yolo_attn.util import imports, processes
 
@@ -97,8 +99,9 @@ class Warm:
                 self._lines.close()
             try:
                 self._process.wait(1)
-            except subprocess.TimeoutExpired:  # it still imports
-                self._process.kill()
+            except subprocess.TimeoutExpired:  # it still imports, or the machine is busy
+                for process in (*psutil.Process(self._process.pid).children(), self._process):
+                    process.kill()
                 self._process.wait()
         self._closed = True
 
