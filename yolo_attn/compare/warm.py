@@ -100,8 +100,9 @@ class Warm:
             try:
                 self._process.wait(1)
             except subprocess.TimeoutExpired:  # it still imports, or the machine is busy
-                for process in (*psutil.Process(self._process.pid).children(), self._process):
-                    process.kill()
+                for run in psutil.Process(self._process.pid).children():
+                    run.kill()
+                self._process.kill()
                 self._process.wait()
         self._closed = True
 
