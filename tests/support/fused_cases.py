@@ -18,6 +18,7 @@ SMALL = ((2, 16, 5, 7), (1, 16, 1, 1), (3, 32, 1, 5), (1, 64, 13, 17))
 """Shapes that the interpreter gets through in seconds."""
 MORE: dict[str, list[tuple[dict[str, Any], tuple[int, int, int, int]]]] = {
     "SimAM": [({"init": "identity"}, (1, 4, 70, 70))],
+    "CBAM": [({"kernel_size": 3}, (1, 5, 6, 7)), ({}, (2, 144, 5, 7))],
     "sSE": [({"bias": True}, (1, 144, 5, 7))],
     "SE": [({}, (18, 8, 2, 3))],
     "GC": [({"pooling": "avg", "fusion": "add+mul", "init": "identity"}, (2, 16, 3, 5))],
