@@ -154,8 +154,9 @@ def test_three_parts_in_processes_equal_the_whole(scenes, tiny_models, tmp_path)
         assert done.returncode == 0, done.stderr
         return done
 
-    words = ["compare", *tiny_models, "--data", scenes, "--seeds", "0,1", "--threads", "1", "--speed-seconds", "0"]
-    words += ["device=cpu", "epochs=1", *(f"{key}={value}" for key, value in TINY.items() if key != "epochs")]
+    words = ["compare", *tiny_models, "--controls", "identity", "--data", scenes, "--seeds", "0", "--threads", "1"]
+    words += ["--speed-seconds", "0", "device=cpu", "epochs=1"]
+    words += [f"{key}={value}" for key, value in TINY.items() if key != "epochs"]
     for k in (1, 2, 3):
         assert f"part {k}/3" in run(*words, "-o", tmp_path / str(k), "--only", f"{k}/3").stderr
     run(*words, "-o", tmp_path / "whole")
