@@ -25,7 +25,8 @@ def by_value(out):
     arms = [{key: value for key, value in arm.items() if key not in ABOUT_TIMES} for arm in found["arms"]]
     caveats = [said for said in found["caveats"] if not said.startswith("Training times do not reflect the models")]
     rest = {key: value for key, value in found.items() if key not in ABOUT_TIMES}
-    return {**rest, "arms": arms, "caveats": caveats}
+    folders = [{**run, "seconds": None} for run in found["runs"]["folders"]]
+    return {**rest, "arms": arms, "caveats": caveats, "runs": {**found["runs"], "folders": folders}}
 
 
 @pytest.mark.parametrize("arms", range(1, 8))
