@@ -176,7 +176,8 @@ def test_a_real_measurement(checkpoints, tmp_path):
     assert measured.header.spec == read_spec(tmp_path)
     assert measured.header.environment["torch"] == torch.__version__.split("+")[0]
     found = summarize(measured)
-    assert found.seconds == pytest.approx(jsonl.read(tmp_path / raw.RAW)[-2]["seconds"]) > 0
+    assert found.seconds == jsonl.read(tmp_path / raw.RAW)[-2]["seconds"]
+    assert found.seconds > 0
     assert found.left_out[0].why == "half precision is measured on CUDA only, this is cpu"
     assert [(m.batch, m.rounds) for m in found.measurements] == [(1, 3), (2, 3)]
     for measurement in found.measurements:
