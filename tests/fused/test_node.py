@@ -60,7 +60,7 @@ def same(name, compute, training=True, bounds=None):
     with fused.fused(False):
         right = compute(twin)
     torch.testing.assert_close(found, right, **(bounds or {"rtol": 2e-4, "atol": 2e-5}))
-    torch.testing.assert_close(dict(block.named_buffers()), dict(twin.named_buffers()))
+    torch.testing.assert_close(dict(block.named_buffers()), dict(twin.named_buffers()), **(bounds or {}))
     return found
 
 

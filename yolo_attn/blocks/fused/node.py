@@ -50,7 +50,7 @@ def compute_compiled(block: Any, x: Tensor) -> Tensor:
     """Return what a block gives, by an operator that ``torch.compile`` keeps as it is."""
     form, names = _form(block.fused), f"{block.fused} {block.yaml_name}"
     out: list[Tensor] = torch.ops.yolo_attn.fused(x, form.parameters(block), form.settings(block), names)
-    form.update(block, out)
+    form.update(block, [t.detach() for t in out])
     return out[0]
 
 
