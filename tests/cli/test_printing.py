@@ -6,7 +6,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
+import yolo_attn as ya
 from yolo_attn.cli.parser import VERBS
 from yolo_attn.util.printing import any_text, as_ascii
 
@@ -84,6 +86,24 @@ def test_every_cheap_verb_prints_in_ascii(comparing, tmp_path):
     assert codes == {name: 0 if name in ("blocks", "insert", "adopt", "report") else 2 for name in commands}
     said = done.stdout.decode("ascii")
     assert "+-" in said
+    assert "Traceback" not in done.stderr.decode("ascii")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["show", "bench", "pack"])
+def test_a_verb_that_computes_prints_in_ascii(verb, tiny_models, scenes, tmp_path):
+    out, image = str(tmp_path / "out"), str(next((scenes.parent / "images" / "val").iterdir()))
+    torch.save({"model": ya.YOLO(tiny_models[1]).model, "train_args": {}}, tmp_path / "best.pt")
+    bench = "--blocks SE --shape 1x8x4x4 --pass forward --against floor --seconds 0.05 --device cpu -o"
+    words = {
+        "show": [tiny_models[1], image, "-o", out, "--device", "cpu", "--imgsz", "64", "--no-cam"],
+        "bench": [*bench.split(), out],
+        "pack": [str(tmp_path / "best.pt"), "-o", out, "--imgsz", "64"],
+    }[verb]
+    code = "import sys; from yolo_attn.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = python(code, verb, *words, encoding="ascii")
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.decode("ascii").strip()
     assert "Traceback" not in done.stderr.decode("ascii")
 
 

@@ -1,4 +1,4 @@
-"""Conversion of COCO-format sets: hand-computed numbers, a recomputation on real data, and every error."""
+"""Conversion of COCO-format sets: hand-computed numbers, a recomputation on real data, and what is reused."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import os
 import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import yaml
+from support.coco_source import CATEGORIES, LABELS, TRAIN, VAL, labels, message, write_source
 from support.paths import SHARED
 
-from yolo_attn.errors import YoloAttnError
 from yolo_attn.subset import convert
 from yolo_attn.subset.choice import Choice
 from yolo_attn.subset.convert import convert_coco
@@ -21,66 +20,10 @@ from yolo_attn.util.build_once import build_once
 
 REAL = SHARED / "data" / "coco3k"
 
-CATEGORIES = [{"id": 9, "name": "cup"}, {"id": 2, "name": "traffic light"}, {"id": 5, "name": "car"}]  # unsorted, gaps
-TRAIN = {
-    "images": [
-        {"id": 11, "file_name": "b.jpg", "width": 100, "height": 50},
-        {"id": 7, "file_name": "a é.png", "width": 80, "height": 40},
-        {"id": 20, "file_name": "empty.jpg", "width": 10, "height": 10},
-    ],
-    "annotations": [
-        {"id": 1, "image_id": 11, "category_id": 5, "bbox": [10, 5, 20, 30], "iscrowd": 0},
-        {"id": 2, "image_id": 11, "category_id": 9, "bbox": [-10, 40, 30, 20], "iscrowd": 0},  # over two edges
-        {"id": 3, "image_id": 11, "category_id": 5, "bbox": [10, 5, 20, 30], "iscrowd": 0},  # duplicate of 1
-        {"id": 4, "image_id": 11, "category_id": 2, "bbox": [0, 0, 100, 50], "iscrowd": 1},  # crowd
-        {"id": 5, "image_id": 11, "category_id": 2, "bbox": [10, 10, 0, 5], "iscrowd": 0},  # no area
-        {"id": 6, "image_id": 11, "category_id": 2, "bbox": [120, 10, 10, 5], "iscrowd": 0},  # outside
-        {"id": 7, "image_id": 7, "category_id": 2, "bbox": [0, 0, 80, 40]},  # whole image; no iscrowd
-        {"id": 8, "image_id": 7, "category_id": 9, "bbox": [1.5, 2.5, 3, 5], "iscrowd": 0},
-    ],
-    "categories": CATEGORIES,
-}
-VAL = {
-    "images": [{"id": 1, "file_name": "v.jpg", "width": 20, "height": 20}],
-    "annotations": [{"id": 1, "image_id": 1, "category_id": 5, "bbox": [5, 5, 10, 10], "iscrowd": 0}],
-    "categories": CATEGORIES,
-}
-# class order by category id: 0 traffic light, 1 car, 2 cup
-LABELS = {
-    "b": ["1 0.200000 0.400000 0.200000 0.600000", "2 0.100000 0.900000 0.200000 0.200000"],
-    "a é": ["0 0.500000 0.500000 1.000000 1.000000", "2 0.037500 0.125000 0.037500 0.125000"],
-    "empty": [],
-}
-
-
-def write_source(
-    root: Path, train: dict = TRAIN, val: dict = VAL, json_year: str = "", folder: str = "images/{}"
-) -> Path:
-    (root / "annotations").mkdir(parents=True)
-    for split, content in (("train", train), ("val", val)):
-        (root / "annotations" / f"instances_{split}{json_year}.json").write_text(json.dumps(content), encoding="utf-8")
-        for image in content["images"]:
-            path = root / folder.format(split + json_year) / image["file_name"]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            picture = np.full((image["height"], image["width"], 3), image["id"], np.uint8)
-            path.write_bytes(cv2.imencode(path.suffix, picture)[1].tobytes())
-    return root
-
-
-def labels(out: Path, split: str = "train") -> dict[str, list[str]]:
-    return {p.stem: p.read_text().splitlines() for p in (out / "labels" / split).iterdir()}
-
 
 @pytest.fixture
 def source(tmp_path) -> Path:
     return write_source(tmp_path / "quelle mit ü")
-
-
-def message(source: Path, out: Path, **wanted) -> str:
-    with pytest.raises(YoloAttnError) as caught:
-        convert_coco(source, out, Choice(**wanted))
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_labels_and_yaml_are_the_hand_computed_ones(source, tmp_path):
@@ -247,134 +190,6 @@ def test_two_processes_at_once_agree(tmp_path):
     assert build_once(out, "m.json", parameters, slow) == out
     assert (out / "x").read_text() == "faster"
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
-
-
-def test_missing_things_are_named(source, tmp_path):
-    out = tmp_path / "out"
-    assert "does not exist" in message(tmp_path / "nowhere", out)
-    assert "it holds quelle mit ü" in message(tmp_path, out)
-    (source / "images" / "train" / "empty.jpg").unlink()
-    (source / "images" / "train" / "b.jpg").unlink()
-    text = message(source, out)
-    assert "2 of 3 train images are missing" in text
-    assert "b.jpg" in text
-    (source / "annotations" / "instances_val.json").rename(source / "annotations" / "captions_val.json")
-    text = message(source, out)
-    assert "no instances_val*.json" in text
-    assert "captions_val.json" in text
-    assert not out.exists()
-
-
-def test_two_candidates_are_ambiguous_and_the_exact_name_wins(source, tmp_path):
-    folder = source / "annotations"
-    shutil.copy(folder / "instances_train.json", folder / "instances_train2017.json")
-    shutil.copy(folder / "instances_train.json", folder / "instances_trainval2014.json")
-    assert labels(convert_coco(source, tmp_path / "out").parent) == LABELS
-    (folder / "instances_train.json").rename(folder / "instances_train2014.json")
-    text = message(source, tmp_path / "out2")
-    assert "several train sets (instances_train2014.json, instances_train2017.json)" in text
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (json.dumps(TRAIN)[:-40], "not valid JSON"),
-        ("", "not valid JSON"),
-        ("[]", "holds a list"),
-        ('{"images": [], "annotations": []}', "'categories'"),
-        ('{"images": [1], "annotations": [], "categories": []}', "'images'"),
-        (json.dumps({**TRAIN, "categories": []}), "names no categories"),
-        (json.dumps({**TRAIN, "categories": [{"id": 1}]}), "no 'name'"),
-        (json.dumps({**TRAIN, "images": []}), "lists no images"),
-        (json.dumps({**TRAIN, "images": [{"file_name": "b.jpg"}]}), "no 'id'"),
-        (json.dumps({**TRAIN, "images": [{"id": 11}]}), "no 'file_name'"),
-        (json.dumps({**TRAIN, "images": [{"id": 11, "file_name": "b.jpg"}], "annotations": []}), "no 'width'"),
-        (json.dumps({**TRAIN, "annotations": [{"image_id": 11, "category_id": 5}]}), "no 'bbox'"),
-        (json.dumps({**TRAIN, "annotations": [{"image_id": 11, "category_id": 5, "bbox": [1, 2]}]}), "malformed"),
-        (json.dumps({**TRAIN, "annotations": [{"image_id": 99, "category_id": 5, "bbox": [1, 2, 3, 4]}]}), "unknown"),
-        (json.dumps({**TRAIN, "annotations": [{"image_id": 11, "category_id": 3, "bbox": [1, 2, 3, 4]}]}), "unknown"),
-        (
-            json.dumps({**TRAIN, "annotations": [], "categories": [{"id": 2, "name": "dog"}]}),
-            "different categories, the first being 'car'",
-        ),
-    ],
-)
-def test_a_broken_json_is_one_clear_sentence(source, tmp_path, text, said):
-    (source / "annotations" / "instances_train.json").write_text(text, encoding="utf-8")
-    found = message(source, tmp_path / "out")
-    assert said in found
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ('{"images": ' + "[" * 100_000, "recursion"),
-        ('{"info": ' + "[" * 100_000, "recursion"),
-        (json.dumps(TRAIN) + "]", "not valid JSON, perhaps cut short: Extra data near ']'"),
-        (
-            json.dumps(TRAIN).replace('"width": ', '"width": "wide", "w": ', 1),
-            "could not convert string to float: 'wide'",
-        ),
-        (json.dumps({**TRAIN, "images": {"id": 11}}), "it has no list of objects 'images'"),
-        (json.dumps({**TRAIN, "annotations": [[1, 2]]}), "it has no list of objects 'annotations'"),
-    ],
-)
-def test_a_hostile_or_odd_json_is_one_clear_sentence(source, tmp_path, text, said):
-    (source / "annotations" / "instances_train.json").write_text(text, encoding="utf-8")
-    assert said in message(source, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_json_that_is_no_text_is_said(source, tmp_path):
-    (source / "annotations" / "instances_train.json").write_bytes(json.dumps(TRAIN).encode().replace(b"b.jpg", b"\xff"))
-    assert "is not valid JSON: it is not UTF-8 text" in message(source, tmp_path / "out")
-
-
-def test_a_malformed_entry_is_quoted(source, tmp_path):
-    broken = {"image_id": 11, "category_id": 5, "bbox": [1, 2, 3], "segmentation": [[1, 2]]}
-    text = json.dumps({**TRAIN, "annotations": [broken]})
-    (source / "annotations" / "instances_train.json").write_text(text, encoding="utf-8")
-    found = message(source, tmp_path / "out")
-    assert "has a malformed entry in 'annotations' (not enough values to unpack" in found
-    assert "'image_id': 11" in found
-
-
-def test_numbers_that_are_no_boxes_are_dropped(tmp_path):
-    boxes = [[float("nan"), 0, 5, 5], [0, 0, float("nan"), 5], [50, 10, -20, 10], [1, 1, 1e-9, 4]]
-    annotations = [{"image_id": 11, "category_id": 5, "bbox": box} for box in boxes]
-    source = write_source(tmp_path / "coco", {**TRAIN, "annotations": annotations})
-    assert labels(convert_coco(source, tmp_path / "out").parent)["b"] == []
-
-
-def test_two_images_of_one_label_file_are_refused(tmp_path):
-    images = [{**TRAIN["images"][0], "file_name": n, "id": i} for i, n in enumerate(("x.jpg", "x.png"))]
-    source = write_source(tmp_path / "coco", {**TRAIN, "images": images, "annotations": []})
-    assert "share the label file x.txt" in message(source, tmp_path / "out")
-
-
-def test_wrong_requests_say_what_is_allowed(source, tmp_path):
-    out = tmp_path / "out"
-    text = message(source, out, classes=["traffic lihgt"])
-    assert "Did you mean 'traffic light'?" in text
-    assert "Allowed: traffic light, car, cup" in text
-    assert "unknown class 'ca'" in message(source, out, classes="ca")  # a bare name is one name
-    assert "classes is empty" in message(source, out, classes=[])
-    assert "1 to 3 of them, not 4" in message(source, out, images=4)
-    assert "not 0" in message(source, out, images=0)
-    assert "1 to 1 of them, not 2" in message(source, out, val_images=2)
-    assert "seed must be a whole number of at least 0, not -1" in message(source, out, seed=-1)
-
-
-def test_an_unwritable_place_is_said(source, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    assert "cannot write" in message(source, tmp_path / "file" / "out")
-
-    def refuse(self, *args, **kwargs):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "mkdir", refuse)
-    assert message(source, tmp_path / "out") == f"cannot write {tmp_path / 'out'}: Permission denied."
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs the real COCO subset in ../shared/data/coco3k")
