@@ -22,8 +22,11 @@ def test_a_program_takes_several_tiles_of_channels_and_of_positions(case, monkey
 
     for name, value in {"_PROGRAMS": 3, "_LONGEST": 16, "_TILE": 128, "_STAGE_TILE": 64}.items():
         monkeypatch.setattr(channel, name, value)
-    monkeypatch.setattr(channel, "_grid", channel._grid.__wrapped__)
-    assert channel._grid(2, 24, 35) == (2, 32, 8, 16, 2)
+    monkeypatch.setattr(channel, "_plan", channel._plan.__wrapped__)
+    plan = channel._plan(tuple(channel._Settings(width=3)), 2, 24, 35)
+    assert plan.programs == (2, 2)
+    assert plan.sizes == (24, 35, 32)
+    assert (plan.write["BC"], plan.write["BP"], plan.write["CS"]) == (8, 16, 16)
     assert not {name: e for name, e in errors(case).items() if not e < (1e-5 if name in ("y", "x") else 5e-5)}
 
 

@@ -17,7 +17,7 @@ from yolo_attn.blocks.fused import channel_kernels as kernels
 from yolo_attn.blocks.fused import slab
 from yolo_attn.blocks.fused.form import Form, Layout, Numbers, small
 
-_PROGRAMS = 264  # two for each multiprocessor of an H100
+_PROGRAMS = 528  # four for each multiprocessor of an H100
 _MOST_BLOCKS = 64  # of an image: each program adds the parts of all
 _LONGEST = 128  # positions of a tile
 _TILE = 4096
@@ -40,7 +40,7 @@ class _Settings(NamedTuple):
 
     @classmethod
     def of(cls, numbers: Numbers) -> _Settings:
-        scale, *integers, eps = numbers
+        scale, *integers, eps = numbers  # all are floats under torch.compile
         return cls._make([scale, *map(int, integers), eps])
 
     @property
@@ -48,25 +48,50 @@ class _Settings(NamedTuple):
         return self.add + self.mul
 
 
-class _Grid(NamedTuple):
-    """Position blocks of an image, positions of a block, the sizes of a tile, and the switches that depend on them."""
+class _Plan(NamedTuple):
+    """How a block is computed on maps of some size."""
 
-    blocks: int
-    span: int
-    bc: int
-    bp: int
-    bb: int
+    settings: _Settings
+    programs: tuple[int, int]  # images, blocks of positions
+    sizes: tuple[int, int, int]  # channels, positions, positions of a block
+    width: int  # values that the last layer takes; 0 for a convolution
+    row: int  # values of a row
+    of_transform: int  # values of a row of gradients for each transform
+    pool: dict[str, int]  # constants of the kernels
+    write: dict[str, int]
+    reduce: dict[str, int]
+    weights: dict[str, int]
+    parameters: list[int]  # sizes of the parameters of a transform
+
+
+def _row(s: _Settings, channels: int) -> tuple[int, int]:
+    """Return the values that the last layer takes, and those of a row."""
+    width = s.width or (0 if s.taps else channels)
+    return width, channels + s.transforms * (channels + width) + 2
 
 
 @functools.lru_cache(1000)
-def _grid(images: int, channels: int, positions: int) -> _Grid:
+def _plan(settings: tuple[float, ...], images: int, channels: int, positions: int) -> _Plan:
     """Share positions between programs: enough of them to fill the GPU, few enough to add their parts."""
+    s = _Settings.of(settings)
+    width, row = _row(s, channels)
     wanted = triton.cdiv(positions, min(_MOST_BLOCKS, triton.cdiv(_PROGRAMS, images)))
-    bp = min(_LONGEST, max(16, triton.next_power_of_2(wanted)))
-    bc = min(triton.next_power_of_2(channels), _TILE // bp)
+    bp = min(_LONGEST, max(32, triton.next_power_of_2(wanted)))
+    tile = {"BC": min(triton.next_power_of_2(channels), _TILE // bp), "BP": bp}
     span = triton.cdiv(wanted, bp) * bp
     blocks = triton.cdiv(positions, span)
-    return _Grid(blocks, span, bc, bp, triton.next_power_of_2(blocks))
+    hid, bb = triton.next_power_of_2(max(width, 1)), triton.next_power_of_2(blocks)
+    cs = min(triton.next_power_of_2(channels), max(_STAGE_TILE // max(hid, bb), 16))
+    pool = {"SOFTMAX": s.softmax, "COMBINE": s.combine, **tile}
+    reduce = {"ADD": s.add, "MUL": s.mul, "COMBINE": s.combine, **tile}
+    write = {**pool, **reduce, "TAPS": s.taps, "HID": hid, "CS": cs, "BB": bb}
+    of_transform = 2 * channels + max(4 * width, s.taps + 1)
+    norm, hid = s.width if s.eps else 0, max(hid, 16)  # a product of matrices has at least 16 rows and columns
+    constants = {"W1": int(s.width > 0), "BIAS": s.bias, "NORM": int(norm > 0)}
+    weights = {**constants, "HID": hid, "BC": 16 if hid > 128 else 32, "BN": 16}
+    parameters = [s.width * channels, s.bias * s.width, norm, norm, channels * width, s.bias * channels]
+    sizes = (channels, positions, span)
+    return _Plan(s, (images, blocks), sizes, width, row, of_transform, pool, write, reduce, weights, parameters)
 
 
 class _Layers(NamedTuple):
@@ -92,22 +117,6 @@ def _layers(parameters: Sequence[Tensor], s: _Settings) -> _Layers:
     return _Layers(transform(s.add), transform(s.mul), take(s.combine, s.combine and s.bias))
 
 
-def _stage(s: _Settings, channels: int, grid: _Grid) -> dict[str, int]:
-    """Return the constants of the kernels that compute the small maps."""
-    hid = triton.next_power_of_2(s.width or (1 if s.taps else channels))
-    cs = min(triton.next_power_of_2(channels), max(_STAGE_TILE // max(hid, grid.bb), 16))
-    return {"TAPS": s.taps, "HID": hid, "CS": cs, "BB": grid.bb, "BC": grid.bc, "BP": grid.bp}
-
-
-def _width(s: _Settings, channels: int) -> int:
-    """Return the values that the last layer takes; 0 for a convolution."""
-    return s.width or (0 if s.taps else channels)
-
-
-def _row(s: _Settings, channels: int) -> int:
-    return channels + s.transforms * (channels + _width(s, channels)) + 2
-
-
 class _Channel(Form):
     @staticmethod
     def outputs(x: Tensor, parameters: Sequence[Tensor], settings: Numbers) -> list[Tensor]:
@@ -115,79 +124,65 @@ class _Channel(Form):
         s = _Settings.of(settings)
         n, c, height, width = x.shape
         of_positions = [small(x, n, height * width)] if s.softmax or s.combine else []
-        return [torch.empty_like(x), small(x, n, _row(s, c)), *of_positions]
+        return [torch.empty_like(x), small(x, n, _row(s, c)[1]), *of_positions]
 
     @staticmethod
     def forward(x: Tensor, parameters: Sequence[Tensor], settings: Numbers, out: Sequence[Tensor]) -> None:
         """Fill ``out``."""
-        s = _Settings.of(settings)
         y, rows = out[:2]
         z = out[2] if len(out) > 2 else None
-        layers, at = _layers(parameters, s), Layout.of(x)
-        grid = _grid(at.images, at.channels, at.positions)
-        programs, sizes = (at.images, grid.blocks), (at.channels, at.positions, grid.span)
-        parts = small(x, *programs, at.channels + 2)
-        switches = {"SOFTMAX": s.softmax, "COMBINE": s.combine}
-        args = (x, *layers.mask, z, parts, *sizes, s.scale, *at.strides)
-        slab.launch(kernels.pool, programs, *args, **switches, BC=grid.bc, BP=grid.bp)
-        of_rows = (_width(s, at.channels), rows.shape[1])
-        args = (x, z, parts, y, rows, *layers.add, *layers.mul, *sizes, *of_rows, *at.strides, *Layout.of(y).strides)
-        switches |= {"ADD": s.add, "MUL": s.mul, **_stage(s, at.channels, grid)}
-        slab.launch(kernels.write, programs, *args, s.scale, s.eps, **switches)
+        at, to = Layout.of(x), Layout.of(y)
+        plan = _plan(tuple(settings), at.images, at.channels, at.positions)
+        s, layers = plan.settings, _layers(parameters, plan.settings)
+        parts = small(x, *plan.programs, at.channels + 2)
+        args = (x, *layers.mask, z, parts, *plan.sizes, s.scale, *at.strides)
+        slab.launch(kernels.pool, plan.programs, *args, **plan.pool)
+        args = (x, z, parts, y, rows, *layers.add, *layers.mul, *plan.sizes, plan.width, plan.row)
+        slab.launch(kernels.write, plan.programs, *args, *at.strides, *to.strides, s.scale, s.eps, **plan.write)
 
     @staticmethod
     def backward(
         gy: Tensor, x: Tensor, saved: Sequence[Tensor], parameters: Sequence[Tensor], settings: Numbers, needs: bool
     ) -> list[Tensor]:
         """Return the gradients of ``x`` and the parameters."""
-        s = _Settings.of(settings)
         rows, z = saved[0], saved[1] if len(saved) > 1 else None
         gx = torch.empty_like(x)
-        layers, at = _layers(parameters, s), Layout.of(x)
-        grid = _grid(at.images, at.channels, at.positions)
-        programs, sizes = (at.images, grid.blocks), (at.channels, at.positions, grid.span)
-        width, row = _width(s, at.channels), rows.shape[1]
-        of_transform = 2 * at.channels + max(4 * width, s.taps + 1)
-        parts = small(x, *programs, s.transforms * at.channels)
-        of_rows = small(x, at.images, s.transforms * of_transform)
+        at, of_gy, to = Layout.of(x), Layout.of(gy), Layout.of(gx)
+        plan = _plan(tuple(settings), at.images, at.channels, at.positions)
+        s, layers = plan.settings, _layers(parameters, plan.settings)
+        parts = small(x, *plan.programs, s.transforms * at.channels)
+        of_rows = small(x, at.images, s.transforms * plan.of_transform)
         of_z = None if z is None else torch.empty_like(z)
-        of_mask = small(x, *programs, at.channels + 1) if z is not None and needs else None
-        strides = (*at.strides, *Layout.of(gy).strides)
-        switches = {"ADD": s.add, "MUL": s.mul, "COMBINE": s.combine}
-        args: tuple[Any, ...] = (x, gy, z, rows, of_z, parts, *sizes, width, row, *strides, s.scale)
-        slab.launch(kernels.reduce, programs, *args, **switches, BC=grid.bc, BP=grid.bp)
-        switches |= {"SOFTMAX": s.softmax, "NEEDS": int(needs), **_stage(s, at.channels, grid)}
+        of_mask = small(x, *plan.programs, at.channels + 1) if z is not None and needs else None
+        strides, sizes = (*at.strides, *of_gy.strides), (*plan.sizes, plan.width, plan.row)
+        args: tuple[Any, ...] = (x, gy, z, rows, of_z, parts, *sizes, *strides, s.scale)
+        slab.launch(kernels.reduce, plan.programs, *args, **plan.reduce)
         args = (x, gy, z, of_z, parts, gx, rows, of_rows, of_mask, layers.mask[0])
         args += (*layers.add[:1], *layers.add[2:5], *layers.mul[:1], *layers.mul[2:5])
-        args += (*sizes, width, row, of_rows.shape[1], *strides, *Layout.of(gx).strides, s.scale, s.eps)
-        slab.launch(kernels.write_gradient, programs, *args, **switches)
+        args += (*sizes, s.transforms * plan.of_transform, *strides, *to.strides, s.scale, s.eps)
+        slab.launch(kernels.write_gradient, plan.programs, *args, NEEDS=int(needs), **plan.write)
         if not needs:
             return [gx]
-        found = _of_layers(s, rows, of_rows, at, width, of_transform)
+        found = _of_layers(plan, rows, of_rows)
         if of_mask is None:
             return [gx, *found]
         of_weight, of_bias = of_mask.sum((0, 1)).split([at.channels, 1])
         return [gx, of_weight, of_bias, *found] if s.softmax else [gx, *found, of_weight, of_bias]
 
 
-def _of_layers(s: _Settings, rows: Tensor, of_rows: Tensor, at: Layout, width: int, of_transform: int) -> list[Tensor]:
+def _of_layers(plan: _Plan, rows: Tensor, of_rows: Tensor) -> list[Tensor]:
     """Return the gradients of the parameters of the transforms."""
+    s, width, channels = plan.settings, plan.width, plan.sizes[0]
     if s.taps:
-        of_taps = of_rows[:, 2 * at.channels :].sum(0)
+        of_taps = of_rows[:, 2 * channels :].sum(0)
         return [of_taps[: s.taps], of_taps[s.taps :]]
-    hidden, both = s.width, s.bias * s.width
-    norm = hidden if s.eps else 0
-    sizes = [hidden * at.channels, both, norm, norm, at.channels * width, s.bias * at.channels]
-    out = small(rows, s.transforms, sum(sizes))
-    hid = max(triton.next_power_of_2(width), 16)
-    bc = 16 if hid > 128 else 32
-    slab.launch(
-        kernels.weights,
-        (triton.cdiv(at.channels, bc), s.transforms),
-        *(rows, of_rows, out, at.images, at.channels, width, rows.shape[1], of_rows.shape[1], of_transform, sum(sizes)),
-        **{"W1": hidden > 0, "BIAS": s.bias, "NORM": norm > 0, "HID": hid, "BC": bc, "BN": 16},
-    )
-    return [part for part in out.view(-1).split(sizes * s.transforms) if part.numel()]
+    size = sum(plan.parameters)
+    out = small(rows, s.transforms, size)
+    programs = (-(-channels // plan.weights["BC"]), s.transforms)
+    args = (rows, of_rows, out, plan.programs[0], channels, width)
+    strides = (plan.row, s.transforms * plan.of_transform, plan.of_transform, size)
+    slab.launch(kernels.weights, programs, *args, *strides, **plan.weights)
+    return [part for part in out.view(-1).split(plan.parameters * s.transforms) if part.numel()]
 
 
 def _too_wide(width: int, channels: int) -> str | None:
