@@ -19,6 +19,7 @@ SMALL = ((2, 16, 5, 7), (1, 16, 1, 1), (3, 32, 1, 5), (1, 64, 13, 17))
 MORE: dict[str, list[tuple[dict[str, Any], tuple[int, int, int, int]]]] = {
     "SimAM": [({"init": "identity"}, (1, 4, 70, 70))],
     "CBAM": [({"kernel_size": 3}, (1, 5, 6, 7)), ({}, (2, 144, 5, 7))],
+    "EMA": [({"factor": 1}, (1, 3, 50, 50)), ({"factor": 3, "init": "identity"}, (2, 36, 1, 5))],
     "sSE": [({"bias": True}, (1, 144, 5, 7))],
     "SE": [({}, (18, 8, 2, 3))],
     "GC": [({"pooling": "avg", "fusion": "add+mul", "init": "identity"}, (2, 16, 3, 5))],
@@ -36,7 +37,9 @@ LARGE = ((16, 64, 80, 80), (3, 64, 160, 160), (16, 256, 20, 20), (2, 1280, 7, 9)
 """Further shapes, for a GPU."""
 REFUSED = {"scSE": ({"combine": "concat"},)}
 """Hyper-parameters that have no fused form."""
-WIDEST = {"cSE": 512, "scSE": 512, "SNL": 362}
+QUICK = {"EMA": (("factor", 4),)}
+"""Hyper-parameters with fewer programs than by default, which the interpreter runs one after the other."""
+WIDEST = {"EMA": 512, "cSE": 512, "scSE": 512, "SNL": 362}
 """Most channels of blocks that refuse more, by default hyper-parameters."""
 
 
@@ -68,14 +71,15 @@ def cases(name: str, shapes: tuple[tuple[int, int, int, int], ...] = SMALL) -> I
     """Yield the cases of a block: all options on the first shape, and all shapes with the defaults."""
     for options in options_of(name):
         yield Case(name, options, shapes[0], torch.float32, False)
+    usual = QUICK.get(name, ()) if shapes is SMALL else ()
     for shape in shapes:
         for dtype in BOUNDS if shape[1] <= WIDEST.get(name, shape[1]) else ():
             for channels_last in (False, True):
-                yield Case(name, (), shape, dtype, channels_last)
+                yield Case(name, usual, shape, dtype, channels_last)
     for more, shape in MORE.get(name, []):
         for channels_last in (False, True):
             yield Case(name, tuple(more.items()), shape, torch.float32, channels_last)
-    yield Case(name, (), shapes[0], torch.float32, False, training=False)
+    yield Case(name, usual, shapes[0], torch.float32, False, training=False)
 
 
 def made(case: Case, device: str = "cpu") -> nn.Module:
