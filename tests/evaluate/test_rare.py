@@ -13,7 +13,7 @@ from scipy import stats
 
 from yolo_attn.evaluate.bootstrap import draw_images, resample
 from yolo_attn.evaluate.comparison import compare_arms
-from yolo_attn.evaluate.intervals import Uncertainty
+from yolo_attn.evaluate.intervals import LEAST_LEFT, Uncertainty
 from yolo_attn.evaluate.matches import Matches
 from yolo_attn.evaluate.rare import factors, image_df, stretched_mean
 
@@ -167,3 +167,16 @@ def test_intervals_hold_the_truth_where_most_classes_are_rare():
     assert plain.ratio < 0.9 < ours.ratio < 1.25
     assert (ours.null + ours.true) / 2 > (plain.null + plain.true) / 2
     assert (ours.null + ours.true) / 2 > 90
+
+
+def test_a_class_keeps_at_least_the_stated_share_of_its_variance():
+    left = [f.variance / f.covariance**2 for f in (factors(n, 60, 40) for n in range(1, 60))]
+    assert LEAST_LEFT < min(left) < LEAST_LEFT + 0.05
+
+
+def test_an_excess_that_chance_makes_too_large_leaves_an_interval():
+    replicates = np.random.default_rng(0).normal(size=(100, 1))
+    whole = Uncertainty.of(np.zeros(1), replicates, 60)
+    found = Uncertainty.of(np.zeros(1), replicates, 60, excess=1.1 * replicates)
+    assert found.image_variance == pytest.approx(whole.image_variance / 2)
+    assert found.p_value(0.1) > 0.05

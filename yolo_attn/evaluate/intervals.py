@@ -25,6 +25,10 @@ MOST_FLIPS = 16
 LEAST_P = 1e-9
 """Smallest p-value that is told apart from 0."""
 
+LEAST_LEFT = 0.5
+"""Least share of the variance of replicates that is left without its excess: for no number of images with a class does
+:func:`~yolo_attn.evaluate.rare.factors` leave less than 0.53, so that less is chance."""
+
 _SAMPLED_FLIPS = 20_000
 _NEGLIGIBLE = 1e-18  # probability, far below LEAST_P
 
@@ -73,13 +77,11 @@ class Uncertainty:
             image_df: Degrees of freedom of the variance due to the images; ``images - 1`` by default.
         """
         seeds = len(by_seed)
-        covariance = np.cov(replicates.T, ddof=1).reshape(seeds, seeds) * images / (images - 1)
+        by_images = _shared(replicates, images)
         if excess is not None:
-            covariance -= np.cov(excess.T, ddof=1).reshape(seeds, seeds) * images / (images - 1)
-        if seeds == 1:
-            return cls(1, images, 0.0, max(0.0, float(covariance[0, 0])), None, image_df)
-        shared = (covariance.sum() - np.trace(covariance)) / (seeds * (seeds - 1))
-        return cls(seeds, images, float(np.var(by_seed, ddof=1)) / seeds, max(0.0, float(shared)), None, image_df)
+            by_images = max(by_images - _shared(excess, images), LEAST_LEFT * by_images)
+        by_seeds = float(np.var(by_seed, ddof=1)) / seeds if seeds > 1 else 0.0
+        return cls(seeds, images, by_seeds, max(0.0, by_images), None, image_df)
 
     @property
     def se(self) -> float:
@@ -174,6 +176,15 @@ class Uncertainty:
             enough = self.with_seeds(middle).detectable(level, power) <= difference
             few, many = (few, middle) if enough else (middle, many)
         return many
+
+
+def _shared(replicates: np.ndarray, images: int) -> float:
+    """Return the variance over images that all seeds share: the mean covariance of two, or the variance of one."""
+    seeds = replicates.shape[1]
+    covariance = np.cov(replicates.T, ddof=1).reshape(seeds, seeds) * images / (images - 1)
+    if seeds == 1:
+        return float(covariance[0, 0])
+    return float((covariance.sum() - np.trace(covariance)) / (seeds * (seeds - 1)))
 
 
 def sign_flip_test(differences: Sequence[float], seed: int = 0) -> tuple[float, float]:
