@@ -247,7 +247,9 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGINT, signal.SIGTERM))]
+)
 def test_no_process_outlives_its_driver(number, module, tmp_path):
     folders = [tmp_path / name for name in ("a", "b")]
     for folder in folders:
