@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import types
 
 import pytest
@@ -13,7 +14,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from yolo_attn.bench import arms, compiling, floor, models, run
 from yolo_attn.bench.budget import Budget
-from yolo_attn.bench.cases import PASSES, SHAPES, Case, ModelCase, Request, cases_of, parse_shape
+from yolo_attn.bench.cases import MEMORY_BOUND_BYTES, PASSES, SHAPES, Case, ModelCase, Request, cases_of, parse_shape
+from yolo_attn.bench.command import request_of
 from yolo_attn.bench.tutorial import TUTORIALS
 from yolo_attn.bench.tutorial.first_ring import TutorialNL
 from yolo_attn.blocks import ATTENTION_BLOCKS
@@ -184,20 +186,55 @@ def test_the_list_is_every_combination_once():
 
 def test_the_suite_begins_with_what_is_worth_most():
     shapes = tuple(map(parse_shape, SHAPES))
-    suite = request(
-        blocks=tuple(ATTENTION_BLOCKS), shapes=shapes, device="cuda:0", models=("a.yaml", "b.yaml"), suite=True
-    )
+    suite = request(blocks=tuple(ATTENTION_BLOCKS), shapes=shapes, models=("a.yaml", "b.yaml"), suite=True)
     cases = cases_of(suite)
-    stages = [c.model if isinstance(c, ModelCase) else (c.dtype, c.layout, c.compiled) for c in cases]
-    assert list(dict.fromkeys(stages)) == [
-        ("fp16", "contiguous", True),
+    assert list(dict.fromkeys(map(stage, cases))) == [
+        ("fp32", "contiguous", True),
         "a.yaml",
-        ("fp16", "channels_last", False),
-        ("fp32", "contiguous", False),
+        ("fp32", "channels_last", False),
+        ("bf16", "contiguous", False),
         "b.yaml",
     ]
     assert len(cases) == 3 * len(ATTENTION_BLOCKS) * len(SHAPES) * len(PASSES) + 2 * len(PASSES)
-    assert {c.batch for c in cases if isinstance(c, ModelCase)} == {1, 16}
+    assert {c.batch for c in cases if isinstance(c, ModelCase)} == {1, 4}
+
+
+def stage(case):
+    return case.model if isinstance(case, ModelCase) else (case.dtype, case.layout, case.compiled)
+
+
+def test_the_suite_on_a_gpu_begins_with_the_fused_forms_in_both_regimes(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    asked = request_of({"suite": True, "device": "0"})
+    assert asked.with_form
+    assert set(asked.with_form) == {name for name, block in ATTENTION_BLOCKS.items() if block.fused}
+    assert asked.cuda_graphs
+    assert "fused" in asked.against
+    assert {s[0] for s in asked.shapes} == {16, 32}
+    assert {s[1:] for s in asked.shapes} == {
+        (64, 80, 80), (128, 40, 40), (256, 20, 20), (256, 80, 80), (512, 40, 40), (512, 20, 20),
+    }  # fmt: skip
+    cases = cases_of(asked)
+    assert len(cases) == len(set(cases))
+    first = cases[: 2 * 2 * len(asked.with_form)]
+    assert {c.block for c in first} == set(asked.with_form)
+    assert all(c.compiled for c in first)
+    bytes_of_maps = {math.prod(c.shape) * 2 for c in first}
+    assert min(bytes_of_maps) < MEMORY_BOUND_BYTES <= max(bytes_of_maps)
+    models = cases[len(first) :][:4]
+    assert [(c.model, c.pass_, c.batch, c.graph) for c in models] == [
+        ("yolo11n.yaml", "forward", 1, False),
+        ("yolo11n.yaml", "forward", 1, True),
+        ("yolo11n.yaml", "training", 16, False),
+        ("yolo11n.yaml", "training", 64, False),
+    ]
+    assert {c.block for c in cases if isinstance(c, Case)} == set(ATTENTION_BLOCKS)
+
+
+def test_the_fused_arm_is_asked_for_on_a_gpu_only():
+    assert "fused" not in request_of({"device": "cpu"}).against
+    assert request_of({"device": "cpu", "against": "fused"}).against == ("fused",)
 
 
 def test_devices_by_the_names_people_use(monkeypatch):
@@ -309,10 +346,10 @@ def test_events_are_recorded_around_all_calls_once_the_device_is_idle(monkeypatc
 def test_models_with_a_control_and_a_training_step_that_learns(tmp_path):
     files = models.write_models("yolo11n.yaml", ["SE"], tmp_path)
     assert list(files) == ["base", "identity control", "SE"]
-    latency = models.build(ModelCase("yolo11n.yaml", "fp32", "forward", 1), files, 64, "cpu")
+    latency, _ = models.build(ModelCase("yolo11n.yaml", "fp32", "forward", 1), files, 64, "cpu")
     outputs = {name: function() for name, function in latency.items()}
     assert set(outputs) == set(files)
-    training = models.build(ModelCase("yolo11n.yaml", "fp32", "training", 2), {"SE": files["SE"]}, 64, "cpu")
+    training, _ = models.build(ModelCase("yolo11n.yaml", "fp32", "training", 2), {"SE": files["SE"]}, 64, "cpu")
     with recorded_steps() as steps:
         training["SE"]()
     assert steps == [True]
@@ -334,6 +371,7 @@ def recorded_steps():
 def test_models_in_precisions_they_are_not_timed_in():
     assert "in fp32" in models.unavailable_reason(ModelCase("a", "bf16", "forward", 1), "cuda:0")
     assert "CUDA only" in models.unavailable_reason(ModelCase("a", "fp16", "forward", 1), "cpu")
+    assert "CUDA only" in models.unavailable_reason(ModelCase("a", "fp32", "forward", 1, graph=True), "cpu")
     assert models.unavailable_reason(ModelCase("a", "fp16", "training", 1), "cuda:0") is None
 
 
@@ -345,7 +383,8 @@ gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA dev
 @gpu
 def test_a_bench_on_a_gpu_with_everything():
     asked = request(
-        blocks=("SE", "CBAM"), shapes=((4, 64, 40, 40),), device="cuda:0", dtypes=("fp16",),
+        blocks=("SGE", "CBAM"), against=("floor", "tutorial", "fused"), shapes=((4, 64, 40, 40),),
+        device="cuda:0", dtypes=("fp16",),
         layouts=("contiguous", "channels_last"), modes=("eager", "compile"), cuda_graphs=True,
         models=("yolo11n.yaml",), imgsz=320, batch=2, seconds=0.2,
     )  # fmt: skip
@@ -353,6 +392,9 @@ def test_a_bench_on_a_gpu_with_everything():
     assert not [r for r in records if r["kind"] == "left out"]
     names = {name for r in records if r["kind"] == "round" for name in r["milliseconds"]}
     assert names >= {"ours", "tutorial", "ours compiled", "tutorial compiled", "ours graph", "tutorial graph", "base"}
+    assert names >= {"ours fused", "ours fused graph", "SGE fused"}
+    told = [r for r in records if r["kind"] == "group" and r["of"] == "block"]
+    assert all(r["host_us"]["ours"] > 0 and r["launches"]["ours"] >= 1 for r in told)
     trained = [r for r in records if r["kind"] == "group" and r.get("pass") == "training" and r["of"] == "block"]
     assert all(r["memory"]["ours"]["peak_maps"] > 1 for r in trained)
     assert all(0.001 < r["floor_ms"] < 1 for r in trained)

@@ -72,6 +72,25 @@ def test_drifting_times_are_unstable():
     assert found["drift"] == pytest.approx(12.45 / 10.45)
 
 
+def test_regimes_and_the_cost_of_launches_stand_apart():
+    """A map of 52 MB is bound by memory, one of 3 MB by the launches."""
+    fast, slow = {"ours": [4.0] * 9, "ours fused": [1.0] * 9, "tutorial": [6.0] * 9}, {"ours": [2.0] * 9}
+    small = group(0, fast, shape="16x64x40x40")
+    large = group(1, {**slow, "ours fused": [1.0] * 9}, shape="16x256x80x80")
+    small[0] |= {"launches": {"ours": 9, "ours fused": 1}, "host_us": {"ours": 81.2, "ours fused": 20.9}}
+    summary = summarize([GPU, *small, *large])
+    means = {mean["shape"]: mean["ratios"] for mean in summary["means"]}
+    assert means["launch-bound"]["ours/ours fused"]["ratio"] == 4
+    assert means["memory-bound"]["ours/ours fused"]["ratio"] == 2
+    assert means["launch-bound"]["best/ours fused"]["ratio"] == 6
+    assert means["all"]["ours/ours fused"]["groups"] == 2
+    text = tables.to_markdown(summary)
+    assert rows_of(text, "Kernels launched and microseconds of the host per call")["SE"] == [
+        "16x64x40x40", "1, 21", "9, 81",
+    ]  # fmt: skip
+    assert "| forward, fp32, contiguous | launch-bound |" in text
+
+
 # --- raw lines --------------------------------------------------------------------------------------------------------
 def test_only_complete_lines_are_read(tmp_path):
     write_raw(tmp_path, EXAMPLE)

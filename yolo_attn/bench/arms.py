@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,11 @@ from yolo_attn.bench.cases import Case
 from yolo_attn.bench.floor import floor_function
 from yolo_attn.bench.memory import kept_for_backward, peak_maps
 from yolo_attn.bench.tutorial.first_ring import TutorialNL
+from yolo_attn.blocks import fused
 from yolo_attn.host.registry import create_attention
 
 Function = Callable[[], object]
+T = TypeVar("T")
 
 TORCH_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 TORCH_LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -68,9 +70,10 @@ def build(
     Args:
         case: Block, shape, precision, layout and pass.
         device: Torch device.
-        against: Other implementations to build: ``"floor"``, ``"tutorial"``, ``"timm"``. On CUDA the floor is computed.
+        against: Other implementations to build: ``"floor"``, ``"tutorial"``, ``"timm"``; ``"fused"`` is ours by its
+            kernels. On CUDA the floor is computed.
         not_compiled: By implementation, the reason for not compiling it.
-        cuda_graphs: Whether to capture forward passes too.
+        cuda_graphs: Whether to capture passes too.
     """
     inputs = make_inputs(case, device)
     arms = Arms(device)
@@ -79,15 +82,29 @@ def build(
     modules = _modules(case, against, arms)
     for name, module in modules.items():
         _add_eager(arms, name, module, inputs, case)
+    with_kernels = "fused" in against and "ours" in modules and _add_fused(arms, modules["ours"], inputs, case)
     modules = {name: module for name, module in modules.items() if name in arms.functions and name != "timm"}
     if case.compiled:
         torch._dynamo.reset()  # the number of compilations per code object is limited
         for name, module in modules.items():
             add_compiled(arms, name, module, inputs, case, not_compiled.get(name))
-    if cuda_graphs and case.pass_ == "forward" and device.startswith("cuda"):
+    if cuda_graphs and device.startswith("cuda"):
         for name, module in modules.items():
-            _try(arms, f"{name} graph", partial(_graph, module, inputs.xs), len(inputs.xs))
+            _try(arms, f"{name} graph", switched(False, partial(_graph, module, inputs, case.pass_)), len(inputs.xs))
+        if with_kernels:
+            capture = switched(True, partial(_graph, modules["ours"], inputs, case.pass_))
+            _try(arms, "ours fused graph", capture, len(inputs.xs))
     return arms
+
+
+def switched(on: bool, function: Callable[[], T]) -> Callable[[], T]:
+    """Return a function that is called with the fused forms on or off, whatever the environment says."""
+
+    def call() -> T:
+        fused.switch(on)
+        return function()
+
+    return call
 
 
 def make_inputs(case: Case, device: str, buffers: int | None = None) -> Inputs:
@@ -156,18 +173,34 @@ def _training(module: Callable[[Tensor], Tensor], parameters: list[Tensor], inpu
     return run
 
 
-def _graph(module: nn.Module, xs: list[Tensor]) -> Function:
-    """Capture the forward passes on all inputs as one CUDA graph, and return its replay."""
+def _graph(module: nn.Module, inputs: Inputs, pass_: str) -> Function:
+    """Capture the passes on all inputs as one CUDA graph, and return its replay."""
+    parameters = list(module.parameters())
+
+    def run(x: Tensor, upstream: Tensor) -> None:
+        y = module(x)
+        if pass_ == "training":
+            torch.autograd.grad(y, [x, *parameters], upstream)
+
+    def all_runs() -> None:
+        for x, upstream in zip(*inputs, strict=True):
+            run(x, upstream)
+
+    with torch.inference_mode(pass_ == "forward"):
+        return captured(all_runs)
+
+
+def captured(run: Function) -> Function:
+    """Capture what a function launches as one CUDA graph, and return its replay."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.inference_mode(), torch.cuda.stream(side):
+    with torch.cuda.stream(side):
         for _ in range(3):  # initialize all libraries before the capture
-            module(xs[0])
+            run()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.inference_mode(), torch.cuda.graph(graph):
-        for x in xs:
-            module(x)
+    with torch.cuda.graph(graph):
+        run()
     return graph.replay
 
 
@@ -190,10 +223,33 @@ def _add_eager(arms: Arms, name: str, module: nn.Module, inputs: Inputs, case: C
     if why := why_too_large(case, module, arms.device):
         arms.left_out[name] = why
         return
-    run = function_of(module, list(module.parameters()), inputs, case.pass_)
+    run = switched(False, function_of(module, list(module.parameters()), inputs, case.pass_))
     if _try(arms, name, lambda: run) and case.pass_ == "training":
-        kept = kept_for_backward(module, x)
-        arms.memory[name] = {"x": kept.x, "maps": kept.maps, "peak_maps": peak_maps(run, x)}
+        arms.memory[name] = _memory(module, run, x)
+
+
+def _memory(module: nn.Module, run: Function, x: Tensor) -> dict[str, float | bool | None]:
+    kept = kept_for_backward(module, x)
+    return {"x": kept.x, "maps": kept.maps, "peak_maps": peak_maps(run, x)}
+
+
+def _add_fused(arms: Arms, module: nn.Module, inputs: Inputs, case: Case) -> bool:
+    """Add our block by its kernels, or the reason why it is computed without; say whether it was added."""
+    if not getattr(module, "fused", ""):
+        return False
+    name = "ours fused"
+    run = switched(True, function_of(module, list(module.parameters()), inputs, case.pass_))
+    fused.forget(case.block)
+    if not _try(arms, name, lambda: run):
+        return False
+    path = fused.paths().get(case.block, f"plain: {fused.describe()}")
+    if path != "fused":
+        del arms.functions[name], arms.first_call_s[name]
+        arms.left_out[name] = path.removeprefix("plain: ")
+        return False
+    if case.pass_ == "training":
+        arms.memory[name] = _memory(module, run, inputs.xs[0])
+    return True
 
 
 def add_compiled(arms: Arms, name: str, module: nn.Module, inputs: Inputs, case: Case, why_not: str | None) -> None:
@@ -202,7 +258,7 @@ def add_compiled(arms: Arms, name: str, module: nn.Module, inputs: Inputs, case:
     if why_not:
         arms.left_out[compiled] = why_not
         return
-    run = function_of(torch.compile(module), list(module.parameters()), inputs, case.pass_)
+    run = switched(False, function_of(torch.compile(module), list(module.parameters()), inputs, case.pass_))
     _try(arms, compiled, lambda: run)
 
 

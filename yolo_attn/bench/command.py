@@ -12,6 +12,7 @@ from typing import Any
 from yolo_attn.bench.cases import (
     AGAINST,
     DTYPES,
+    GPU_SHAPES,
     LAYOUTS,
     MODES,
     PASSES,
@@ -41,8 +42,8 @@ def add_flags(bench: argparse.ArgumentParser) -> None:
     what.add_argument("--layout", help=f"{','.join(LAYOUTS)} (default: contiguous)")
     what.add_argument("--pass", dest="passes", help=f"{','.join(PASSES)} (default: both)")
     what.add_argument("--mode", help=f"{','.join(MODES)} (default: eager)")
-    what.add_argument("--against", help=f"{','.join(AGAINST)} (default: all)")
-    what.add_argument("--cuda-graphs", action="store_true", default=None, help="capture forward passes as CUDA graphs")
+    what.add_argument("--against", help=f"{','.join(AGAINST)} (default: all; fused: on a GPU)")
+    what.add_argument("--cuda-graphs", action="store_true", default=None, help="capture passes as CUDA graphs too")
     models = bench.add_argument_group("whole models")
     models.add_argument("--models", help="also the blocks in the neck of these, e.g. yolo11n.yaml,yolov8n.yaml")
     models.add_argument("--imgsz", type=int, help="side of their images (default: 640)")
@@ -103,24 +104,26 @@ def request_of(given: dict[str, Any]) -> Request:
     on_cuda = device != "cpu"
     if given.get("cuda_graphs") and not on_cuda:
         raise YoloAttnError(f"--cuda-graphs needs a GPU; the device is {device}")
+    names = tuple(ATTENTION_BLOCKS if blocks == "all" else dict.fromkeys(resolve(b)[0] for b in _words(blocks)))
     models = _words(given["models"]) if "models" in given else SUITE_MODELS if suite else ()
     return Request(
-        blocks=tuple(ATTENTION_BLOCKS if blocks == "all" else dict.fromkeys(resolve(b)[0] for b in _words(blocks))),
-        shapes=tuple(map(parse_shape, given.get("shape", SHAPES))),
+        blocks=names,
+        shapes=tuple(map(parse_shape, given.get("shape", GPU_SHAPES if suite and on_cuda else SHAPES))),
         device=device,
         dtypes=lists.get("dtype", ("fp16",) if on_cuda else ("fp32",)),
         layouts=lists.get("layout", ("contiguous",)),
         passes=lists.get("passes", PASSES),
         modes=lists.get("mode", ("eager",)),
-        against=lists.get("against", AGAINST),
+        against=lists.get("against", tuple(other for other in AGAINST if on_cuda or other != "fused")),
         models=tuple(models),
         imgsz=given.get("imgsz", 640),
         batch=given.get("batch"),
-        cuda_graphs=given.get("cuda_graphs", False),
+        cuda_graphs=given.get("cuda_graphs", suite and on_cuda),
         threads=given.get("threads"),
         seconds=given.get("seconds", 0.4 if on_cuda or suite else 2.0),
         minutes=given.get("minutes", SUITE_MINUTES if suite else None),
         suite=suite,
+        with_form=tuple(name for name in names if getattr(ATTENTION_BLOCKS.get(name), "fused", "")),
     )
 
 

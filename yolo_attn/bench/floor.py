@@ -20,12 +20,22 @@ MAPS = {"forward": 3, "training": 7}
 """Maps read or written: ``x`` by the pool; ``x`` and ``y`` by the gate; in training also ``gy`` and ``x`` for the
 gate's gradient, ``gy`` and ``gx`` for the input's."""
 
+ONE_KERNEL_MAPS = {"forward": 2, "training": 5}
+"""Those of a block whose kernels read the map once: ``x`` and ``y``; in training also ``gy``, ``x`` and ``gx``."""
+
 _COPY_BYTES, _COPY_ROUNDS = 2**30, 20
 
 
-def floor_ms(x: Tensor, pass_: str, bytes_per_second: float) -> float:
-    """Return the milliseconds in which a device moves the fewest bytes that a block on ``x`` can move."""
-    return MAPS[pass_] * x.nbytes / bytes_per_second * 1e3
+def floor_ms(x: Tensor, pass_: str, bytes_per_second: float, one_kernel: bool = False) -> float:
+    """Return the milliseconds in which a device moves the fewest bytes that a block on ``x`` can move.
+
+    Args:
+        x: Map.
+        pass_: Forward, or with the backward pass.
+        bytes_per_second: Rate of a copy, reads and writes.
+        one_kernel: Whether one kernel each way is enough for the block.
+    """
+    return (ONE_KERNEL_MAPS if one_kernel else MAPS)[pass_] * x.nbytes / bytes_per_second * 1e3
 
 
 def copy_rates(device: str, rounds: int = _COPY_ROUNDS) -> dict[str, float]:

@@ -10,6 +10,8 @@ from yolo_attn.bench.summary import Summary
 from yolo_attn.util.plotting import styled, to_png
 
 _MARKS = {
+    "ours fused": ("*", "#cc79a7"),
+    "ours fused graph": ("P", "#cc79a7"),
     "ours": ("o", "#0072b2"),
     "tutorial": ("s", "#d55e00"),
     "timm": ("D", "#009e73"),

@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 
-from yolo_attn.bench import arms, compiling, models, timm_blocks
+from yolo_attn.bench import arms, compiling, launches, models, timm_blocks
 from yolo_attn.bench.budget import Budget
 from yolo_attn.bench.cases import Case, ModelCase, Request, as_dict, cases_of
 from yolo_attn.bench.floor import copy_rates, floor_ms
+from yolo_attn.blocks import fused
+from yolo_attn.host.registry import create_attention
 from yolo_attn.speed import interleaved, passes
 from yolo_attn.util.env import cores, environment
 from yolo_attn.util.jsonl import Record
@@ -44,7 +46,7 @@ def records(request: Request, log: Log = lambda line: None, budget: Budget | Non
     if request.on_cuda:
         torch.cuda.set_device(request.device)
     yield _header(request)
-    with compiling.fresh_cache(), tempfile.TemporaryDirectory() as scratch:
+    with fused.fused(fused.is_on()), compiling.fresh_cache(), tempfile.TemporaryDirectory() as scratch:
         yield from _Bench(request, budget, Path(scratch), log).run()
 
 
@@ -74,7 +76,7 @@ class _Bench:
 
     def _expected(self, case: Case | ModelCase) -> float:
         each = self.request.seconds + _BUILDING_SECONDS
-        return each * (len(self.request.blocks) + 2) if isinstance(case, ModelCase) else each
+        return each * 2 * (len(self.request.model_blocks) + 1) if isinstance(case, ModelCase) else each
 
     def _compile(self) -> Mapping[compiling.Job, compiling.Outcome]:
         jobs = [
@@ -106,6 +108,7 @@ class _Bench:
             "memory": built.memory,
             "compile_s": {f"{name} compiled": outcome.seconds for name, outcome in outcomes.items() if outcome.seconds},
             "floor_ms": self._floor_ms(case),
+            **self._launches(built.functions, built.runs_per_call),
         }
         yield from self._timed(case, group, built.functions, more, built.runs_per_call)
 
@@ -113,7 +116,20 @@ class _Bench:
         if self.bytes_per_second is None:
             return None
         like = torch.empty(case.shape, dtype=arms.TORCH_DTYPES[case.dtype], device="meta")
-        return floor_ms(like, case.pass_, self.bytes_per_second)
+        block = create_attention(case.block, case.shape[1])
+        planned = launches.planned(block, case.shape, arms.TORCH_DTYPES[case.dtype])
+        return floor_ms(like, case.pass_, self.bytes_per_second, one_kernel=planned == (1, 1))
+
+    def _launches(
+        self, functions: Mapping[str, Callable[[], object]], runs_per_call: Mapping[str, int]
+    ) -> dict[str, dict[str, float]]:
+        """Return the kernels and the host's microseconds of a run of each implementation; nothing on the CPU."""
+        if not self.request.on_cuda:
+            return {}
+        wait = passes.synchronizer(self.request.device)
+        us = {name: launches.host_us(run, wait) / runs_per_call.get(name, 1) for name, run in functions.items()}
+        found = {name: launches.launched(run) for name, run in functions.items() if name not in runs_per_call}
+        return {"launches": {name: count for name, count in found.items() if count}, "host_us": us}
 
     # --- models -------------------------------------------------------------------------------------------------------
     def _models(self, case: ModelCase, group: int) -> Iterator[Record]:
@@ -123,8 +139,10 @@ class _Bench:
         try:
             if case.model not in self.files:
                 folder = self.scratch / Path(case.model).name
-                self.files[case.model] = models.write_models(case.model, self.request.blocks, folder)
-            functions = models.build(case, self.files[case.model], self.request.imgsz, self.request.device)
+                self.files[case.model] = models.write_models(case.model, self.request.model_blocks, folder)
+            functions, left_out = models.build(
+                case, self.files[case.model], self.request.imgsz, self.request.device, "fused" in self.request.against
+            )
             began = time.perf_counter()
             for function in functions.values():
                 function()
@@ -135,6 +153,7 @@ class _Bench:
         if self._too_slow(time.perf_counter() - began):
             yield _left_out(case, None, NO_TIME)
             return
+        yield from (_left_out(case, name, why) for name, why in left_out.items())
         yield from self._timed(
             case, group, functions, {"imgsz": self.request.imgsz, "arms": list(functions)}, {}, len(functions)
         )
@@ -177,7 +196,7 @@ def _header(request: Request) -> Record:
     return {
         "kind": "header",
         "request": as_dict(request),
-        "environment": environment(request.device),
+        "environment": {**environment(request.device), "fused": fused.describe()},
         "timm": timm,
         "command": " ".join(["yolo-attn", *sys.argv[1:]]),
     }

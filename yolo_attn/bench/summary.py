@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import geometric_mean
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_attn.bench.cases import MEMORY_BOUND_BYTES
 from yolo_attn.speed.summary import Ratio, milliseconds, ratio, stability
 from yolo_attn.util.jsonl import Record
 
@@ -30,6 +32,14 @@ PAIRS = (
     ("ours graph", "floor"),
     ("tutorial graph", "floor"),
     ("tutorial graph", "ours graph"),
+    ("ours fused", "floor"),
+    ("ours", "ours fused"),
+    ("best", "ours fused"),
+    ("tutorial", "ours fused"),
+    ("ours compiled", "ours fused"),
+    ("ours fused graph", "floor"),
+    ("ours graph", "ours fused graph"),
+    ("tutorial graph", "ours fused graph"),
 )
 """Ratios to compute where both were timed; ``best`` is the faster of the tutorial and of timm if timm is the same."""
 
@@ -70,13 +80,16 @@ def summarize(records: Sequence[Record]) -> Summary:
 def means(blocks: Sequence[Summary]) -> list[Summary]:
     """Return the geometric means of all ratios over the blocks, per shape and over all shapes of a setting."""
     found = []
-    for keys in (_SETTING[:3], _SETTING):
+    for keys in (_SETTING[:3], (*_SETTING[:3], "regime"), _SETTING):
+        if "regime" in keys and len({block["regime"] for block in blocks}) < 2:
+            continue
         for setting in dict.fromkeys(tuple(block[key] for key in keys) for block in blocks):
             members = [block for block in blocks if tuple(block[key] for key in keys) == setting]
             pairs = dict.fromkeys(pair for block in members for pair in block["ratios"])
             ratios = {p: [b["ratios"][p]["ratio"] for b in members if p in b["ratios"]] for p in pairs}
             over = {pair: {"ratio": geometric_mean(values), "groups": len(values)} for pair, values in ratios.items()}
-            found.append({"shape": "all", **dict(zip(keys, setting, strict=True)), "ratios": over})
+            described = dict(zip(keys, setting, strict=True))
+            found.append({"shape": described.pop("regime", "all"), **described, "ratios": over})
     return found
 
 
@@ -89,6 +102,9 @@ def _block(group: Record, rounds: Sequence[Mapping[str, float]], timm_is_same: b
     ratios = {f"{a}/{b}": ratio(known[a], known[b]) for a, b in PAIRS if a in known and b in known}
     return {
         **{name: group[name] for name in ("block", "shape", "dtype", "layout", "pass", "memory", "compile_s")},
+        "regime": _regime(group),
+        "launches": group.get("launches", {}),
+        "host_us": group.get("host_us", {}),
         "rounds": len(rounds),
         **stability(times["ours"]),
         "timm_is_same": timm_is_same,
@@ -99,10 +115,17 @@ def _block(group: Record, rounds: Sequence[Mapping[str, float]], timm_is_same: b
     }
 
 
+def _regime(group: Record) -> str:
+    """Return by what a block on a GPU is bound on a map: moving it, or the launches of its kernels."""
+    values = math.prod(map(int, group["shape"].split("x"))) * (4 if group["dtype"] == "fp32" else 2)
+    return "memory-bound" if values >= MEMORY_BOUND_BYTES else "launch-bound"
+
+
 def _model(group: Record, rounds: Sequence[Mapping[str, float]]) -> Summary:
     times = {name: _series(rounds)[name] for name in group["arms"]}
     return {
         **{name: group[name] for name in ("model", "dtype", "pass", "batch", "imgsz")},
+        "graph": group.get("graph", False),
         "rounds": len(rounds),
         **stability(times["base"]),
         "arms": {name: {**milliseconds(series), **ratio(series, times["base"])} for name, series in times.items()},

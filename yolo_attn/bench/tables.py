@@ -12,10 +12,14 @@ from yolo_attn.report.formatting import MISSING, number, plural, significant, sl
 from yolo_attn.util.env import describe
 from yolo_attn.util.markdown import table
 
-_COLUMNS = ("ours", "tutorial", "timm", "ours compiled", "tutorial compiled", "ours graph", "tutorial graph")
+_COLUMNS = (
+    "ours fused", "ours", "tutorial", "timm", "ours compiled", "tutorial compiled",
+    "ours fused graph", "ours graph", "tutorial graph",
+)  # fmt: skip
 _MEANS = (
     "tutorial/ours", "ours/best", "ours/floor", "tutorial/floor", "tutorial compiled/ours compiled",
-    "ours compiled/floor",
+    "ours compiled/floor", "ours fused/floor", "ours/ours fused", "best/ours fused", "ours compiled/ours fused",
+    "ours graph/ours fused graph",
 )  # fmt: skip
 _FOLD_LEFT_OUT = 6
 
@@ -36,7 +40,7 @@ def to_markdown(summary: Summary) -> str:
     lines += [*_means(summary["means"])]
     for (dtype, layout, shape, pass_), blocks in _grouped(summary["blocks"], "dtype", "layout", "shape", "pass"):
         lines += [f"## {shape}, {pass_}, {dtype}, {layout}", "", *_times(blocks), ""]
-    lines += [*_memory(summary["blocks"])]
+    lines += [*_launches(summary["blocks"]), *_memory(summary["blocks"])]
     for model in summary["models"]:
         lines += [*_model(model)]
     lines += [*_left_out(summary)]
@@ -115,6 +119,24 @@ def _ratio(block: Summary, pair: str) -> float | None:
 
 
 # --- memory, models, and the rest -------------------------------------------------------------------------------------
+def _launches(blocks: Sequence[Summary]) -> list[str]:
+    measured = [block for block in blocks if block["host_us"]]
+    lines = []
+    for (dtype, layout, pass_), some in _grouped(measured, "dtype", "layout", "pass"):
+        names = [name for name in _COLUMNS if any(name in block["host_us"] for block in some)]
+        rows = [
+            [
+                block["block"],
+                block["shape"],
+                *(f"{block['launches'].get(name, MISSING)}, {number(block['host_us'].get(name), 0)}" for name in names),
+            ]
+            for block in some
+        ]
+        title = f"## Kernels launched and microseconds of the host per call, {pass_}, {dtype}, {layout}"
+        lines += [title, "", *table(["block", "shape", *names], rows), ""]
+    return lines
+
+
 def _memory(blocks: Sequence[Summary]) -> list[str]:
     lines = []
     measured = [block for block in blocks if block["memory"]]
@@ -154,6 +176,7 @@ def _model(model: Summary) -> list[str]:
         ]
         for name, arm in model["arms"].items()
     ]
+    what += ", CUDA graph" * model["graph"]
     title = f"## {model['model']}, {what}: {model['dtype']}, {model['imgsz']} px, batch {model['batch']}{unstable}"
     return [title, "", *table(["neck at P3, P4, P5", "ms", "time over the base"], rows), ""]
 
@@ -172,6 +195,8 @@ def _left_out(summary: Summary) -> list[str]:
 
 def _title(record: Mapping[str, Any]) -> str:
     if record["of"] == "model":
-        return ModelCase(record["model"], record["dtype"], record["pass"], record["batch"]).title
+        arm = f"{record['arm']}: " if record["arm"] else ""
+        case = ModelCase(record["model"], record["dtype"], record["pass"], record["batch"], record.get("graph", False))
+        return f"{arm}{case.title}"
     arm = f"{record['arm']}: " if record["arm"] else ""
     return f"{arm}{record['block']} {record['shape']} {record['dtype']} {record['layout']} {record['pass']}"

@@ -117,6 +117,16 @@ def paths() -> dict[str, str]:
     return dict(_paths)
 
 
+def forget(name: str) -> None:
+    """Forget how a kind of block was computed."""
+    _paths.pop(name, None)
+
+
+def unavailable() -> str | None:
+    """Return why no fused form can be used here, ``None`` where they can."""
+    return _unavailable()
+
+
 def describe() -> str:
     """Return in one line whether the fused forms are used here, and why not."""
     if reason := _unavailable():

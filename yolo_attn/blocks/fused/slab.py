@@ -7,8 +7,9 @@ comes from the cache. All arithmetic is in float32.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import triton
@@ -17,6 +18,20 @@ import triton.language as tl
 from yolo_attn.blocks.fused.form import Layout
 
 _TILE = 4096  # values of a tile: 16 for each of 256 threads
+
+
+_recorder: list[str] | None = None
+
+
+@contextlib.contextmanager
+def recorded() -> Iterator[list[str]]:
+    """Note the names of kernels in place of launching them: tells what a form would launch, without a GPU."""
+    global _recorder
+    before, _recorder = _recorder, []
+    try:
+        yield _recorder
+    finally:
+        _recorder = before
 
 
 @functools.lru_cache(1000)
@@ -52,7 +67,10 @@ def optional(parameters: Sequence[Any], number: int) -> list[Any]:
 
 
 def launch(kernel: Any, programs: tuple[int, ...], *args: Any, **constants: Any) -> None:
-    """Start a kernel."""
+    """Start a kernel; within :func:`recorded` only note it."""
+    if _recorder is not None:
+        _recorder.append(kernel.__name__)
+        return
     kernel[programs](*args, num_warps=8, **constants)
 
 
