@@ -45,7 +45,7 @@ class FusedCA(Form):
         """Return the parameters, and the running statistics where they are used."""
         norm = block.norm
         used = isinstance(norm, nn.BatchNorm2d) and not norm.training
-        return [*block.parameters(), *([norm.running_mean, norm.running_var] if used else [])]
+        return [*Form.parameters(block), *([norm.running_mean, norm.running_var] if used else [])]
 
     @staticmethod
     def settings(block: Any) -> list[float]:
