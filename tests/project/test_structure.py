@@ -4,7 +4,7 @@ import ast
 
 from support.paths import ROOT, TESTS
 
-BESIDE_PACKAGES = {"campaign", "fixtures", "instruments", "project", "support"}
+BESIDE_PACKAGES = {"campaign", "fixtures", "fused", "instruments", "project", "support"}
 MODULES = sorted(TESTS.rglob("*.py"))
 
 

@@ -90,6 +90,7 @@ def _run(folder: Path, spec: run_folder.RunSpec) -> None:
 
 def _train(folder: Path, spec: run_folder.RunSpec, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Train, write the checkpoint, and return what the result says of both."""
+    from yolo_attn.blocks import fused
     from yolo_attn.compare import host
     from yolo_attn.speed import size
     from yolo_attn.train import yolo
@@ -108,7 +109,7 @@ def _train(folder: Path, spec: run_folder.RunSpec, overrides: Mapping[str, Any])
         **history,
         "parameters": size.count_parameters(yolo.open_model(checkpoint, fuse=False)),
         "gflops": round(size.count_gflops(yolo.open_model(checkpoint, fuse=True), history["imgsz"]), 6),
-        "environment": environment(history["device"]),
+        "environment": {**environment(history["device"]), "fused": fused.used()},
     }
 
 

@@ -84,6 +84,7 @@ def _hardware(results: Results) -> str:
         env.get("cpu"),
         plural(env["cores"], "core") if env.get("cores") else None,
         plural(env["threads"], "thread") if env.get("threads") else None,
+        f"fused kernels {env['fused']}" if env.get("fused") and env.get("gpu") else None,
     ]
     return ", ".join(filter(None, facts))
 

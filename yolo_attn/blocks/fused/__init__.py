@@ -136,6 +136,13 @@ def describe() -> str:
     return "on"
 
 
+def used() -> str:
+    """Return in one line how the blocks of this process were computed: by which path each kind, or why by none."""
+    if not _paths:
+        return describe()
+    return "; ".join(f"{name} {path}" for name, path in _paths.items())
+
+
 def compute(block: AttentionBlock, x: Tensor) -> Tensor | None:
     """Return what a block gives, by its fused form; ``None`` where the plain block has to compute it."""
     if is_exported():

@@ -6,12 +6,15 @@ that shape: the gates, and gradients of both. A tile of a map is ``(BC, BR, BW)`
 
 from __future__ import annotations
 
+import functools
+
 import triton
 import triton.language as tl
 
 _TILE = 4096
 
 
+@functools.lru_cache(1000)
 def tile(channels: int, height: int, width: int) -> dict[str, int]:
     """Return the sizes of a tile for slabs of some channels, and a power of two that divides the width."""
     bw = triton.next_power_of_2(width)
