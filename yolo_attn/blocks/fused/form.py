@@ -50,8 +50,11 @@ class Form:
     @staticmethod
     def parameters(block: Any) -> list[Tensor]:
         """Return the parameters in the order of the kernels: by layer, weight and bias; missing ones are left out."""
-        layers = (module._parameters for module in block.modules())
-        return [layer[name] for layer in layers for name in ("weight", "bias") if layer.get(name) is not None]
+        own = block._parameters
+        found = [own[name] for name in ("weight", "bias") if own.get(name) is not None]
+        for layer in block._modules.values():
+            found += Form.parameters(layer)
+        return found
 
     @staticmethod
     def settings(block: Any) -> list[float]:
