@@ -13,6 +13,10 @@ from yolo_attn.blocks import ATTENTION_BLOCKS, fused
 FUSED = tuple(name for name, block in ATTENTION_BLOCKS.items() if block.fused)
 BOUNDS = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.5e-2}
 """Largest relative error, the norm of the difference over that of the right values."""
+LAYOUTS = (
+    (torch.float32, False), (torch.float32, True), (torch.float16, True), (torch.float16, False), (torch.bfloat16, True)
+)  # fmt: skip
+"""Each dtype with the layouts to test it in; a kernel reads bfloat16 as it does float16."""
 
 SMALL = ((2, 16, 5, 7), (1, 16, 1, 1), (3, 32, 1, 5), (1, 64, 13, 17))
 """Shapes that the interpreter gets through in seconds."""
@@ -73,9 +77,8 @@ def cases(name: str, shapes: tuple[tuple[int, int, int, int], ...] = SMALL) -> I
         yield Case(name, options, shapes[0], torch.float32, False)
     usual = QUICK.get(name, ()) if shapes is SMALL else ()
     for shape in shapes:
-        for dtype in BOUNDS if shape[1] <= WIDEST.get(name, shape[1]) else ():
-            for channels_last in (False, True):
-                yield Case(name, usual, shape, dtype, channels_last)
+        for dtype, channels_last in LAYOUTS if shape[1] <= WIDEST.get(name, shape[1]) else ():
+            yield Case(name, usual, shape, dtype, channels_last)
     for more, shape in MORE.get(name, []):
         for channels_last in (False, True):
             yield Case(name, tuple(more.items()), shape, torch.float32, channels_last)
