@@ -253,8 +253,12 @@ def test_gradients_are_means_over_ranks(tmp_path):
 
 
 # --- the operators ----------------------------------------------------------------------------------------------------
-def test_the_operators_keep_their_word(name):
+def test_the_operators_keep_their_word(name, monkeypatch):
+    """New memory is 0 here: SE leaves places of its saved values empty that only other forms use, which is compared."""
     from yolo_attn.blocks.fused import node
+
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *args, **given: empty(*args, **given).zero_())
 
     block = made(name, training=False)
     form, names = fused._form(block.fused), f"{block.fused} {name}"
