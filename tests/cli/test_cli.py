@@ -47,10 +47,22 @@ def test_help_names_every_verb_and_version_the_version():
         "demo",
         "pack",
         "report",
+        "env",
     ):
         assert verb in done.stdout
     done = run("--version")
     assert (done.returncode, done.stdout.strip()) == (0, f"yolo-attn {ya.__version__}")
+
+
+def test_env_names_versions_hardware_and_the_kernels():
+    import torch
+
+    done = run("env")
+    assert done.returncode == 0, done.stderr
+    found = dict(line.split(maxsplit=1) for line in done.stdout.replace("fused kernels", "fused-kernels").splitlines())
+    assert found["torch"] == torch.__version__
+    assert {"cpu", "cores", "python", "ultralytics", "yolo-attn", "platform", "fused-kernels"} <= set(found)
+    assert json.loads(run("env", "--json").stdout)["yolo_attn"] == found["yolo-attn"]
 
 
 def test_blocks_lists_every_block_and_alias(capsys):
@@ -209,6 +221,7 @@ def test_in_a_process_of_its_own_a_mistake_is_exit_2_without_a_traceback(here):
 
 MISTAKES = {
     "blocks": "--foo",
+    "env": "--foo",
     "adopt": "nosuch.yaml",
     "insert": "yolo11n.yaml --block ELAA",
     "subset": "--coco none -o out",

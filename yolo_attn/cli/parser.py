@@ -15,7 +15,7 @@ from yolo_attn.host import words as host_words
 from yolo_attn.show import command as show_command
 from yolo_attn.subset import command as subset_command
 
-VERBS = ("blocks", "insert", "adopt", "subset", "compare", "bench", "show", "demo", "pack", "report")
+VERBS = ("blocks", "insert", "adopt", "subset", "compare", "bench", "show", "demo", "pack", "report", "env")
 OWN_FLAGS = ("-h", "--help", "--version")
 
 
@@ -118,6 +118,9 @@ def own_parser() -> argparse.ArgumentParser:
     report.add_argument("--ap", default="ultralytics", help="ultralytics | coco (default: %(default)s)")
     report.add_argument("--latex", action="store_true", help="also write table.tex, the table for a paper")
     report.add_argument("--json", action="store_true", help="print JSON instead of the report")
+
+    env = _verb(verbs, "env", own.env, "print versions, hardware, and whether kernels of our own are used on a GPU")
+    env.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 

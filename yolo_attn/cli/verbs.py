@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,22 @@ def blocks(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int
     from yolo_attn.models.block_table import as_json, as_markdown, as_text
 
     return (as_json if arguments.json else as_markdown if arguments.markdown else as_text)(), 0
+
+
+def env(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
+    """Print what a bug report needs."""
+    refuse(trailing)
+    import torch
+
+    from yolo_attn.blocks import fused
+    from yolo_attn.util.env import environment
+
+    found = environment("cuda:0" if torch.cuda.is_available() else "cpu")
+    found |= {"platform": platform.platform(), "fused kernels": fused.describe()}
+    if arguments.json:
+        return json.dumps(found), 0
+    width = max(map(len, found))
+    return "\n".join(f"{name.replace('_', '-'):<{width}}  {value}" for name, value in found.items()), 0
 
 
 def insert(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
