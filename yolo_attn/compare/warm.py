@@ -140,7 +140,7 @@ class ForkedRun:
         deadline = None if timeout is None else time.monotonic() + timeout
         while (code := self.poll()) is None:
             if deadline is not None and time.monotonic() > deadline:
-                raise subprocess.TimeoutExpired(f"run {self.pid}", timeout or 0)
+                raise subprocess.TimeoutExpired(["run", str(self.pid)], timeout or 0)
             time.sleep(_POLL_SECONDS)
         return code
 
