@@ -13,7 +13,7 @@ from yolo_attn.host import words as host_words
 PAGES = [
     *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
-    ROOT / "datasets" / "README.md",
+    *sorted((ROOT / "datasets").glob("README*.md")),
 ]
 MEASURED = {"docs/results/robustness.md"}  # name the tests that were run then
 HOST_WORDS = {"resume", "--json", "--no-check", *host_words.modes(), *host_words.special_commands()}
@@ -29,10 +29,12 @@ def without_code(text: str) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the anchors that GitHub makes of a page's headings."""
-    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
+    """Return the anchors that GitHub makes of a page's headings, and those that are written out."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    written = set(re.findall(r'<a id="([^"]+)">', text))
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower().strip() for heading in headings]
-    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in plain}
+    return written | {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in plain}
 
 
 def broken_links(page: Path) -> list[str]:

@@ -1,0 +1,20 @@
+"""Refuse a built site whose pages ask another host for anything, or lack a language: ``check_site.py FOLDER``."""
+
+import re
+import sys
+from pathlib import Path
+
+_REQUEST = re.compile(
+    r"""<(?:script|img|iframe|source)[^>]+src=["']?https?://"""
+    r"""|<link[^>]+rel=["']?(?:stylesheet|preload)["']?[^>]+https?://"""
+    r"""|url\(["']?https?://"""
+)
+root = Path(sys.argv[1])
+pages = sorted(page for page in root.rglob("*.html") if page.name == "index.html")
+chinese = [page for page in pages if page.relative_to(root).parts[0] == "zh"]
+asking = [str(page.relative_to(root)) for page in pages if _REQUEST.search(page.read_text(encoding="utf-8"))]
+if asking:
+    sys.exit("pages that ask other hosts: " + ", ".join(asking[:10]))
+if len(chinese) * 2 != len(pages):
+    sys.exit(f"{len(pages)} pages, of which {len(chinese)} are Chinese")
+print(f"site: {len(pages) - len(chinese)} English and {len(chinese)} Chinese pages, no request to other hosts")

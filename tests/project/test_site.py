@@ -1,0 +1,71 @@
+"""The Chinese pages say to run what the English ones say, and every block has its texts in both languages."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from support.paths import ROOT
+
+from yolo_attn.models.block_table import describe_blocks
+
+TRANSLATED = [
+    (ROOT / "README.md", ROOT / "README.zh-CN.md"),
+    *((page.with_name(page.name.replace(".zh.md", ".md")), page) for page in sorted(ROOT.glob("docs/*.zh.md"))),
+    *((page.with_name("README.md"), page) for page in ROOT.glob("datasets/README.zh.md")),
+]
+TEXTS = ROOT / "tools" / "instruments" / "site"
+
+
+def commands(page: Path) -> list[str]:
+    """Return the lines of code of a page, without comments."""
+    blocks = re.findall(r"```(?:bash|python|yaml)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    lines = [re.sub(r"\s+#.*$", "", line).rstrip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+@pytest.mark.parametrize(("english", "chinese"), TRANSLATED, ids=lambda page: page.name)
+def test_the_chinese_page_has_the_code_of_the_english_one(english, chinese):
+    assert commands(chinese) == commands(english)
+
+
+@pytest.mark.parametrize(
+    ("english", "chinese"), [pair for pair in TRANSLATED if pair[0].parent.name == "docs"], ids=lambda page: page.name
+)
+def test_the_chinese_page_has_the_sections_of_the_english_one(english, chinese):
+    levels = [
+        re.findall(r"^(#+) ", re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL), re.MULTILINE)
+        for page in (english, chinese)
+    ]
+    assert levels[0] == levels[1]
+
+
+def test_every_block_has_its_texts_in_both_languages():
+    texts = yaml.safe_load((TEXTS / "blocks.yml").read_text(encoding="utf-8"))
+    assert list(texts) == [block["name"] for block in describe_blocks()]
+    for name, text in texts.items():
+        assert {"en", "zh", "equation", "start", "cite"} <= set(text), name
+        assert all(set(text[key]) == {"en", "zh"} for key in ("where", "start", "copies") if key in text), name
+
+
+def test_words_of_the_pages_are_the_same_in_both_languages():
+    texts = yaml.safe_load((TEXTS / "texts.yml").read_text(encoding="utf-8"))
+    assert set(texts["en"]) == set(texts["zh"])
+    assert set(texts["en"]["kinds"]) == set(texts["zh"]["kinds"])
+    shapes = {shape for block in describe_blocks() for shape in re.findall(r"\(.*?\)", block["map"])}
+    assert shapes <= set(texts["en"]["kinds"])
+
+
+def test_rows_on_the_pages_build(tmp_path):
+    """Every row that a page shows is one that the parser takes."""
+    import torch
+
+    from yolo_attn.host.registry import create_attention
+
+    texts = yaml.safe_load((TEXTS / "blocks.yml").read_text(encoding="utf-8"))
+    for name, text in texts.items():
+        for option in text.get("options", ()):
+            block, values = re.fullmatch(r"(\w+), \[(\{.*\})\]", option).groups()
+            assert block == name
+            made = create_attention(block, 64, **yaml.safe_load(values))
+            assert made(torch.rand(1, 64, 8, 8)).shape == (1, 64, 8, 8)
