@@ -78,13 +78,14 @@ def test_what_torch_says_of_a_full_disk_is_understood(tmp_path):
 
 
 def test_a_state_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    file = files.write_torch(tmp_path / "state.pt", {"epoch": 1})
+    state = dict.fromkeys(resume._FACTS, 1)
+    file = files.write_torch(tmp_path / "state.pt", state)
     monkeypatch.setattr(torch, "save", lambda content, part: (Path(part).write_bytes(b"half"), full_disk()))
     with pytest.raises(OSError, match="No space"):
         files.write_torch(file, {"epoch": 2})
     monkeypatch.undo()
     assert [p.name for p in tmp_path.iterdir()] == ["state.pt"]
-    assert resume.read_state(tmp_path) == {"epoch": 1}
+    assert resume.read_state(tmp_path) == state
 
 
 # --- a worker process that dies ---------------------------------------------------------------------------------------

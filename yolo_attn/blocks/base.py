@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from yolo_attn.blocks import fused as fused_forms
 from yolo_attn.blocks._checks import check, largest_divisor
+from yolo_attn.blocks.fused import compute, is_on
 from yolo_attn.blocks.ops import multiply
 
 Init = Literal["paper", "identity"]
@@ -214,7 +214,7 @@ def _blended(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor]
 def _fused(owner: type, forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
     @functools.wraps(forward)
     def fused(self: AttentionBlock, x: Tensor) -> Tensor:
-        y = fused_forms.compute(self, x) if fused_forms.is_on() and type(self) is owner else None
+        y = compute(self, x) if is_on() and type(self) is owner else None
         return forward(self, x) if y is None else y
 
     return fused
