@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.fused_cases import REFUSED, WIDEST
+from instruments.fused_cases import REFUSED, WIDEST
 
 from yolo_attn.blocks import ATTENTION_BLOCKS, fused
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 import torch
-from support.fused_cases import FUSED, Case, inputs, made, options_of
+from instruments.fused_cases import FUSED, Case, inputs, made, options_of
 
 triton = pytest.importorskip("triton")
 

@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 import torch
-from support.fused_cases import FUSED
+from instruments.fused_cases import FUSED
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils import parametrizations, prune
 from torch.utils.flop_counter import FlopCounterMode

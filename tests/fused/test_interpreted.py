@@ -4,7 +4,7 @@ import os
 
 import pytest
 import torch
-from support.fused_cases import BOUNDS, FUSED, cases, errors
+from instruments.fused_cases import BOUNDS, FUSED, cases, errors
 
 pytestmark = [
     pytest.mark.interpreter,

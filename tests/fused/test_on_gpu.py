@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.fused_cases import BOUNDS, FUSED, LARGE, SMALL, cases, errors, inputs, made
+from instruments.fused_cases import BOUNDS, FUSED, LARGE, SMALL, cases, errors, inputs, made
 
 from yolo_attn.blocks import fused
 

@@ -5,7 +5,7 @@ import os
 
 import pytest
 import torch
-from support.fused_cases import Case, inputs, made, values
+from instruments.fused_cases import Case, inputs, made, values
 from torch import nn
 
 from yolo_attn.blocks import fused
