@@ -55,6 +55,7 @@ def test_help_names_every_verb_and_version_the_version():
     assert (done.returncode, done.stdout.strip()) == (0, f"yolo-attn {ya.__version__}")
 
 
+@pytest.mark.slow
 def test_env_names_versions_hardware_and_the_kernels():
     done = run("env")
     assert done.returncode == 0, done.stderr
@@ -232,7 +233,7 @@ MISTAKES = {
     "report": ".",
     **dict.fromkeys(host_words.modes(), "model=none.pt"),
 }
-VERBS = sampled(MISTAKES, lambda verb: verb not in host_words.modes(), "slow")  # the others import torch
+VERBS = sampled(MISTAKES, ["blocks", "insert", "subset"], "slow")  # the others import torch
 
 
 def test_every_verb_has_a_mistake_to_try():

@@ -107,7 +107,7 @@ def test_a_verb_that_computes_prints_in_ascii(verb, tiny_models, scenes, tmp_pat
     assert "Traceback" not in done.stderr.decode("ascii")
 
 
-@pytest.mark.parametrize("words", [["blocks", "--markdown"], ["--help"], ["cfg"]])
+@pytest.mark.parametrize("words", [["blocks", "--markdown"], ["--help"], pytest.param(["cfg"], marks=pytest.mark.slow)])
 def test_a_reader_that_has_gone_ends_a_command_quietly(words):
     command = [sys.executable, "-m", "yolo_attn", *words]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -22,6 +22,7 @@ def test_every_arm_gets_every_seed_and_the_same_recipe(scenes):
     assert len({s.key for s in specs}) == 4
 
 
+@pytest.mark.slow
 def test_the_key_changes_with_what_decides_and_not_with_where_it_lies(scenes, base_weights, tmp_path):
     def key(**changes):
         return specs_of(plan_for(scenes, **changes))[1].key
@@ -251,6 +252,7 @@ def test_what_lies_in_the_set_decides_the_key(spoiled, tmp_path):
     assert key() != before
 
 
+@pytest.mark.slow
 def test_one_init_for_the_attention_of_every_arm(scenes, base_weights, caplog):
     arms = ["yolo11n.yaml", {"model": "yolo11n.yaml", "insert": "SE"}, "yolo11n-ela.yaml"]
     plain = specs_of(plan_for(scenes, arms=arms, weights=str(base_weights)))

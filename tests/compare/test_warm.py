@@ -247,9 +247,8 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGKILL, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGINT, signal.SIGTERM))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_no_process_outlives_its_driver(number, module, tmp_path):
     folders = [tmp_path / name for name in ("a", "b")]
     for folder in folders:

@@ -73,6 +73,7 @@ def test_promises_nothing(): ...
 """
 
 
+@pytest.mark.slow
 def test_outcomes_are_those_of_the_marked_tests(tmp_path):
     (tmp_path / "test_example.py").write_text(EXAMPLE)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = contract\n")

@@ -279,6 +279,7 @@ def test_a_file_that_exists_is_kept(tmp_path):
     assert there.read_text() != "mine"
 
 
+@pytest.mark.slow
 def test_the_page_of_adopted_models_is_up_to_date():
     assert adopted.PAGE.read_text(encoding="utf-8") == adopted.page(), "run python tools/show_adopted.py"
 

@@ -272,6 +272,7 @@ def test_every_kind_of_secret_is_planted_once():
     assert set(PLANTED) == set(secrets().KINDS)
 
 
+@pytest.mark.slow
 def test_no_secret_lies_in_the_tree(monkeypatch):
     monkeypatch.chdir(ROOT)
     if not (ROOT / ".git").exists():

@@ -165,6 +165,7 @@ def run(folder):
     return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 
+@pytest.mark.slow
 def test_a_real_measurement(checkpoints, tmp_path):
     write_spec(tmp_path, spec_for(checkpoints))
     done = run(tmp_path)
@@ -208,6 +209,7 @@ def test_anything_but_a_whole_measurement_of_this_key_counts_for_nothing(tmp_pat
         assert read([*damaged, json.dumps(jsonl.closing_line(len(damaged)))]) is None
 
 
+@pytest.mark.slow
 def test_a_measurement_cut_short_is_begun_again(checkpoints, tmp_path, monkeypatch):
     write_spec(tmp_path, spec_for(checkpoints, batches=[1]))
 
@@ -260,6 +262,7 @@ def test_a_wrong_spec_is_refused_before_anything_is_written(changes, says, check
     assert not (tmp_path / raw.RAW).exists()
 
 
+@pytest.mark.slow
 def test_a_spec_that_is_missing_or_not_one(tmp_path):
     done = run(tmp_path)
     assert done.returncode == 2

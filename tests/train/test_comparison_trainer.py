@@ -109,7 +109,8 @@ def draw_beside(monkeypatch):
     monkeypatch.setattr(DetectionModel, "loss", drawing)
 
 
-@pytest.mark.parametrize("workers", ["main process", pytest.param("two workers", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["main process", "two workers"])
 def test_all_batches_are_the_same_whatever_a_model_draws(workers, scenes, tmp_path, request, monkeypatch):
     if workers == "two workers":
         request.getfixturevalue("with_workers")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.tiers import sampled
 from support.tiny_training import outcome_of, results_of, train
 from ultralytics.nn.tasks import DetectionModel
 
@@ -125,7 +126,7 @@ def no_signals():
     signal.signal(signal.SIGCHLD, handler)
 
 
-@pytest.mark.parametrize("after", [0, 1, 3, 10, 30])
+@pytest.mark.parametrize("after", sampled([0, 1, 3, 10, 30], [0, 30], "slow"))
 def test_however_a_killed_worker_shows_it_is_named(after, no_signals, tmp_path):
     def read_all():
         for number, _ in enumerate(no_signals):

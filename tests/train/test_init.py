@@ -76,6 +76,7 @@ def test_only_the_rows_of_blocks_change(foreign):
     assert with_init(chosen.model, "paper").changed == (2, 17, 21, 25)
 
 
+@pytest.mark.slow
 def test_trained_attention_that_comes_with_weights_keeps_its_start(foreign, base_weights, scenes, tmp_path):
     """The gate of another start has another range: the same weights would compute something else."""
     ya.YOLO(foreign).load(base_weights).save(tmp_path / "trained.pt")

@@ -12,6 +12,7 @@ import pytest
 import torch
 import ultralytics
 import yaml
+from support.tiers import sampled
 
 import yolo_attn as ya
 from yolo_attn.host.model import load_model_dict
@@ -102,7 +103,7 @@ def outputs(model):
     return found[0] if isinstance(found, (tuple, list)) else found
 
 
-@pytest.mark.parametrize("kind", ["YOLO", "RTDETR", "YOLOE"])
+@pytest.mark.parametrize("kind", sampled(["YOLO", "RTDETR", "YOLOE"], ["YOLO"], "slow"))
 def test_copies_are_of_the_same_class_and_exact(kind, files):
     model = ya.YOLO(files[kind][1])
     for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
