@@ -137,3 +137,9 @@ def test_the_version_and_the_blocks_are_told_without_ultralytics():
         code = f"{hide}sys.exit(main({words!r}))"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, ""), words
+
+
+def test_the_blocks_do_not_import_the_compiler():
+    code = "import sys, torch, yolo_attn.blocks; print('torch._dynamo' in sys.modules, 'triton' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False False\n", done.stderr

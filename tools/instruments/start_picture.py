@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def draw(file: Path) -> None:
 
 
 def main() -> None:
-    """Write the picture and print its path."""
+    """Run ``tools/draw_start.py``: write the picture and print its path."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     draw(PICTURE)
     print(PICTURE.relative_to(ROOT))

@@ -54,8 +54,8 @@ def _constant(function: Callable[..., T]) -> Callable[..., T]:
     def constant(*args: Any) -> T:
         return known(*args)
 
-    marked: Callable[..., T] = torch.compiler.assume_constant_result(constant)
-    return marked
+    vars(constant)["_dynamo_marked_constant"] = True  # as torch.compiler.assume_constant_result, which imports Dynamo
+    return constant
 
 
 _switched_on = _from_environment()
