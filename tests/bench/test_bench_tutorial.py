@@ -48,6 +48,7 @@ def test_every_shipped_block_with_a_common_copy_has_a_tutorial():
     assert set(ATTENTION_BLOCKS) >= WITHOUT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", [name for name in ATTENTION_BLOCKS if name not in WITHOUT])
 def test_tutorials_run_in_half_precision(name, dtype):

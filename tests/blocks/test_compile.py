@@ -14,7 +14,7 @@ from ultralytics.nn import tasks
 import yolo_attn as ya
 
 PACKAGE = Path(ya.__file__).parent
-COMPILED = ["SE", "NL", "SGE", "EMA", "MLCA"]
+COMPILED = ["SE", "NL", "SGE"]
 """Blocks that are compiled by default; all are in the slow tier."""
 
 pytestmark = [

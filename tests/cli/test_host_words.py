@@ -106,6 +106,7 @@ def understood_by_yolo(given, calls, monkeypatch):
     return call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lines", [shuffled(), [line.split() for line in WAYS]], ids=["any order", "any way"])
 def test_both_arrive_at_the_same_call(lines, calls, monkeypatch, capsys):
     for given in lines:

@@ -139,6 +139,7 @@ def test_the_version_and_the_blocks_are_told_without_ultralytics():
         assert (done.returncode, done.stderr) == (0, ""), words
 
 
+@pytest.mark.slow
 def test_the_blocks_do_not_import_the_compiler():
     code = "import sys, torch, yolo_attn.blocks; print('torch._dynamo' in sys.modules, 'triton' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -117,7 +117,7 @@ def test_runs_without_memory_after_an_underestimate_end_alone(begin, monkeypatch
     assert (list(outcomes.values()), at_once) == ([None] * 3, 3)
 
 
-@pytest.mark.parametrize(("device", "alone"), [("cpu", True), ("0", False)])
+@pytest.mark.parametrize(("device", "alone"), [("cpu", True), pytest.param("0", False, marks=pytest.mark.slow)])
 def test_a_run_killed_beside_others_on_the_cpu_may_have_lacked_memory(device, alone, begin, monkeypatch):
     with_estimates(monkeypatch, 1)
     monkeypatch.setattr(executors, "_free_mb", lambda device: 1e6)

@@ -70,6 +70,7 @@ def test_merged_parts_equal_the_whole(parts, tmp_path, capsys):
     assert by_value(parts[0]) == by_value(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_missing_runs_are_named(parts, tmp_path, capsys):
     assert report(*parts[:2], "-o", tmp_path / "merged") == 0
     said = capsys.readouterr()
@@ -116,6 +117,7 @@ def test_what_does_not_belong_together_is_refused(scenes, faked, parts, tmp_path
     assert "unknown folder" in told(*parts, "--speed-from", "elsewhere")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_there_twice_has_to_be_the_same(scenes, faked, parts, tmp_path, capsys):
     run = next((parts[0] / "runs").iterdir())
     twice = parts[1] / "runs" / run.name

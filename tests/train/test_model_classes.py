@@ -41,7 +41,7 @@ def files(tmp_path_factory):
 
 
 # --- which class opens a file -----------------------------------------------------------------------------------------
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", sampled(KINDS, ["YOLO", "RTDETR"], "slow"))
 def test_the_head_decides_and_not_the_name(kind, files):
     for file in files[kind]:
         model = ya.YOLO(file)
