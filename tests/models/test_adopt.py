@@ -233,6 +233,7 @@ def test_arguments_behind_a_missing_class_are_not_guessed(tmp_path):
     assert "cannot be told before the missing classes are here" in made.text
 
 
+@pytest.mark.slow
 # --- the rest ---------------------------------------------------------------------------------------------------------
 def test_init_is_written_into_every_row(tmp_path):
     made = ya.adopt(FIXTURES / "public_style" / "yolo11-SPPF_LSKA.yaml", init="identity")

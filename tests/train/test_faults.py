@@ -68,6 +68,7 @@ def test_a_full_disk_leaves_what_was_whole(owner, name, broken, scenes, undistur
     assert same(train(scenes, tmp_path, resume=True), undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_what_torch_says_of_a_full_disk_is_understood(tmp_path):
     with pytest.raises((OSError, RuntimeError)) as by_torch:
