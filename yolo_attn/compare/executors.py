@@ -68,7 +68,7 @@ class Executor(Protocol):
 
 
 class Process(Protocol):
-    """What is used of :class:`subprocess.Popen`."""
+    """The part of :class:`subprocess.Popen` that an executor uses."""
 
     returncode: int | None
 

@@ -12,20 +12,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from yolo_attn.blocks.fused.channel_stage import matrix, vector
 from yolo_attn.blocks.fused.slab import load, moments, store
-
-
-@triton.jit
-def _vector(start, i, size):
-    """Return values ``i`` of a vector, 0 beyond its size."""
-    return tl.load(start + i, mask=i < size, other=0.0).to(tl.float32)
-
-
-@triton.jit
-def _matrix(start, i, j, rows, columns):
-    """Return rows ``i`` and columns ``j`` of a matrix, 0 beyond its sizes."""
-    inside = (i[:, None] < rows) & (j[None, :] < columns)
-    return tl.load(start + i[:, None] * columns + j[None, :], mask=inside, other=0.0).to(tl.float32)
 
 
 @triton.jit
@@ -47,7 +35,7 @@ def _taps(q, p, height, width, K: tl.constexpr, BT: tl.constexpr):
 
 @triton.jit
 def _convolved(q, kernel, p, height, width, K: tl.constexpr, BT: tl.constexpr):
-    w = _vector(kernel, tl.arange(0, BT), 2 * K * K)
+    w = vector(kernel, tl.arange(0, BT), 2 * K * K)
     return tl.sum(_taps(q, p, height, width, K, BT) * w[:, None], 0)
 
 
@@ -104,17 +92,17 @@ def squeeze(
     of_max = tl.zeros([HID, CS], tl.float32)
     for start in range(0, channels, CS):
         c = start + tl.arange(0, CS)
-        w = _matrix(w0, j, c, hidden, channels)
-        of_mean += w * _vector(rows, c, channels)[None, :]
-        of_max += w * _vector(rows + channels, c, channels)[None, :]
-    h_mean = tl.sum(of_mean, 1) + _vector(b0, j, hidden)
-    h_max = tl.sum(of_max, 1) + _vector(b0, j, hidden)
+        w = matrix(w0, j, c, hidden, channels)
+        of_mean += w * vector(rows, c, channels)[None, :]
+        of_max += w * vector(rows + channels, c, channels)[None, :]
+    h_mean = tl.sum(of_mean, 1) + vector(b0, j, hidden)
+    h_max = tl.sum(of_max, 1) + vector(b0, j, hidden)
     tl.store(gates + channels + j, h_mean, mask=j < hidden)
     tl.store(gates + channels + hidden + j, h_max, mask=j < hidden)
     u = tl.maximum(h_mean, 0.0) + tl.maximum(h_max, 0.0)
     for start in range(0, channels, CS):
         c = start + tl.arange(0, CS)
-        z = tl.sum(_matrix(w1, c, j, channels, hidden) * u[None, :], 1) + 2 * _vector(b1, c, channels)
+        z = tl.sum(matrix(w1, c, j, channels, hidden) * u[None, :], 1) + 2 * vector(b1, c, channels)
         tl.store(gates + c, scale * tl.sigmoid(z), mask=c < channels)
     tl.debug_barrier()
     for start in range(first, first + span, BP):
@@ -125,7 +113,7 @@ def squeeze(
         for begin in range(0, channels, BC):
             c = begin + tl.arange(0, BC)
             inside = (c[:, None] < channels) & (p[None, :] < positions)
-            values = load(x, c, p, xc, xp, inside) * _vector(gates, c, channels)[:, None]
+            values = load(x, c, p, xc, xp, inside) * vector(gates, c, channels)[:, None]
             total += values
             values = tl.where(inside, values, float("-inf"))
             at = tl.where(values > best, c[:, None], at)
@@ -195,7 +183,7 @@ def write(
     for start in range(k * span, k * span + span, BP):
         p = start + tl.arange(0, BP)
         if parts is not None:
-            o = _vector(maps + 2 * positions, p, positions)
+            o = vector(maps + 2 * positions, p, positions)
         else:
             o = _convolved(maps, kernel, p, height, width, K, BT)
             tl.store(maps + 2 * positions + p, o, mask=p < positions)
@@ -203,7 +191,7 @@ def write(
         for begin in range(0, channels, BC):
             c = begin + tl.arange(0, BC)
             inside = (c[:, None] < channels) & (p[None, :] < positions)
-            values = load(x, c, p, xc, xp, inside) * _vector(gates, c, channels)[:, None]
+            values = load(x, c, p, xc, xp, inside) * vector(gates, c, channels)[:, None]
             store(y, c, p, yc, yp, inside, values * s[None, :])
 
 
@@ -228,8 +216,8 @@ def reduce(
             c = begin + tl.arange(0, BC)
             inside = (c[:, None] < channels) & (p[None, :] < positions)
             of_s = load(gy, c, p, gc, gp, inside) * load(x, c, p, xc, xp, inside)
-            total += of_s * _vector(gates, c, channels)[:, None]
-        normal = (_vector(maps + 2 * positions, p, positions) - m) * r
+            total += of_s * vector(gates, c, channels)[:, None]
+        normal = (vector(maps + 2 * positions, p, positions) - m) * r
         s = tl.sigmoid(normal * w + b)
         of_norm = tl.sum(total, 0) * scale * s * (1 - s)
         of_bias += of_norm
@@ -252,9 +240,9 @@ def _of_o(of_maps, maps, at, inside, positions, m, r, w, of_bias, of_weight):
 def _of_gated(gy, of_maps, index, maps, c, p, channels, positions, gc, gp, m, r, w, b, scale):
     """Return a tile of the gradient of ``x'``: ``gy s + dq2 / C``, and ``dq1`` where the maximum was."""
     inside = (c[:, None] < channels) & (p[None, :] < positions)
-    s = scale * tl.sigmoid((_vector(maps + 2 * positions, p, positions) - m) * r * w + b)
+    s = scale * tl.sigmoid((vector(maps + 2 * positions, p, positions) - m) * r * w + b)
     top = tl.load(index + channels + p, mask=p < positions, other=-1)
-    of_max, of_mean = _vector(of_maps, p, positions), _vector(of_maps + positions, p, positions) / channels
+    of_max, of_mean = vector(of_maps, p, positions), vector(of_maps + positions, p, positions) / channels
     of_gated = load(gy, c, p, gc, gp, inside) * s[None, :] + of_mean[None, :]
     return tl.where(inside, of_gated + tl.where(top[None, :] == c[:, None], of_max[None, :], 0.0), 0.0)
 
@@ -285,8 +273,8 @@ def of_gates(
         at, inside = _neighbours(p, i, height, width, -1, K)
         inside = inside & (i < K * K)[:, None]
         of_o = _of_o(of_maps, maps, at, inside, positions, m, r, w, of_bias, of_weight)
-        of_max = tl.sum(of_o * _vector(kernel, i, K * K)[:, None], 0)
-        of_mean = tl.sum(of_o * _vector(kernel + K * K, i, K * K)[:, None], 0)
+        of_max = tl.sum(of_o * vector(kernel, i, K * K)[:, None], 0)
+        of_mean = tl.sum(of_o * vector(kernel + K * K, i, K * K)[:, None], 0)
         tl.store(of_maps + p, of_max, mask=p < positions)
         tl.store(of_maps + positions + p, of_mean, mask=p < positions)
         if of_kernel is not None:
@@ -325,12 +313,12 @@ def write_gradient(
     of_u = tl.zeros([CS, HID], tl.float32)
     for start in range(0, channels, CS):
         c = start + tl.arange(0, CS)
-        gate = _vector(rows + 2 * channels, c, channels)
-        of_z = tl.sum(_matrix(parts + n * blocks * channels, block, c, blocks, channels), 0) * gate * (1 - gate / scale)
+        gate = vector(rows + 2 * channels, c, channels)
+        of_z = tl.sum(matrix(parts + n * blocks * channels, block, c, blocks, channels), 0) * gate * (1 - gate / scale)
         tl.store(of_rows + c, of_z, mask=c < channels)
-        of_u += _matrix(w1, c, j, channels, hidden) * of_z[:, None]
-    h_mean = _vector(rows + 3 * channels, j, hidden)
-    h_max = _vector(rows + 3 * channels + hidden, j, hidden)
+        of_u += matrix(w1, c, j, channels, hidden) * of_z[:, None]
+    h_mean = vector(rows + 3 * channels, j, hidden)
+    h_max = vector(rows + 3 * channels + hidden, j, hidden)
     of_mean = tl.where(h_mean > 0, tl.sum(of_u, 0), 0.0)
     of_max = tl.where(h_max > 0, tl.sum(of_u, 0), 0.0)
     rest = of_rows + 3 * channels + j
@@ -339,15 +327,15 @@ def write_gradient(
     tl.store(rest + 2 * hidden, of_max, mask=j < hidden)
     for start in range(0, channels, CS):
         c = start + tl.arange(0, CS)
-        weights = _matrix(w0, j, c, hidden, channels)
+        weights = matrix(w0, j, c, hidden, channels)
         tl.store(of_rows + channels + c, tl.sum(weights * of_mean[:, None], 0), mask=c < channels)
         tl.store(of_rows + 2 * channels + c, tl.sum(weights * of_max[:, None], 0), mask=c < channels)
     tl.debug_barrier()
     for begin in range(0, channels, BC):
         c = begin + tl.arange(0, BC)
-        gate = _vector(rows + 2 * channels, c, channels)
-        shift = _vector(of_rows + channels, c, channels) / positions
-        of_top = _vector(of_rows + 2 * channels, c, channels)
+        gate = vector(rows + 2 * channels, c, channels)
+        shift = vector(of_rows + channels, c, channels) / positions
+        of_top = vector(of_rows + 2 * channels, c, channels)
         top = tl.load(index + c, mask=c < channels, other=-1)
         for start in range(k * span, k * span + span, BP):
             p = start + tl.arange(0, BP)

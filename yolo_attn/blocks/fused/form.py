@@ -1,4 +1,4 @@
-"""What a fused form of a block consists of."""
+"""The parts of a fused form of a block."""
 
 from __future__ import annotations
 

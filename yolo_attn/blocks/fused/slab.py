@@ -1,4 +1,4 @@
-"""What the kernels share: tiles of channels by positions, sigmoid gates, launching.
+"""Tiles of channels by positions, moments and launching, for all kernels.
 
 A *slab* is the part of a map that one program owns: an image and a group of its channels. A kernel reads its slab in
 tiles ``(BC, BP)`` of channels by positions, once for each statistic and once more to write; after the first time it

@@ -1,4 +1,4 @@
-"""What the forms with one gate along the height and one along the width share.
+"""Pooling into strips and multiplying by gates of rows and columns, for all forms that gate by them.
 
 *Strips* are the means of the rows and the columns of a channel, one after the other: ``(N, C, H + W)``, and what has
 that shape: the gates, and gradients of both. A tile of a map is ``(BC, BR, BW)``, channels by rows by all columns.
