@@ -17,6 +17,15 @@ TRANSLATED = [
 TEXTS = ROOT / "tools" / "instruments" / "site"
 
 
+def without_code_and_links(page: Path) -> str:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return re.sub(r"\]\([^)]*\)|<[^>]*>", " ", text)
+
+
+def figures(text: str) -> list[str]:
+    return sorted(re.findall(r"(?<![\w.])\d+(?:[.,]\d+)*(?:e[-+]?\d+)?", text))
+
+
 def commands(page: Path) -> list[str]:
     """Return the lines of code of a page, without comments."""
     blocks = re.findall(r"```(?:bash|python|yaml)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
@@ -29,14 +38,24 @@ def test_the_chinese_page_has_the_code_of_the_english_one(english, chinese):
     assert commands(chinese) == commands(english)
 
 
-@pytest.mark.parametrize(
-    ("english", "chinese"), [pair for pair in TRANSLATED if pair[0].parent.name == "docs"], ids=lambda page: page.name
-)
+IN_DOCS = [pair for pair in TRANSLATED if pair[0].parent.name == "docs"]
+
+
+@pytest.mark.parametrize(("english", "chinese"), IN_DOCS, ids=lambda page: page.name)
+def test_the_chinese_page_has_the_figures_of_the_english_one(english, chinese):
+    missing = set(figures(without_code_and_links(english))) - set(figures(without_code_and_links(chinese)))
+    assert missing == set()
+
+
+@pytest.mark.parametrize(("english", "chinese"), IN_DOCS, ids=lambda page: page.name)
+def test_a_row_of_a_chinese_table_has_the_figures_of_the_english_one(english, chinese):
+    rows = [re.findall(r"^\|.*\|$", without_code_and_links(page), re.MULTILINE) for page in (english, chinese)]
+    assert [figures(row) for row in rows[1]] == [figures(row) for row in rows[0]]
+
+
+@pytest.mark.parametrize(("english", "chinese"), IN_DOCS, ids=lambda page: page.name)
 def test_the_chinese_page_has_the_sections_of_the_english_one(english, chinese):
-    levels = [
-        re.findall(r"^(#+) ", re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL), re.MULTILINE)
-        for page in (english, chinese)
-    ]
+    levels = [re.findall(r"^(#+) ", without_code_and_links(page), re.MULTILINE) for page in (english, chinese)]
     assert levels[0] == levels[1]
 
 
