@@ -20,8 +20,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from yolo_attn.blocks.fused.channel_stage import transform, transform_gradient, vector
-from yolo_attn.blocks.fused.slab import load, store
+from yolo_attn.blocks.fused.channel_stage import transform, transform_gradient
+from yolo_attn.blocks.fused.slab import load, store, vector
 
 
 @triton.jit

@@ -14,18 +14,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-
-@triton.jit
-def vector(start, i, size):
-    """Return values ``i`` of a vector, 0 beyond its size."""
-    return tl.load(start + i, mask=i < size, other=0.0).to(tl.float32)
-
-
-@triton.jit
-def matrix(start, i, j, rows, columns):
-    """Return rows ``i`` and columns ``j`` of a matrix, 0 beyond its sizes."""
-    inside = (i[:, None] < rows) & (j[None, :] < columns)
-    return tl.load(start + i[:, None] * columns + j[None, :], mask=inside, other=0.0).to(tl.float32)
+from yolo_attn.blocks.fused.slab import matrix, vector
 
 
 @triton.jit

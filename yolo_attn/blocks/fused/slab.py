@@ -75,6 +75,25 @@ def launch(kernel: Any, programs: tuple[int, ...], *args: Any, **constants: Any)
 
 
 @triton.jit
+def vector(start, i, size):
+    """Return values ``i`` of a vector, 0 beyond its size."""
+    return tl.load(start + i, mask=i < size, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def strided(start, i, j, rows, columns, of_row, of_column):
+    """Return rows ``i`` and columns ``j`` of a matrix with these strides, 0 beyond its sizes."""
+    inside = (i[:, None] < rows) & (j[None, :] < columns)
+    return tl.load(start + i[:, None] * of_row + j[None, :] * of_column, mask=inside, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def matrix(start, i, j, rows, columns):
+    """Return rows ``i`` and columns ``j`` of a matrix that lies row by row, 0 beyond its sizes."""
+    return strided(start, i, j, rows, columns, columns, 1)
+
+
+@triton.jit
 def load(start, c, p, channel_stride, position_stride, inside):
     """Return the tile of channels ``c`` and positions ``p``, 0 outside."""
     at = start + c[:, None] * channel_stride + p[None, :] * position_stride
