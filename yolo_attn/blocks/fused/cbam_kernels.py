@@ -12,8 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from yolo_attn.blocks.fused.channel_stage import matrix, vector
-from yolo_attn.blocks.fused.slab import load, moments, store
+from yolo_attn.blocks.fused.slab import load, matrix, moments, store, vector
 
 
 @triton.jit
