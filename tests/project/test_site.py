@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from instruments.site import tables
 from support.paths import ROOT
 
 from yolo_attn.models.block_table import describe_blocks
@@ -88,3 +89,21 @@ def test_rows_on_the_pages_build(tmp_path):
             assert block == name
             made = create_attention(block, 64, **yaml.safe_load(values))
             assert made(torch.rand(1, 64, 8, 8)).shape == (1, 64, 8, 8)
+
+
+@pytest.mark.parametrize(("english", "chinese"), TRANSLATED, ids=lambda page: page.name)
+def test_marked_tables_of_the_chinese_page_are_those_of_the_english_one(english, chinese):
+    """``python tools/update_generated.py`` writes them."""
+    text = chinese.read_text(encoding="utf-8")
+    assert tables.with_tables(text, english.read_text(encoding="utf-8")) == text
+
+
+def test_a_table_is_translated_with_its_figures():
+    english = "a\n\n| seeds | ours |\n| --- | ---: |\n| 2 | 94.1 |\n\nb\n\n| `seeds` |\n| ---: |\n| 3 |\n"
+    first = "甲\n\n<!-- table 1 -->\n| 种子 | 本项目 |\n| --- | ---: |\n| 2 | 94.1 |\n\n乙\n"
+    assert tables.with_tables("甲\n\n<!-- table 1 -->\n| old |\n\n乙\n", english) == first
+    assert tables.with_tables("<!-- table 2 -->\n", english) == "<!-- table 2 -->\n| `seeds` |\n| ---: |\n| 3 |\n"
+    with pytest.raises(ValueError, match="there is no table 3: the English page has 2"):
+        tables.with_tables("<!-- table 3 -->\n", english)
+    with pytest.raises(ValueError, match="no Chinese for 'bananas' in '5 bananas'"):
+        tables.translated("5 bananas")

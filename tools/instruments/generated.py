@@ -20,8 +20,10 @@ def main(words: Sequence[str] | None = None) -> None:
     for page, tables in ((ROOT / "docs" / "blocks.md", as_markdown()), (ROOT / "README.md", readme_table())):
         print(replace_tables(page, tables))
     from instruments.published.table import write_page
+    from instruments.site.tables import write_pages
 
     print(write_page())
+    print(*write_pages(), sep="\n")
 
 
 def readme_table() -> str:
