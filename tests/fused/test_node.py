@@ -25,9 +25,9 @@ FEW_PROGRAMS = {"SGE": {"groups": 2}, "ELA": {"variant": "T"}}
 """Options with which a block takes the interpreter less time."""
 
 
-@pytest.fixture(params=[name for name in ("SGE", "SE", "CA", "SimAM") if name in FUSED])
+@pytest.fixture(params=[name for name in ("SGE", "sSE", "SE", "CA", "SimAM") if name in FUSED])
 def name(request):
-    """One block of each kind of form: one kernel, two, with statistics between them, without parameters."""
+    """One block of each kind of form: one kernel, no bias, two kernels, statistics between them, no parameters."""
     return request.param
 
 
@@ -262,13 +262,14 @@ def test_the_operators_keep_their_word(name, monkeypatch):
 
     block = made(name, training=False)
     form, names = fused._form(block.fused), f"{block.fused} {name}"
-    parameters, settings = [p.detach() for p in form.parameters(block)], form.settings(block)
-    x = a_map()
-    out = torch.ops.yolo_attn.fused(x, parameters, settings, names)
-    torch.library.opcheck(node._operator, (x, parameters, settings, names))
-    wanted = [p.clone().requires_grad_() for p in parameters]
-    torch.library.opcheck(node._operator, (x.clone().requires_grad_(), wanted, settings, names))
-    torch.library.opcheck(node._backward_operator, (a_map(seed=2), x, out[1:], parameters, settings, names))
+    parameters = form.parameters(block)
+    given, there = [p.detach() for p in parameters if p is not None], [p is not None for p in parameters]
+    x, told = a_map(), (there, form.settings(block), names)
+    out = torch.ops.yolo_attn.fused(x, given, *told)
+    torch.library.opcheck(node._operator, (x, given, *told))
+    wanted = [p.clone().requires_grad_() for p in given]
+    torch.library.opcheck(node._operator, (x.clone().requires_grad_(), wanted, *told))
+    torch.library.opcheck(node._backward_operator, (a_map(seed=2), x, out[1:], given, *told))
 
 
 @pytest.mark.parametrize("training", [True, False])

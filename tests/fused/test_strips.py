@@ -28,9 +28,8 @@ pytest.importorskip("triton")
     ],
 )
 def test_ela_is_computed_plainly_where_little_is_gained(options, shape, reason):
-    from yolo_attn.blocks.fused.ela import FusedELA
-
-    found = FusedELA.refuses(ELA(shape[1], **options), torch.empty(shape, device="meta"))
+    block = ELA(shape[1], **options)
+    found = fused._form(block.fused).refuses(block, torch.empty(shape, device="meta"))
     assert found is None if reason is None else found.startswith(reason)
 
 
@@ -48,11 +47,9 @@ def test_ela_is_computed_plainly_where_little_is_gained(options, shape, reason):
     ],
 )
 def test_ca_is_computed_plainly_with_other_norms_and_sizes(norm, options, shape, reason):
-    from yolo_attn.blocks.fused.ca import FusedCA
-
     block = CA(shape[1], **options)
     block.norm = norm or block.norm
-    found = FusedCA.refuses(block, torch.empty(shape, device="meta"))
+    found = fused._form(block.fused).refuses(block, torch.empty(shape, device="meta"))
     assert found is None if reason is None else found.startswith(reason)
 
 

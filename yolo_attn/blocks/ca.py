@@ -33,7 +33,7 @@ class CA(AttentionBlock):
     paper = Paper("Coordinate Attention for Efficient Mobile Network Design", "https://arxiv.org/abs/2103.02907")
     aliases = ("CoordAtt", "CoordAttention", "CoordinateAttention")
     maps = ("rows", "columns")
-    fused = "ca:FusedCA"
+    fused = "ca:CA"
 
     def __init__(self, channels: int, reduction: int = 32, min_hidden: int = 8, *, init: Init = "paper") -> None:
         super().__init__(channels, init)

@@ -40,7 +40,7 @@ class CBAM(AttentionBlock):
     aliases = ("CBAMBlock", "cbam_block")
     public: ClassVar = {"CBAM": ("kernel_size",)}
     maps = ("channel", "spatial")
-    fused = "cbam:FusedCBAM"
+    fused = "cbam:CBAM"
 
     def __init__(
         self, channels: int, reduction: int = 16, kernel_size: int = 7, min_hidden: int = 4, *, init: Init = "paper"

@@ -42,7 +42,7 @@ class ECA(AttentionBlock):
     aliases = ("ECAAttention", "ECALayer", "eca_block", "eca_layer")
     maps = ("channel",)
     variants = ({"kernel_size": 5, "bias": True},)
-    fused = "channel:FusedECA"
+    fused = "channel:ECA"
     positive = ("gamma",)
 
     def __init__(

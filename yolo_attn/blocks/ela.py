@@ -49,7 +49,7 @@ class ELA(AttentionBlock):
     public: ClassVar = dict.fromkeys(("ELA", *aliases[:2]), ("kernel_size",))
     maps = ("rows", "columns")
     variants = ({"variant": "T"}, {"variant": "S", "norm_groups": 4, "bias": True}, {"variant": "L"})
-    fused = "ela:FusedELA"
+    fused = "ela:ELA"
 
     def __init__(
         self,

@@ -38,7 +38,7 @@ class EMA(AttentionBlock):
     aliases = ("EMA_attention", "EMAAttention", "EMA_Attention")
     maps = ("groups",)
     variants = ({"factor": 8},)
-    fused = "ema:FusedEMA"
+    fused = "ema:EMA"
 
     def __init__(self, channels: int, factor: int = 32, *, init: Init = "paper") -> None:
         super().__init__(channels, init)

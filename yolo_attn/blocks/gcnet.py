@@ -58,7 +58,7 @@ class GC(AttentionBlock):
     aliases = ("GlobalContext", "GlobalContextBlock", "ContextBlock", "gc_block")
     maps = ("weights",)
     variants = ({"pooling": "avg"}, {"fusion": "mul"}, {"fusion": "add+mul"})
-    fused = "channel:FusedGC"
+    fused = "channel:GC"
 
     def __init__(
         self,

@@ -129,7 +129,7 @@ class SNL(AttentionBlock):
     )
     aliases = ("SimplifiedNonLocal", "SNLBlock")
     maps = ("weights",)
-    fused = "channel:FusedSNL"
+    fused = "channel:SNL"
 
     def __init__(self, channels: int, *, init: Init = "paper") -> None:
         super().__init__(channels, init)

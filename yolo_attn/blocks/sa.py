@@ -43,7 +43,7 @@ class SA(AttentionBlock):
     public: ClassVar = {"ShuffleAttention": ("reduction=16", "groups")}
     maps = ("channel half", "full half")
     variants = ({"groups": 2}, {"shuffle": False, "groups": 4})
-    fused = "own:FusedSA"
+    fused = "own:SA"
     blends = True
 
     def __init__(self, channels: int, groups: int = 64, shuffle: bool = True, *, init: Init = "paper") -> None:

@@ -39,7 +39,7 @@ class CSE(AttentionBlock):
     aliases = ("CSE", "ChannelSE")
     maps = ("channel",)
     variants = ({"bias": True},)
-    fused = "channel:FusedSE"
+    fused = "channel:SE"
 
     def __init__(self, channels: int, reduction: int = 2, bias: bool = False, *, init: Init = "paper") -> None:
         super().__init__(channels, init)
@@ -77,7 +77,7 @@ class SSE(AttentionBlock):
     aliases = ("SSE", "SpatialSE")
     maps = ("spatial",)
     variants = ({"bias": True},)
-    fused = "sse:FusedSSE"
+    fused = "sse:SSE"
 
     def __init__(self, channels: int, bias: bool = False, *, init: Init = "paper") -> None:
         super().__init__(channels, init)
@@ -122,7 +122,7 @@ class SCSE(AttentionBlock):
     aliases = ("SCSE", "ScSEBlock", "SCSEModule", "scse_block")
     maps = ("channel", "spatial")
     variants = ({"combine": "max"}, {"combine": "mul"}, {"combine": "concat"})
-    fused = "channel:FusedSCSE"
+    fused = "channel:SCSE"
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ class SE(AttentionBlock):
     aliases = ("SEAttention", "SEBlock", "SELayer", "se_block")
     maps = ("channel",)
     variants = ({"bias": True},)
-    fused = "channel:FusedSE"
+    fused = "channel:SE"
 
     def __init__(
         self, channels: int, reduction: int = 16, bias: bool = False, min_hidden: int = 4, *, init: Init = "paper"

@@ -38,7 +38,7 @@ class SGE(AttentionBlock):
     aliases = ("SpatialGroupEnhance", "SpatialGroupWiseEnhance", "SGEAttention")
     maps = ("groups",)
     variants = ({"groups": 4},)
-    fused = "sge:FusedSGE"
+    fused = "sge:SGE"
 
     def __init__(self, channels: int, groups: int = 8, *, init: Init = "paper") -> None:
         super().__init__(channels, init)

@@ -38,7 +38,7 @@ class SimAM(AttentionBlock):
     aliases = ("Simam", "simam_module", "SimAMBlock")
     maps = ("full",)
     variants = ({"eps": 0.1},)
-    fused = "own:FusedSimAM"
+    fused = "own:SimAM"
     positive = ("eps",)
     blends = True
 

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor, nn
 
 from yolo_attn.blocks.fused import slab, strip
-from yolo_attn.blocks.fused.form import Form, Layout, Numbers, small
+from yolo_attn.blocks.fused.form import Call, Form, Gradients, Numbers, parameters_of
 from yolo_attn.blocks.fused.strip import load_strip, multiply, pool, store_strip
 
 _WIDEST = 64
@@ -25,90 +25,74 @@ _TILE = 4096
 _ENOUGH = 256  # programs, so that every processor has one or two
 
 
-class FusedCA(Form):
-    """CA by kernels."""
+def _refuses(block: Any, x: Tensor) -> str | None:
+    """Refuse other norms than BatchNorm2d as it is by default, and what does not fit a tile."""
+    norm, hidden, length = block.norm, block.reduce.out_channels, x.shape[2] + x.shape[3]
+    if type(norm) not in (nn.BatchNorm2d, nn.Identity):
+        return f"its norm is {type(norm).__name__}, which the kernels do not compute"
+    if isinstance(norm, nn.BatchNorm2d) and not (norm.affine and norm.track_running_stats and norm.momentum):
+        return "its BatchNorm2d has no weight, no running statistics or no momentum"
+    if hidden > _WIDEST:
+        return f"its hidden width is {hidden}, more than {_WIDEST}"
+    return f"height and width are together {length}, more than {_LONGEST}" if length > _LONGEST else None
 
-    @staticmethod
-    def refuses(block: Any, x: Tensor) -> str | None:
-        """Refuse other norms than BatchNorm2d as it is by default, and what does not fit a tile."""
-        norm, hidden, length = block.norm, block.reduce.out_channels, x.shape[2] + x.shape[3]
-        if type(norm) not in (nn.BatchNorm2d, nn.Identity):
-            return f"its norm is {type(norm).__name__}, which the kernels do not compute"
-        if isinstance(norm, nn.BatchNorm2d) and not (norm.affine and norm.track_running_stats and norm.momentum):
-            return "its BatchNorm2d has no weight, no running statistics or no momentum"
-        if hidden > _WIDEST:
-            return f"its hidden width is {hidden}, more than {_WIDEST}"
-        return f"height and width are together {length}, more than {_LONGEST}" if length > _LONGEST else None
 
-    @staticmethod
-    def parameters(block: Any) -> list[Tensor]:
-        """Return the parameters, and the running statistics where they are used."""
-        norm = block.norm
-        used = isinstance(norm, nn.BatchNorm2d) and not norm.training
-        return [*Form.parameters(block), *([norm.running_mean, norm.running_var] if used else [])]
+def _parameters(block: Any) -> list[Tensor | None]:
+    """Return the parameters, and the running statistics where they are used."""
+    norm = block.norm
+    used = isinstance(norm, nn.BatchNorm2d) and not norm.training
+    return [*parameters_of(block), *([norm.running_mean, norm.running_var] if used else [])]
 
-    @staticmethod
-    def settings(block: Any) -> list[float]:
-        """Return scale and eps."""
-        return [block.scale, getattr(block.norm, "eps", 0.0)]
 
-    @staticmethod
-    def outputs(x: Tensor, parameters: Sequence[Tensor], settings: Numbers) -> list[Tensor]:
-        """Return ``y``, the strips of means and gates, ``z``, and its mean, unbiased variance and ``1 / std``."""
-        n, channels, height, width = x.shape
-        hidden, length = parameters[0].shape[0], height + width
-        return [torch.empty_like(x), small(x, 2, n, channels, length), small(x, n, hidden, length), small(x, 3, hidden)]
+def _saved(x: Tensor, parameters: Any, settings: Numbers) -> list[tuple[int, ...]]:
+    """Return the shapes: strips of means and gates; ``z``; and its mean, unbiased variance and ``1 / std``."""
+    n, channels, height, width = x.shape
+    hidden, length = parameters[0].shape[0], height + width
+    return [(2, n, channels, length), (n, hidden, length), (3, hidden)]
 
-    @staticmethod
-    def forward(x: Tensor, parameters: Sequence[Tensor], settings: Numbers, out: Sequence[Tensor]) -> None:
-        """Fill ``out``."""
-        y, strips, z, moments = out
-        at, to = Layout.of(x), Layout.of(y)
-        w1, b1, norm, up, running = _parts(parameters)
-        slabs, blocks, sizes, constants, adding = _launch(x, w1)
-        shares, of_images = small(x, slabs, *z.shape[1:]), small(x, 2, *z.shape[:2])
-        slab.launch(_pool, (slabs,), x, w1, strips, shares, *sizes, *at.strides, **constants)
-        args = (shares, b1, z, of_images, of_images[0].numel(), blocks, z.shape[2])
-        slab.launch(_add, tuple(z.shape[:2]), *args, **adding)
-        args = (x, *norm, *up, *running, of_images, z, strips, moments, y, strips[0].numel(), at.images, *sizes)
-        slab.launch(_write, (slabs,), *args, *at.strides, *to.strides, *settings, **constants)
 
-    @staticmethod
-    def update(block: Any, out: Sequence[Tensor]) -> None:
-        """Update the running statistics as BatchNorm does."""
-        norm = block.norm
-        if norm.training and not isinstance(norm, nn.Identity):
-            mean, variance = (m.to(norm.running_mean.dtype) for m in out[3][:2])
-            torch._foreach_lerp_([norm.running_mean, norm.running_var], [mean, variance], norm.momentum)
-            norm.num_batches_tracked.add_(1)
+def _forward(call: Call) -> None:
+    x, y = call.maps
+    strips, z, moments = call.saved
+    w1, b1, norm, up, running = _parts(call.parameters)
+    slabs, blocks, sizes, constants, adding = _launch(x, w1)
+    shares, of_images = call.new(slabs, *z.shape[1:]), call.new(2, *z.shape[:2])
+    slab.launch(_pool, (slabs,), x, w1, strips, shares, *sizes, *call.strides[:3], **constants)
+    args = (shares, b1, z, of_images, of_images[0].numel(), blocks, z.shape[2])
+    slab.launch(_add, tuple(z.shape[:2]), *args, **adding)
+    args = (x, *norm, *up, *running, of_images, z, strips, moments, y, strips[0].numel(), call.images, *sizes)
+    slab.launch(_write, (slabs,), *args, *call.strides, *call.settings, **constants)
 
-    @staticmethod
-    def backward(
-        gy: Tensor, x: Tensor, saved: Sequence[Tensor], parameters: Sequence[Tensor], settings: Numbers, needs: bool
-    ) -> list[Tensor]:
-        """Return the gradients of ``x`` and the parameters."""
-        strips, z, moments = saved
-        n, channels = x.shape[:2]
-        hidden, length = z.shape[1:]
-        w1, _, norm, up, running = _parts(parameters)
-        product = hidden * channels
-        per_image = [product, hidden, hidden, hidden, product, channels, product, channels]
-        slabs, blocks, sizes, constants, adding = _launch(x, w1)
-        gx, of_strips, of_u = torch.empty_like(x), torch.empty_like(strips[0]), torch.empty_like(z)
-        shares, of_parameters = small(x, slabs, hidden, length), small(x, n, sum(per_image))
-        at, of_gy, to = Layout.of(x), Layout.of(gy), Layout.of(gx)
-        args = (x, gy, *norm, up[0], up[2], z, moments, strips, of_strips, shares, of_parameters, strips[0].numel())
-        strides = (*at.strides, *of_gy.strides)
-        slab.launch(_backward_pool, (slabs,), *args, *sizes, *strides, settings[0], NEEDS=needs, **constants)
-        args = (shares, *norm, z, moments, of_u, of_parameters, channels, blocks, length)
-        slab.launch(_backward_add, (n, hidden), *args, **adding)
-        args = (gy, w1, norm[0], of_u, z, moments, strips, of_strips, gx, of_parameters, strips[0].numel(), n, *sizes)
-        constants |= {"NEEDS": needs, "BATCH": norm[0] is not None and running[0] is None}
-        slab.launch(_backward_write, (slabs,), *args, *of_gy.strides, *to.strides, **constants)
-        if not needs:
-            return [gx]
-        found = of_parameters.sum(0).split(per_image)
-        return [gx, *found] if norm[0] is not None else [gx, *found[:2], *found[4:]]
+
+def _update(block: Any, saved: Sequence[Tensor]) -> None:
+    """Update the running statistics as BatchNorm does."""
+    norm = block.norm
+    if norm.training and not isinstance(norm, nn.Identity):
+        mean, variance = (m.to(norm.running_mean.dtype) for m in saved[2][:2])
+        torch._foreach_lerp_([norm.running_mean, norm.running_var], [mean, variance], norm.momentum)
+        norm.num_batches_tracked.add_(1)
+
+
+def _backward(call: Call) -> Gradients:
+    x, gy, gx = call.maps
+    strips, z, moments = call.saved
+    hidden, length = z.shape[1:]
+    w1, _, norm, up, running = _parts(call.parameters)
+    product, channels, n, needs = hidden * call.channels, call.channels, call.images, call.needs
+    per_image = [product, hidden, hidden, hidden, product, channels, product, channels]
+    slabs, blocks, sizes, constants, adding = _launch(x, w1)
+    of_strips, of_u = torch.empty_like(strips[0]), torch.empty_like(z)
+    shares, of_parameters = call.new(slabs, hidden, length), call.new(n, sum(per_image))
+    args = (x, gy, *norm, up[0], up[2], z, moments, strips, of_strips, shares, of_parameters, strips[0].numel())
+    more = (*sizes, *call.strides[:6], call.settings[0])
+    slab.launch(_backward_pool, (slabs,), *args, *more, NEEDS=needs, **constants)
+    args = (shares, *norm, z, moments, of_u, of_parameters, channels, blocks, length)
+    slab.launch(_backward_add, (n, hidden), *args, **adding)
+    args = (gy, w1, norm[0], of_u, z, moments, strips, of_strips, gx, of_parameters, strips[0].numel(), n, *sizes)
+    constants |= {"NEEDS": needs, "BATCH": norm[0] is not None and running[0] is None}
+    slab.launch(_backward_write, (slabs,), *args, *call.strides[3:], **constants)
+    found = of_parameters.sum(0).split(per_image) if needs else ()
+    return found if norm[0] is not None else [*found[:2], *found[4:]]
 
 
 def _parts(parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor, Sequence[Any], Sequence[Tensor], Sequence[Any]]:
@@ -359,3 +343,14 @@ def _backward_write(
     tl.debug_barrier()
     gy, gx = gy + n * gn + first * gc, gx + n * on + first * oc
     multiply(gy, means + size, of_means, gx, CS, height, width, gc, gp, oc, op, BC, BR, BW)
+
+
+CA = Form(
+    _forward,
+    _backward,
+    _saved,
+    settings=lambda block: [block.scale, getattr(block.norm, "eps", 0.0)],
+    parameters=_parameters,
+    refuses=_refuses,
+    update=_update,
+)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from yolo_attn.blocks.fused import channel_kernels as kernels
 from yolo_attn.blocks.fused import slab
-from yolo_attn.blocks.fused.form import Form, Layout, Numbers, small
+from yolo_attn.blocks.fused.form import Call, Form, Gradients, Numbers, parameters_of, small
 
 _PROGRAMS = 528  # four for each multiprocessor of an H100
 _MOST_BLOCKS = 64  # of an image: each program adds the parts of all
@@ -117,57 +117,49 @@ def _layers(parameters: Sequence[Tensor], s: _Settings) -> _Layers:
     return _Layers(transform(s.add), transform(s.mul), take(s.combine, s.combine and s.bias))
 
 
-class _Channel(Form):
-    @staticmethod
-    def outputs(x: Tensor, parameters: Sequence[Tensor], settings: Numbers) -> list[Tensor]:
-        """Return ``y``, the rows of the images, and ``z`` of the positions where there is a mask."""
-        s = _Settings.of(settings)
-        n, c, height, width = x.shape
-        of_positions = [small(x, n, height * width)] if s.softmax or s.combine else []
-        return [torch.empty_like(x), small(x, n, _row(s, c)[1]), *of_positions]
+def _saved(x: Tensor, parameters: Any, settings: Numbers) -> list[tuple[int, ...]]:
+    """Return the shapes of the rows of the images, and of ``z`` of the positions where there is a mask."""
+    s = _Settings.of(settings)
+    n, c, height, width = x.shape
+    of_positions = [(n, height * width)] if s.softmax or s.combine else []
+    return [(n, _row(s, c)[1]), *of_positions]
 
-    @staticmethod
-    def forward(x: Tensor, parameters: Sequence[Tensor], settings: Numbers, out: Sequence[Tensor]) -> None:
-        """Fill ``out``."""
-        y, rows = out[:2]
-        z = out[2] if len(out) > 2 else None
-        at, to = Layout.of(x), Layout.of(y)
-        plan = _plan(tuple(settings), at.images, at.channels, at.positions)
-        s, layers = plan.settings, _layers(parameters, plan.settings)
-        parts = small(x, *plan.programs, at.channels + 2)
-        args = (x, *layers.mask, z, parts, *plan.sizes, s.scale, *at.strides)
-        slab.launch(kernels.pool, plan.programs, *args, **plan.pool)
-        args = (x, z, parts, y, rows, *layers.add, *layers.mul, *plan.sizes, plan.width, plan.row)
-        slab.launch(kernels.write, plan.programs, *args, *at.strides, *to.strides, s.scale, s.eps, **plan.write)
 
-    @staticmethod
-    def backward(
-        gy: Tensor, x: Tensor, saved: Sequence[Tensor], parameters: Sequence[Tensor], settings: Numbers, needs: bool
-    ) -> list[Tensor]:
-        """Return the gradients of ``x`` and the parameters."""
-        rows, z = saved[0], saved[1] if len(saved) > 1 else None
-        gx = torch.empty_like(x)
-        at, of_gy, to = Layout.of(x), Layout.of(gy), Layout.of(gx)
-        plan = _plan(tuple(settings), at.images, at.channels, at.positions)
-        s, layers = plan.settings, _layers(parameters, plan.settings)
-        parts = small(x, *plan.programs, s.transforms * at.channels)
-        of_rows = small(x, at.images, s.transforms * plan.of_transform)
-        of_z = None if z is None else torch.empty_like(z)
-        of_mask = small(x, *plan.programs, at.channels + 1) if z is not None and needs else None
-        strides, sizes = (*at.strides, *of_gy.strides), (*plan.sizes, plan.width, plan.row)
-        args: tuple[Any, ...] = (x, gy, z, rows, of_z, parts, *sizes, *strides, s.scale)
-        slab.launch(kernels.reduce, plan.programs, *args, **plan.reduce)
-        args = (x, gy, z, of_z, parts, gx, rows, of_rows, of_mask, layers.mask[0])
-        args += (*layers.add[:1], *layers.add[2:5], *layers.mul[:1], *layers.mul[2:5])
-        args += (*sizes, s.transforms * plan.of_transform, *strides, *to.strides, s.scale, s.eps)
-        slab.launch(kernels.write_gradient, plan.programs, *args, NEEDS=int(needs), **plan.write)
-        if not needs:
-            return [gx]
-        found = _of_layers(plan, rows, of_rows)
-        if of_mask is None:
-            return [gx, *found]
-        of_weight, of_bias = of_mask.sum((0, 1)).split([at.channels, 1])
-        return [gx, of_weight, of_bias, *found] if s.softmax else [gx, *found, of_weight, of_bias]
+def _forward(call: Call) -> None:
+    x, y = call.maps
+    rows, z = (*call.saved, None)[:2]
+    plan = _plan(tuple(call.settings), call.images, call.channels, call.positions)
+    s, layers = plan.settings, _layers(call.parameters, plan.settings)
+    parts = call.new(*plan.programs, call.channels + 2)
+    args = (x, *layers.mask, z, parts, *plan.sizes, s.scale, *call.strides[:3])
+    slab.launch(kernels.pool, plan.programs, *args, **plan.pool)
+    args = (x, z, parts, y, rows, *layers.add, *layers.mul, *plan.sizes, plan.width, plan.row)
+    slab.launch(kernels.write, plan.programs, *args, *call.strides, s.scale, s.eps, **plan.write)
+
+
+def _backward(call: Call) -> Gradients:
+    x, gy, gx = call.maps
+    rows, z = (*call.saved, None)[:2]
+    plan = _plan(tuple(call.settings), call.images, call.channels, call.positions)
+    s, layers = plan.settings, _layers(call.parameters, plan.settings)
+    parts = call.new(*plan.programs, s.transforms * call.channels)
+    of_rows = call.new(call.images, s.transforms * plan.of_transform)
+    of_z = None if z is None else torch.empty_like(z)
+    of_mask = call.new(*plan.programs, call.channels + 1) if z is not None and call.needs else None
+    sizes = (*plan.sizes, plan.width, plan.row)
+    args: tuple[Any, ...] = (x, gy, z, rows, of_z, parts, *sizes, *call.strides[:6], s.scale)
+    slab.launch(kernels.reduce, plan.programs, *args, **plan.reduce)
+    args = (x, gy, z, of_z, parts, gx, rows, of_rows, of_mask, layers.mask[0])
+    args += (*layers.add[:1], *layers.add[2:5], *layers.mul[:1], *layers.mul[2:5])
+    args += (*sizes, s.transforms * plan.of_transform, *call.strides, s.scale, s.eps)
+    slab.launch(kernels.write_gradient, plan.programs, *args, NEEDS=int(call.needs), **plan.write)
+    if not call.needs:
+        return ()
+    found = _of_layers(plan, rows, of_rows)
+    if of_mask is None:
+        return found
+    of_weight, of_bias = of_mask.sum((0, 1)).split([call.channels, 1])
+    return [of_weight, of_bias, *found] if s.softmax else [*found, of_weight, of_bias]
 
 
 def _of_layers(plan: _Plan, rows: Tensor, of_rows: Tensor) -> list[Tensor]:
@@ -194,73 +186,37 @@ def _too_wide(width: int, channels: int) -> str | None:
     return None
 
 
-class FusedSE(_Channel):
-    """SE and cSE by kernels."""
-
-    @staticmethod
-    def refuses(block: Any, x: Tensor) -> str | None:
-        """Refuse layers too wide to be computed by each program."""
-        return _too_wide(block.squeeze.out_features, block.channels)
-
-    @staticmethod
-    def settings(block: Any) -> list[float]:
-        """Return the settings."""
-        bias = block.squeeze.bias is not None
-        return [*_Settings(block.scale, mul=1, bias=bias, width=block.squeeze.out_features)]
+def _given(block: Any) -> list[Tensor | None]:
+    return [p for p in parameters_of(block) if p is not None]
 
 
-class FusedECA(_Channel):
-    """ECA by kernels."""
-
-    @staticmethod
-    def settings(block: Any) -> list[float]:
-        """Return the settings."""
-        return [*_Settings(block.scale, mul=1, bias=block.conv.bias is not None, taps=block.kernel_size)]
+def _form(settings: Callable[[Any], _Settings], refuses: Callable[[Any], str | None] = lambda block: None) -> Form:
+    return Form(_forward, _backward, _saved, lambda block: [*settings(block)], _given, lambda block, x: refuses(block))
 
 
-class FusedGC(_Channel):
-    """GC by kernels."""
-
-    @staticmethod
-    def refuses(block: Any, x: Tensor) -> str | None:
-        """Refuse layers too wide to be computed by each program."""
-        return _too_wide((block.add_transform or block.mul_transform).down.out_features, block.channels)
-
-    @staticmethod
-    def settings(block: Any) -> list[float]:
-        """Return the settings."""
-        add, mul, transform = "add" in block.fusion, "mul" in block.fusion, block.add_transform or block.mul_transform
-        layers = {"bias": 1, "width": transform.down.out_features, "eps": transform.norm.eps}
-        return [*_Settings(block.scale, add=add, mul=mul, softmax=block.mask is not None, **layers)]
+def _of_gc(block: Any) -> _Settings:
+    add, mul, transform = "add" in block.fusion, "mul" in block.fusion, block.add_transform or block.mul_transform
+    layers = {"bias": 1, "width": transform.down.out_features, "eps": transform.norm.eps}
+    return _Settings(block.scale, add=add, mul=mul, softmax=block.mask is not None, **layers)
 
 
-class FusedSNL(_Channel):
-    """SNL by kernels."""
-
-    @staticmethod
-    def refuses(block: Any, x: Tensor) -> str | None:
-        """Refuse layers too wide to be computed by each program."""
-        return _too_wide(block.channels, block.channels)
-
-    @staticmethod
-    def settings(block: Any) -> list[float]:
-        """Return the settings."""
-        return [*_Settings(add=1, bias=1, softmax=1)]
+def _of_squeeze(scale: float, squeeze: Any, combine: int = 0) -> _Settings:
+    return _Settings(scale, mul=1, bias=squeeze.bias is not None, width=squeeze.out_features, combine=combine)
 
 
-class FusedSCSE(_Channel):
-    """scSE by kernels."""
+def _refuses_scse(block: Any) -> str | None:
+    if block.combine == "concat":
+        return "combine='concat' ends in a convolution of 2C channels, which takes most of the time"
+    return _too_wide(block.cse.squeeze.out_features, block.channels)
 
-    @staticmethod
-    def refuses(block: Any, x: Tensor) -> str | None:
-        """Refuse concatenation, whose time is that of a convolution, and layers too wide."""
-        if block.combine == "concat":
-            return "combine='concat' ends in a convolution of 2C channels, which takes most of the time"
-        return _too_wide(block.cse.squeeze.out_features, block.channels)
 
-    @staticmethod
-    def settings(block: Any) -> list[float]:
-        """Return the settings."""
-        squeeze = block.cse.squeeze
-        layers = {"bias": squeeze.bias is not None, "width": squeeze.out_features}
-        return [*_Settings(block.cse.scale, mul=1, combine=_COMBINE[block.combine], **layers)]
+SE = _form(
+    lambda block: _of_squeeze(block.scale, block.squeeze),
+    lambda block: _too_wide(block.squeeze.out_features, block.channels),
+)
+ECA = _form(lambda block: _Settings(block.scale, mul=1, bias=block.conv.bias is not None, taps=block.kernel_size))
+GC = _form(
+    _of_gc, lambda block: _too_wide((block.add_transform or block.mul_transform).down.out_features, block.channels)
+)
+SNL = _form(lambda block: _Settings(add=1, bias=1, softmax=1), lambda block: _too_wide(block.channels, block.channels))
+SCSE = _form(lambda block: _of_squeeze(block.cse.scale, block.cse.squeeze, _COMBINE[block.combine]), _refuses_scse)

@@ -7,16 +7,14 @@ With the means ``s`` of rows and columns, ``z = conv_k(s)`` within each group an
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from yolo_attn.blocks.fused import slab, strip
-from yolo_attn.blocks.fused.form import Form, Layout, Numbers, small
+from yolo_attn.blocks.fused.form import Call, Form, Gradients, Numbers
 from yolo_attn.blocks.fused.strip import load_strip, multiply, pool, store_strip
 
 _MOST_TAPS = 256
@@ -26,73 +24,49 @@ _LEAST = 1024  # values of a slab, so that each thread has some
 _TILE = 2048  # values of a tile of the convolution
 
 
-class FusedELA(Form):
-    """ELA by kernels."""
-
-    @staticmethod
-    def refuses(block: Any, x: Tensor) -> str | None:
-        """Refuse what leaves few slabs with much to compute, and groups whose strips do not fit a tile."""
-        width, kernel = block.conv.weight.shape[1:]
-        if width * kernel > _MOST_TAPS:
-            return f"its convolution adds {width} channels x {kernel} positions, more than {_MOST_TAPS} products"
-        group = block.channels // block.norm.num_groups
-        if math.lcm(width, group) > _MOST_CHANNELS:
-            return f"its groups together have {math.lcm(width, group)} channels, more than {_MOST_CHANNELS}"
-        values = triton.next_power_of_2(group) * triton.next_power_of_2(x.shape[2] + x.shape[3])
-        return None if values <= _MOST_VALUES else f"its strips take {values} values a group, more than {_MOST_VALUES}"
-
-    @staticmethod
-    def settings(block: Any) -> list[float]:
-        """Return GroupNorm groups, eps and scale."""
-        return [block.norm.num_groups, block.norm.eps, block.scale]
-
-    @staticmethod
-    def outputs(x: Tensor, parameters: Sequence[Tensor], settings: Numbers) -> list[Tensor]:
-        """Return ``y``, and the strips of means, ``z`` and gates."""
-        n, channels, height, width = x.shape
-        return [torch.empty_like(x), small(x, 3, n, channels, height + width)]
-
-    @staticmethod
-    def forward(x: Tensor, parameters: Sequence[Tensor], settings: Numbers, out: Sequence[Tensor]) -> None:
-        """Fill ``out``."""
-        y, strips = out
-        at, to = Layout.of(x), Layout.of(y)
-        programs, sizes, constants = _launch(x, parameters[0], settings)
-        args = (x, *_four(parameters), y, strips, strips[0].numel(), *sizes, *at.strides, *to.strides)
-        slab.launch(_forward, programs, *args, *settings[1:], **constants)
-
-    @staticmethod
-    def backward(
-        gy: Tensor, x: Tensor, saved: Sequence[Tensor], parameters: Sequence[Tensor], settings: Numbers, needs: bool
-    ) -> list[Tensor]:
-        """Return the gradients of ``x`` and the parameters."""
-        (strips,) = saved
-        weight = parameters[0]
-        gx, scratch = torch.empty_like(x), small(x, 2, *strips.shape[1:])
-        per_image = [weight.numel(), *[x.shape[1]] * 3]
-        of_parameters = small(x, x.shape[0], sum(per_image)) if needs else None
-        at, of_gy, to = Layout.of(x), Layout.of(gy), Layout.of(gx)
-        programs, sizes, constants = _launch(x, weight, settings)
-        args = (x, gy, weight, parameters[-2], strips, scratch, gx, of_parameters, strips[0].numel(), *sizes)
-        strides = (*at.strides, *of_gy.strides, *to.strides)
-        slab.launch(_backward, programs, *args, *strides, *settings[1:], **constants)
-        if of_parameters is None:
-            return [gx]
-        of_weight, of_bias, *rest = of_parameters.sum(0).split(per_image)
-        return [gx, of_weight, *([of_bias] if len(parameters) == 4 else []), *rest]
+def _refuses(block: Any, x: Tensor) -> str | None:
+    """Refuse what leaves few slabs with much to compute, and groups whose strips do not fit a tile."""
+    width, kernel = block.conv.weight.shape[1:]
+    if width * kernel > _MOST_TAPS:
+        return f"its convolution adds {width} channels x {kernel} positions, more than {_MOST_TAPS} products"
+    group = block.channels // block.norm.num_groups
+    if math.lcm(width, group) > _MOST_CHANNELS:
+        return f"its groups together have {math.lcm(width, group)} channels, more than {_MOST_CHANNELS}"
+    values = triton.next_power_of_2(group) * triton.next_power_of_2(x.shape[2] + x.shape[3])
+    return None if values <= _MOST_VALUES else f"its strips take {values} values a group, more than {_MOST_VALUES}"
 
 
-def _four(parameters: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-    """Return weight and bias of the convolution, and of the GroupNorm."""
-    return (*parameters,) if len(parameters) == 4 else (parameters[0], None, *parameters[1:])
-
-
-def _launch(x: Tensor, weight: Tensor, settings: Numbers) -> tuple[tuple[int], tuple[int, ...], dict[str, int]]:
-    """Return the number of programs, the sizes and the constants of both kernels."""
+def _saved(x: Tensor, parameters: Any, settings: Numbers) -> list[tuple[int, ...]]:
+    """Return the shape of the strips of means, ``z`` and gates."""
     n, channels, height, width = x.shape
-    group = channels // int(settings[0])
+    return [(3, n, channels, height + width)]
+
+
+def _forward(call: Call) -> None:
+    (strips,) = call.saved
+    programs, sizes, constants = _launch(call)
+    args = (*call.maps, *call.parameters, strips, strips[0].numel(), *sizes, *call.strides)
+    slab.launch(_forward_kernel, programs, *args, *call.settings[1:], **constants)
+
+
+def _backward(call: Call) -> Gradients:
+    (strips,) = call.saved
+    weight, _, norm, _ = call.parameters
+    scratch = call.new(2, *strips.shape[1:])
+    per_image = [weight.numel(), *[call.channels] * 3]
+    of_parameters = call.new(call.images, sum(per_image)) if call.needs else None
+    programs, sizes, constants = _launch(call)
+    args = (*call.maps, weight, norm, strips, scratch, of_parameters, strips[0].numel(), *sizes, *call.strides)
+    slab.launch(_backward_kernel, programs, *args, *call.settings[1:], **constants)
+    return () if of_parameters is None else of_parameters.sum(0).split(per_image)
+
+
+def _launch(call: Call) -> tuple[tuple[int], tuple[int, ...], dict[str, int]]:
+    """Return the number of programs, the sizes and the constants of both kernels."""
+    (n, channels, height, width), weight = call.x.shape, call.parameters[0]
+    group = channels // int(call.settings[0])
     of_slab = math.lcm(weight.shape[1], group)
-    least = max(8 if x.stride(1) == 1 else 1, _LEAST // (height * width))  # to read what lies side by side
+    least = max(8 if call.strides[1] == 1 else 1, _LEAST // (height * width))  # to read what lies side by side
     while of_slab < least and channels % (2 * of_slab) == 0:
         of_slab *= 2
     tile = strip.tile(of_slab, height, width)
@@ -140,8 +114,8 @@ def _normal(z, rows, inside, group, height, width, eps):
 
 
 @triton.jit
-def _forward(
-    x, weight, bias, norm_weight, norm_bias, y, strips, size, channels, height, units,
+def _forward_kernel(
+    x, y, weight, bias, norm_weight, norm_bias, strips, size, channels, height, units,
     xn, xc, xp, yn, yc, yp, eps, scale, CS: tl.constexpr, CG: tl.constexpr,
     CI: tl.constexpr, K: tl.constexpr, BD: tl.constexpr, BS: tl.constexpr, BT: tl.constexpr,
     BG: tl.constexpr, BL: tl.constexpr, UNIT: tl.constexpr, BC: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
@@ -185,8 +159,8 @@ def _forward(
 
 
 @triton.jit
-def _backward(
-    x, gy, weight, norm_weight, strips, scratch, gx, of_parameters, size, channels, height, units,
+def _backward_kernel(
+    x, gy, gx, weight, norm_weight, strips, scratch, of_parameters, size, channels, height, units,
     xn, xc, xp, gn, gc, gp, on, oc, op, eps, scale, CS: tl.constexpr, CG: tl.constexpr,
     CI: tl.constexpr, K: tl.constexpr, BD: tl.constexpr, BS: tl.constexpr, BT: tl.constexpr,
     BG: tl.constexpr, BL: tl.constexpr, UNIT: tl.constexpr, BC: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
@@ -247,3 +221,12 @@ def _backward(
             tl.store(of_weight + (first + c)[:, None] * (CI * K) + t[None, :], total, mask=inside)
     tl.debug_barrier()
     multiply(gy, gates, of_strips, gx, CS, height, width, gc, gp, oc, op, BC, BR, BW)
+
+
+ELA = Form(
+    _forward,
+    _backward,
+    _saved,
+    settings=lambda block: [block.norm.num_groups, block.norm.eps, block.scale],
+    refuses=_refuses,
+)

@@ -9,7 +9,6 @@ mean of ``x2`` follows from the sums of ``x`` without a border row or column, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from yolo_attn.blocks.fused import slab, strip
-from yolo_attn.blocks.fused.form import Form, Layout, Numbers, small
+from yolo_attn.blocks.fused.form import Call, Form, Gradients, Numbers
 from yolo_attn.blocks.fused.slab import load, store
 from yolo_attn.blocks.fused.strip import load_strip, places, pool, store_strip
 
@@ -27,69 +26,51 @@ _MOST_VALUES = 8192
 _TILE = 1024
 
 
-class FusedEMA(Form):
-    """EMA by kernels."""
-
-    @staticmethod
-    def refuses(block: Any, x: Tensor) -> str | None:
-        """Refuse wide groups, as each program holds the weights of the 3x3 convolution, and strips that fit no tile."""
-        width = block.channels // block.groups
-        if width > _WIDEST:
-            return f"its groups have {width} channels, more than {_WIDEST}"
-        values = triton.next_power_of_2(width) * triton.next_power_of_2(x.shape[2] + x.shape[3])
-        return (
-            f"the strips of a group take {values} values, more than {_MOST_VALUES}" if values > _MOST_VALUES else None
-        )
-
-    @staticmethod
-    def parameters(block: Any) -> list[Tensor]:
-        """Return weight and bias of the 1x1 convolution, the norm, and the 3x3 convolution."""
-        return [p for layer in (block.conv1x1, block.norm, block.conv3x3) for p in (layer.weight, layer.bias)]
-
-    @staticmethod
-    def settings(block: Any) -> list[float]:
-        """Return groups, eps and scale."""
-        return [block.groups, block.norm.eps, block.scale]
-
-    @staticmethod
-    def outputs(x: Tensor, parameters: Sequence[Tensor], settings: Numbers) -> list[Tensor]:
-        """Return ``y``; strips of means and ``a``; ``mu``, ``r`` and ``beta``; taps; and logits."""
-        n, c, height, width = x.shape
-        strips, rows, taps = small(x, 2, n, c, height + width), small(x, 3, n, c), small(x, n, c, 16)
-        return [torch.empty_like(x), strips, rows, taps, small(x, n, int(settings[0]), height * width)]
-
-    @staticmethod
-    def forward(x: Tensor, parameters: Sequence[Tensor], settings: Numbers, out: Sequence[Tensor]) -> None:
-        """Fill ``out``."""
-        y, *saved = out
-        programs, sizes, constants = _launch(x, settings)
-        args = (x, *parameters, y, *saved, *sizes, *Layout.of(x).strides, *Layout.of(y).strides)
-        slab.launch(_forward, programs, *args, *settings[1:], **constants)
-
-    @staticmethod
-    def backward(
-        gy: Tensor, x: Tensor, saved: Sequence[Tensor], parameters: Sequence[Tensor], settings: Numbers, needs: bool
-    ) -> list[Tensor]:
-        """Return the gradients of ``x`` and the parameters."""
-        gx, (strips, rows, _, logits) = torch.empty_like(x), saved
-        programs, sizes, constants = _launch(x, settings)
-        parts = small(x, *programs, sum(p.numel() for p in parameters)) if needs else None
-        scratch = (*(torch.empty_like(t) for t in (strips, rows, saved[2], logits)), parts)
-        args = (x, gy, *parameters, *saved, gx, *scratch, *sizes)
-        strides = (*Layout.of(x).strides, *Layout.of(gy).strides, *Layout.of(gx).strides)
-        slab.launch(_backward, programs, *args, *strides, *settings[1:], **constants)
-        return [gx] if parts is None else [gx, *parts.sum(0).split([p.numel() for p in parameters])]
+def _refuses(block: Any, x: Tensor) -> str | None:
+    """Refuse wide groups, as each program holds the weights of the 3x3 convolution, and strips that fit no tile."""
+    width = block.channels // block.groups
+    if width > _WIDEST:
+        return f"its groups have {width} channels, more than {_WIDEST}"
+    values = triton.next_power_of_2(width) * triton.next_power_of_2(x.shape[2] + x.shape[3])
+    return f"the strips of a group take {values} values, more than {_MOST_VALUES}" if values > _MOST_VALUES else None
 
 
-def _launch(x: Tensor, settings: Numbers) -> tuple[tuple[int], tuple[int, ...], dict[str, int]]:
+def _parameters(block: Any) -> list[Tensor | None]:
+    """Return weight and bias of the 1x1 convolution, the norm, and the 3x3 convolution."""
+    return [p for layer in (block.conv1x1, block.norm, block.conv3x3) for p in (layer.weight, layer.bias)]
+
+
+def _saved(x: Tensor, parameters: Any, settings: Numbers) -> list[tuple[int, ...]]:
+    """Return the shapes of strips of means and ``a``; of ``mu``, ``r`` and ``beta``; of taps; and of logits."""
+    n, c, height, width = x.shape
+    return [(2, n, c, height + width), (3, n, c), (n, c, 16), (n, int(settings[0]), height * width)]
+
+
+def _launch(call: Call) -> tuple[tuple[int], tuple[int, ...], dict[str, int]]:
     """Return the number of programs, the sizes and the constants of both kernels."""
-    n, channels, height, width = x.shape
-    groups = int(settings[0])
+    n, channels, height, width = call.x.shape
+    groups = int(call.settings[0])
     tile = strip.tile(channels // groups, height, width)
     bd = triton.next_power_of_2(channels // groups)
     bp = min(triton.next_power_of_2(height * width), _TILE // bd)
     constants = {"D": channels // groups, "BD": bd, "BP": bp, "BL": triton.next_power_of_2(height + width), **tile}
     return (n * groups,), (n * channels, groups, height, width // tile["UNIT"]), constants
+
+
+def _forward(call: Call) -> None:
+    programs, sizes, constants = _launch(call)
+    args = (*call.maps, *call.parameters, *call.saved, *sizes, *call.strides, *call.settings[1:])
+    slab.launch(_forward_kernel, programs, *args, **constants)
+
+
+def _backward(call: Call) -> Gradients:
+    programs, sizes, constants = _launch(call)
+    of_each = [p.numel() for p in call.parameters]
+    parts = call.new(*programs, sum(of_each)) if call.needs else None
+    scratch = (*map(torch.empty_like, call.saved), parts)
+    args = (*call.maps, *call.parameters, *call.saved, *scratch, *sizes, *call.strides, *call.settings[1:])
+    slab.launch(_backward_kernel, programs, *args, **constants)
+    return () if parts is None else parts.sum(0).split(of_each)
 
 
 @triton.jit
@@ -145,8 +126,8 @@ def _windows(x, means, height, width, xc, xp, D: tl.constexpr, BD: tl.constexpr,
 
 
 @triton.jit
-def _forward(
-    x, w1, b1, weight, bias, w3, b3, y, strips, rows, taps, logits, size, groups, height, units,
+def _forward_kernel(
+    x, y, w1, b1, weight, bias, w3, b3, strips, rows, taps, logits, size, groups, height, units,
     xn, xc, xp, yn, yc, yp, eps, scale, D: tl.constexpr, BD: tl.constexpr, BP: tl.constexpr, BL: tl.constexpr,
     UNIT: tl.constexpr, BC: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
 ):  # fmt: skip
@@ -238,8 +219,8 @@ def _of_strips(
 
 
 @triton.jit
-def _backward(
-    x, gy, w1, b1, weight, bias, w3, b3, strips, rows, taps, logits, gx, of_strips, of_rows, of_taps, of_z, parts,
+def _backward_kernel(
+    x, gy, gx, w1, b1, weight, bias, w3, b3, strips, rows, taps, logits, of_strips, of_rows, of_taps, of_z, parts,
     size, groups, height, units, xn, xc, xp, gn, gc, gp, on, oc, op, eps, scale,
     D: tl.constexpr, BD: tl.constexpr, BP: tl.constexpr, BL: tl.constexpr,
     UNIT: tl.constexpr, BC: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
@@ -338,3 +319,13 @@ def _backward(
         of_w3 += of_mean[:, None, None] / positions * windows[None, :, :]
         tl.store(_cube(parts + 3 * D, D, BD)[0], of_w3, mask=of_cube)
         tl.store(parts + 3 * D + 9 * D * D + c, alpha * total + of_mean, mask=c < D)
+
+
+EMA = Form(
+    _forward,
+    _backward,
+    _saved,
+    settings=lambda block: [block.groups, block.norm.eps, block.scale],
+    parameters=_parameters,
+    refuses=_refuses,
+)

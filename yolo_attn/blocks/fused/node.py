@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from yolo_attn.blocks import fused
 from yolo_attn.blocks.fused import _form
-from yolo_attn.blocks.fused.form import Form
+from yolo_attn.blocks.fused.form import Call, Form, Gradients, Numbers, small
 from yolo_attn.errors import YoloAttnError
+
+T = TypeVar("T")
 
 
 class KernelFailed(Exception):  # noqa: N818
@@ -23,12 +25,11 @@ class KernelFailed(Exception):  # noqa: N818
         self.error = error
 
 
-@contextlib.contextmanager
-def _launching(x: Tensor) -> Iterator[None]:
-    """Launch on the device of ``x``; any error of Triton or the driver, save missing memory, is a kernel's."""
+def _launched(carry_out: Callable[[Call], T], call: Call) -> T:
+    """Launch on the device of the map; any error of Triton or the driver, save missing memory, is a kernel's."""
     try:
-        with torch.cuda.device_of(x):
-            yield
+        with torch.cuda.device_of(call.x):
+            return carry_out(call)
     except torch.cuda.OutOfMemoryError:
         raise
     except Exception as error:
@@ -41,40 +42,32 @@ def compute(block: Any, x: Tensor, form: Form) -> Tensor:
     if torch.is_grad_enabled():
         y: Tensor = _Node.apply(block, form, settings, x, *parameters)
         return y
-    out = _filled(form, x, parameters, settings)
-    form.update(block, out)
-    return out[0]
+    y, *saved = _filled(form, x, parameters, settings)
+    if form.update:
+        form.update(block, saved)
+    return y
 
 
-def compute_compiled(block: Any, x: Tensor) -> Tensor:
-    """Return what a block gives, by an operator that ``torch.compile`` keeps as it is."""
-    form, names = _form(block.fused), f"{block.fused} {block.yaml_name}"
-    out: list[Tensor] = torch.ops.yolo_attn.fused(x, form.parameters(block), form.settings(block), names)
-    form.update(block, [t.detach() for t in out])
-    return out[0]
+def _empty(form: Form, x: Tensor, parameters: Any, settings: Numbers) -> list[Tensor]:
+    """Return the result and what is saved, to be filled."""
+    return [torch.empty_like(x), *(small(x, *shape) for shape in form.saved(x, parameters, settings))]
 
 
-def _filled(form: Form, x: Tensor, parameters: Sequence[Tensor], settings: Sequence[float]) -> list[Tensor]:
-    out = form.outputs(x, parameters, settings)
-    with _launching(x):
-        form.forward(x, parameters, settings, out)
+def _filled(form: Form, x: Tensor, parameters: Any, settings: Numbers) -> list[Tensor]:
+    y, *saved = out = _empty(form, x, parameters, settings)
+    _launched(form.forward, Call((x, y), saved, parameters, settings))
     return out
 
 
 def _gradients(
-    form: Form,
-    gy: Tensor,
-    x: Tensor,
-    saved: Sequence[Tensor],
-    parameters: Sequence[Tensor],
-    settings: Sequence[float],
-    needs: bool,
-) -> list[Tensor]:
+    form: Form, gy: Tensor, x: Tensor, saved: Sequence[Tensor], parameters: Any, settings: Numbers, needs: bool
+) -> list[Any]:
     if gy.dtype != x.dtype or gy.stride(2) != gy.shape[3] * gy.stride(3) or 0 in gy.stride():
         gy = torch.empty_like(x).copy_(gy)
-    with _launching(x):
-        gx, *rest = form.backward(gy, x, saved, parameters, settings, needs)
-    return [gx, *(g.to(p.dtype).view_as(p) for g, p in zip(rest, parameters, strict=False))]
+    gx = torch.empty_like(x)
+    found = _launched(form.backward, Call((x, gy, gx), saved, parameters, settings, needs))
+    pairs = zip(found, parameters, strict=False)  # buffers have no gradients
+    return [gx, *(None if g is None or p is None else g.to(p.dtype).view_as(p) for g, p in pairs)]
 
 
 class _Node(torch.autograd.Function):
@@ -82,8 +75,9 @@ class _Node(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, block: Any, form: Form, settings: list[float], x: Tensor, *parameters: Tensor) -> Tensor:
-        y, *saved = out = _filled(form, x, parameters, settings)
-        form.update(block, out)
+        y, *saved = _filled(form, x, parameters, settings)
+        if form.update:
+            form.update(block, saved)
         ctx.block, ctx.form, ctx.settings, ctx.training = block, form, settings, block.training
         ctx.number = len(parameters)
         ctx.save_for_backward(x, *parameters, *saved)
@@ -94,23 +88,23 @@ class _Node(torch.autograd.Function):
         x, *rest = ctx.saved_tensors
         parameters, saved = rest[: ctx.number], rest[ctx.number :]
         needed = ctx.needs_input_grad[3:]
-        found: list[Tensor | None] | None = None
+        found: Gradients | None = None
         if not torch.is_grad_enabled():
             try:
-                found = [*_gradients(ctx.form, gy, x, saved, parameters, ctx.settings, any(needed[1:]))]
+                found = _gradients(ctx.form, gy, x, saved, parameters, ctx.settings, any(needed[1:]))
             except KernelFailed as failed:
                 fused.give_up(ctx.block.yaml_name, ctx.block.fused, failed.error)
         if found is None:  # or second derivatives may be wanted
             found = _plain_gradients(ctx.block, ctx.training, gy, x, parameters, needed)
-        found += [None] * (len(needed) - len(found))
-        return None, None, None, *(g if need else None for g, need in zip(found, needed, strict=True))
+        found = [g if need else None for g, need in zip(found, needed, strict=False)]
+        return None, None, None, *found, *[None] * (len(needed) - len(found))
 
 
 def _plain_gradients(
     block: Any, training: bool, gy: Tensor, x: Tensor, parameters: Sequence[Tensor], needed: Sequence[bool]
-) -> list[Tensor | None]:
+) -> Gradients:
     inputs = [t for t, need in zip((x, *parameters), needed, strict=True) if need]
-    mixed = any(p.dtype != x.dtype for p in parameters) and x.dtype != torch.float32  # as under autocast
+    mixed = x.dtype != torch.float32 and any(p is not None and p.dtype != x.dtype for p in parameters)  # autocast
     with _as_it_was(block, training), torch.enable_grad(), torch.autocast(x.device.type, x.dtype, enabled=mixed):
         y = fused.plainly(block, x)
     found = iter(torch.autograd.grad(y, inputs, gy, create_graph=torch.is_grad_enabled()))
@@ -120,49 +114,38 @@ def _plain_gradients(
 @contextlib.contextmanager
 def _as_it_was(block: nn.Module, training: bool) -> Iterator[None]:
     """Compute a block once more: in the mode of the first time, and without a second update of running statistics."""
-    mode, buffers = block.training, [(module._buffers, dict(module._buffers)) for module in block.modules()]
-    for held, before in buffers:
-        held.update({name: value if value is None else value.clone() for name, value in before.items()})
-    if mode != training:
+    before = [(module, module.training, module._buffers.copy()) for module in block.modules()]
+    for module, _, buffers in before:
+        module._buffers.update({name: b if b is None else b.clone() for name, b in buffers.items()})
+    if block.training != training:
         block.train(training)
     try:
         yield
     finally:
-        for held, before in buffers:
-            held.update(before)
-        if mode != training:
-            block.train(mode)
+        for module, mode, buffers in before:
+            module.training = mode
+            module._buffers.update(buffers)
 
 
 # --- the operators under torch.compile --------------------------------------------------------------------------------
-@torch.library.custom_op("yolo_attn::fused", mutates_args=())
-def _operator(x: Tensor, parameters: Sequence[Tensor], settings: Sequence[float], name: str) -> list[Tensor]:
-    form, block = name.split()
-    with _explained(block):
-        out = _filled(_form(form), x, parameters, settings)
-    fused._paths[block] = "fused"
+# Their lists of tensors cannot hold None: parameters are given without missing ones; ``there`` says which those are.
+def compute_compiled(block: Any, x: Tensor) -> Tensor:
+    """Return what a block gives, by an operator that ``torch.compile`` keeps as it is."""
+    form, names = _form(block.fused), f"{block.fused} {block.yaml_name}"
+    parameters = form.parameters(block)
+    there, given = [p is not None for p in parameters], [p for p in parameters if p is not None]
+    y, *saved = torch.ops.yolo_attn.fused(x, given, there, form.settings(block), names)
+    if form.update:
+        form.update(block, [t.detach() for t in saved])
+    out: Tensor = y
     return out
 
 
-@_operator.register_fake
-def _(x: Tensor, parameters: Sequence[Tensor], settings: Sequence[float], name: str) -> list[Tensor]:
-    return _form(name.split()[0]).outputs(x, parameters, settings)
-
-
-@torch.library.custom_op("yolo_attn::fused_backward", mutates_args=())
-def _backward_operator(
-    gy: Tensor,
-    x: Tensor,
-    saved: Sequence[Tensor],
-    parameters: Sequence[Tensor],
-    settings: Sequence[float],
-    name: str,
-) -> list[Tensor]:
-    form, block = name.split()
-    with _explained(block):
-        gx, *rest = _gradients(_form(form), gy, x, saved, parameters, settings, True)
-    found = [gx, *(g.clone() for g in rest)]  # they may be parts of one tensor, which an operator must not return
-    return found + [torch.zeros_like(p) for p in parameters[len(rest) :]]  # buffers have no gradients
+def _told(given: Sequence[Tensor], there: Sequence[bool], settings: Numbers, names: str) -> tuple[Any, ...]:
+    """Return form, name of the block, all parameters and settings."""
+    form, block = names.split()
+    rest = iter(given)
+    return _form(form), block, [next(rest) if one else None for one in there], settings
 
 
 @contextlib.contextmanager
@@ -175,29 +158,53 @@ def _explained(block: str) -> Iterator[None]:
         ) from failed
 
 
+_TOLD = "Tensor[] given, bool[] there, float[] settings, str names) -> Tensor[]"
+
+
+@torch.library.custom_op("yolo_attn::fused", mutates_args=(), schema=f"(Tensor x, {_TOLD}")
+def _operator(x: Tensor, *told: Any) -> list[Tensor]:
+    form, block, parameters, settings = _told(*told)
+    with _explained(block):
+        out = _filled(form, x, parameters, settings)
+    fused._paths[block] = "fused"
+    return out
+
+
+@_operator.register_fake
+def _(x: Tensor, *told: Any) -> list[Tensor]:
+    form, _, *rest = _told(*told)
+    return _empty(form, x, *rest)
+
+
+@torch.library.custom_op(
+    "yolo_attn::fused_backward", mutates_args=(), schema=f"(Tensor gy, Tensor x, Tensor[] saved, {_TOLD}"
+)
+def _backward_operator(gy: Tensor, x: Tensor, saved: Sequence[Tensor], *told: Any) -> list[Tensor]:
+    form, block, parameters, settings = _told(*told)
+    with _explained(block):
+        gx, *found = _gradients(form, gy, x, saved, parameters, settings, True)
+    found += [None] * (len(parameters) - len(found))  # buffers
+    pairs = [(g, p) for g, p in zip(found, parameters, strict=True) if p is not None]
+    # gradients may be parts of one tensor, which an operator must not return
+    return [gx, *(torch.zeros_like(p) if g is None else g.clone() for g, p in pairs)]
+
+
 @_backward_operator.register_fake
-def _(
-    gy: Tensor,
-    x: Tensor,
-    saved: Sequence[Tensor],
-    parameters: Sequence[Tensor],
-    settings: Sequence[float],
-    name: str,
-) -> list[Tensor]:
-    return [torch.empty_like(t) for t in (x, *parameters)]
+def _(gy: Tensor, x: Tensor, saved: Sequence[Tensor], given: Sequence[Tensor], *_: Any) -> list[Tensor]:
+    return [torch.empty_like(t) for t in (x, *given)]
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    x, parameters, ctx.settings, ctx.name = inputs
-    ctx.number = len(parameters)
-    ctx.save_for_backward(x, *parameters, *output[1:])
+    x, given, *ctx.told = inputs
+    ctx.number = len(given)
+    ctx.save_for_backward(x, *given, *output[1:])
 
 
 def _backward(ctx: Any, grads: list[Tensor]) -> tuple[Any, ...]:
     x, *rest = ctx.saved_tensors
-    parameters, saved = rest[: ctx.number], rest[ctx.number :]
-    gx, *of_parameters = torch.ops.yolo_attn.fused_backward(grads[0], x, saved, parameters, ctx.settings, ctx.name)
-    return gx, of_parameters, None, None
+    given, saved = rest[: ctx.number], rest[ctx.number :]
+    gx, *found = torch.ops.yolo_attn.fused_backward(grads[0], x, saved, given, *ctx.told)
+    return gx, found, None, None, None
 
 
 _operator.register_autograd(_backward, setup_context=_remember)

@@ -9,94 +9,61 @@ SA: ``a = 0``, with ``r = 1 / sqrt(var + eps)``; first half of a group: ``k = 0`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from yolo_attn.blocks.fused import slab
-from yolo_attn.blocks.fused.form import Form, Layout, Numbers, small
+from yolo_attn.blocks.fused.form import Call, Form, Gradients, Numbers
 from yolo_attn.blocks.fused.slab import load, moments, store
 
 
-class FusedSA(Form):
-    """SA by kernels."""
-
-    @staticmethod
-    def parameters(block: Any) -> list[Tensor]:
-        """Return those of the channel gates, of the spatial gates, of the norm, and ``gamma``."""
-        found = [block.channel_weight, block.channel_bias, block.spatial_weight, block.spatial_bias]
-        return [*found, block.norm.weight, block.norm.bias, *_gamma(block)]
-
-    @staticmethod
-    def settings(block: Any) -> list[float]:
-        """Return the channels of half a group, whether channels are shuffled, ``eps`` and scale."""
-        return [block.channels // block.groups // 2, block.shuffle, block.norm.eps, block.scale]
-
-    @staticmethod
-    def outputs(x: Tensor, parameters: Sequence[Tensor], settings: Numbers) -> list[Tensor]:
-        """Return ``y``, and the means and the sums of ``d^2``."""
-        return [torch.empty_like(x), small(x, 2, x.shape[0], x.shape[1])]
-
-    @staticmethod
-    def forward(x: Tensor, parameters: Sequence[Tensor], settings: Numbers, out: Sequence[Tensor]) -> None:
-        """Fill ``out``."""
-        y, statistics = out
-        at, to = Layout.of(x), Layout.of(y)
-        programs, given, constants = _arguments(at, x, parameters, settings)
-        slab.launch(_forward, programs, x, y, statistics, *given, *at.strides, *to.strides, **constants)
-
-    @staticmethod
-    def backward(
-        gy: Tensor, x: Tensor, saved: Sequence[Tensor], parameters: Sequence[Tensor], settings: Numbers, needs: bool
-    ) -> list[Tensor]:
-        """Return the gradients of ``x`` and of the parameters."""
-        gx, half = torch.empty_like(x), int(settings[0])
-        at, of_gy, to = Layout.of(x), Layout.of(gy), Layout.of(gx)
-        programs, given, constants = _arguments(at, x, parameters, settings)
-        parts = small(x, 5 if half else 1, at.images * at.channels) if needs else None
-        strides = (*at.strides, *of_gy.strides, *to.strides)
-        slab.launch(_backward, programs, x, gy, *saved, gx, parts, *given, *strides, **constants)
-        if parts is None:
-            return [gx]
-        if not half:
-            return [gx, parts.sum()]
-        gamma, w, b, weight, bias = parts.view(5, -1, 2 * half).sum(1)
-        found = [gx, w[:half], b[:half], w[half:], b[half:], weight[half:], bias[half:]]
-        return [*found, gamma.sum()] if len(parameters) > 6 else found
+def _gamma(block: Any) -> list[Tensor | None]:
+    return [block.gamma] if block.blends and block.init == "identity" else [None]
 
 
-class FusedSimAM(FusedSA):
-    """SimAM by kernels."""
-
-    @staticmethod
-    def parameters(block: Any) -> list[Tensor]:
-        """Return ``gamma``, if there is one."""
-        return _gamma(block)
-
-    @staticmethod
-    def settings(block: Any) -> list[float]:
-        """Return those of SA, without halves."""
-        return [0, 0, block.eps, 1.0]
+def _parameters(block: Any) -> list[Tensor | None]:
+    """Return those of the channel gates, of the spatial gates, of the norm, and ``gamma``."""
+    found = [block.channel_weight, block.channel_bias, block.spatial_weight, block.spatial_bias]
+    return [*found, block.norm.weight, block.norm.bias, *_gamma(block)]
 
 
-def _gamma(block: Any) -> list[Tensor]:
-    return [block.gamma] if block.blends and block.init == "identity" else []
+def _settings(block: Any) -> list[float]:
+    """Return the channels of half a group, whether channels are shuffled, ``eps`` and scale."""
+    return [block.channels // block.groups // 2, block.shuffle, block.norm.eps, block.scale]
 
 
-def _arguments(
-    at: Layout, x: Tensor, parameters: Sequence[Tensor], settings: Numbers
-) -> tuple[tuple[int], list[Any], dict[str, Any]]:
-    """Return the number of programs, what both kernels are given alike, and their constants."""
-    half, shuffle, eps, scale = settings
-    of_gates: list[Any] = list(parameters[:6]) if half else [None] * 6
-    gamma = parameters[-1] if len(parameters) in (1, 7) else None
-    bc, bp = slab.narrow_tile(at, x.element_size())
-    given = [*of_gates, gamma, at.images * at.channels, at.channels, at.positions, int(half), eps, scale]
-    return (at.images * triton.cdiv(at.channels, bc),), given, {"SHUFFLE": bool(shuffle), "BC": bc, "BP": bp}
+def _saved(x: Tensor, parameters: Any, settings: Numbers) -> list[tuple[int, ...]]:
+    """Return the shape of the means and the sums of ``d^2``."""
+    return [(2, x.shape[0], x.shape[1])]
+
+
+def _launch(kernel: Any, call: Call, *parts: Any) -> None:
+    half, shuffle, eps, scale = call.settings
+    bc, bp = slab.narrow_tile(call.channels, call.positions, call.strides[1], call.x.element_size())
+    sizes = (call.images * call.channels, call.channels, call.positions, int(half), eps, scale)
+    args = (*call.maps, *call.saved, *parts, *[None] * (7 - len(call.parameters)), *call.parameters, *sizes)
+    programs = (call.images * triton.cdiv(call.channels, bc),)
+    slab.launch(kernel, programs, *args, *call.strides, SHUFFLE=bool(shuffle), BC=bc, BP=bp)
+
+
+def _forward(call: Call) -> None:
+    _launch(_forward_kernel, call)
+
+
+def _backward(call: Call) -> Gradients:
+    half = int(call.settings[0])
+    parts = call.new(5 if half else 1, call.images * call.channels) if call.needs else None
+    _launch(_backward_kernel, call, parts)
+    if parts is None:
+        return ()
+    if not half:
+        return [parts.sum()]
+    gamma, w, b, weight, bias = parts.view(5, -1, 2 * half).sum(1)
+    found = [w[:half], b[:half], w[half:], b[half:], weight[half:], bias[half:]]
+    return found if call.parameters[6] is None else [*found, gamma.sum()]
 
 
 @triton.jit
@@ -129,7 +96,7 @@ def _coefficients(m, squares, s, inside, cw, cb, sw, sb, weight, bias, positions
 
 
 @triton.jit
-def _forward(
+def _forward_kernel(
     x, y, statistics, cw, cb, sw, sb, weight, bias, gamma, slabs, channels, positions, half, eps, scale,
     xn, xc, xp, yn, yc, yp, SHUFFLE: tl.constexpr, BC: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
@@ -155,8 +122,8 @@ def _forward(
 
 
 @triton.jit
-def _backward(
-    x, gy, statistics, gx, parts, cw, cb, sw, sb, weight, bias, gamma, slabs, channels, positions, half, eps, scale,
+def _backward_kernel(
+    x, gy, gx, statistics, parts, cw, cb, sw, sb, weight, bias, gamma, slabs, channels, positions, half, eps, scale,
     xn, xc, xp, gn, gc, gp, on, oc, op, SHUFFLE: tl.constexpr, BC: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
     n, c, s = _channels(channels, SHUFFLE, BC)
@@ -213,3 +180,7 @@ def _backward(
             tl.store(parts + 2 * slabs, sum_l, mask=inside)
             tl.store(parts + 3 * slabs, of_gate * r * sum_ld, mask=inside)
             tl.store(parts + 4 * slabs, of_gate * sum_l, mask=inside)
+
+
+SA = Form(_forward, _backward, _saved, _settings, _parameters)
+SimAM = Form(_forward, _backward, _saved, lambda block: [0, 0, block.eps, 1.0], _gamma)

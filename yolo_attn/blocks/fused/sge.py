@@ -6,72 +6,46 @@ With the mean ``m`` over positions, ``t_p = m . x_p`` and ``d_p = t_p - mean(t)`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from yolo_attn.blocks.fused import slab
-from yolo_attn.blocks.fused.form import Form, Layout, Numbers, small
+from yolo_attn.blocks.fused.form import Call, Form, Gradients, Numbers
 from yolo_attn.blocks.fused.slab import load, store
 
 _EPS = tl.constexpr(1e-5)
 _WIDEST = 512
 
 
-class FusedSGE(Form):
-    """SGE by kernels."""
+def _refuses(block: Any, x: Tensor) -> str | None:
+    width = block.channels // block.groups
+    return f"its groups have {width} channels, more than {_WIDEST}" if width > _WIDEST else None
 
-    @staticmethod
-    def refuses(block: Any, x: Tensor) -> str | None:
-        """Refuse groups that do not fit a tile."""
-        width = block.channels // block.groups
-        return f"its groups have {width} channels, more than {_WIDEST}" if width > _WIDEST else None
 
-    @staticmethod
-    def parameters(block: Any) -> list[Tensor]:
-        """Return weight and bias."""
-        return [block.weight, block.bias]
+def _saved(x: Tensor, parameters: Any, settings: Numbers) -> list[tuple[int, ...]]:
+    """Return the shapes of the means and of ``std(t)``."""
+    return [(x.shape[0], x.shape[1]), (x.shape[0], int(settings[0]))]
 
-    @staticmethod
-    def settings(block: Any) -> list[float]:
-        """Return groups and scale."""
-        return [block.groups, block.scale]
 
-    @staticmethod
-    def outputs(x: Tensor, parameters: Sequence[Tensor], settings: Numbers) -> list[Tensor]:
-        """Return ``y``, the means and ``std(t)``."""
-        return [torch.empty_like(x), small(x, x.shape[0], x.shape[1]), small(x, x.shape[0], int(settings[0]))]
+def _launch(kernel: Any, call: Call, *more: Any) -> None:
+    groups, scale = call.settings
+    width = call.channels // int(groups)
+    bc, bp = slab.tile(width, call.positions)
+    args = (*call.maps, *call.parameters, *call.saved, *more, call.positions, int(groups), width, *call.strides, scale)
+    slab.launch(kernel, (call.images * int(groups),), *args, BC=bc, BP=bp)
 
-    @staticmethod
-    def forward(x: Tensor, parameters: Sequence[Tensor], settings: Numbers, out: Sequence[Tensor]) -> None:
-        """Fill ``out``."""
-        y, mean, std = out
-        groups, scale = int(settings[0]), settings[1]
-        at, to = Layout.of(x), Layout.of(y)
-        width = at.channels // groups
-        sizes = (at.positions, groups, width, *at.strides, *to.strides, scale)
-        bc, bp = slab.tile(width, at.positions)
-        slab.launch(_forward, (at.images * groups,), x, *parameters, y, mean, std, *sizes, BC=bc, BP=bp)
 
-    @staticmethod
-    def backward(
-        gy: Tensor, x: Tensor, saved: Sequence[Tensor], parameters: Sequence[Tensor], settings: Numbers, needs: bool
-    ) -> list[Tensor]:
-        """Return the gradients of ``x``, weight and bias."""
-        mean, std = saved
-        groups, scale = int(settings[0]), settings[1]
-        gx, of_parameters = torch.empty_like(x), small(x, 2, x.shape[0], groups)
-        at, of_gy, to = Layout.of(x), Layout.of(gy), Layout.of(gx)
-        width = at.channels // groups
-        sizes = (at.positions, groups, width, *at.strides, *of_gy.strides, *to.strides, scale)
-        bc, bp = slab.tile(width, at.positions)
-        args = (x, gy, *parameters, mean, std, gx, of_parameters, at.images * groups, *sizes)
-        slab.launch(_backward, (at.images * groups,), *args, BC=bc, BP=bp)
-        return [gx, *of_parameters.sum(1)] if needs else [gx]
+def _forward(call: Call) -> None:
+    _launch(_forward_kernel, call)
+
+
+def _backward(call: Call) -> Gradients:
+    of_parameters = call.new(2, call.images * int(call.settings[0]))
+    _launch(_backward_kernel, call, of_parameters, of_parameters.shape[1])
+    return of_parameters.view(2, call.images, -1).sum(1).unbind() if call.needs else ()
 
 
 @triton.jit
@@ -87,8 +61,8 @@ def _factor(weight, r, positions):
 
 
 @triton.jit
-def _forward(
-    x, weight, bias, y, mean, std, positions, groups, width,
+def _forward_kernel(
+    x, y, weight, bias, mean, std, positions, groups, width,
     xn, xc, xp, yn, yc, yp, scale, BC: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
@@ -122,8 +96,8 @@ def _forward(
 
 
 @triton.jit
-def _backward(
-    x, gy, weight, bias, mean, std, gx, of_parameters, slabs, positions, groups, width,
+def _backward_kernel(
+    x, gy, gx, weight, bias, mean, std, of_parameters, slabs, positions, groups, width,
     xn, xc, xp, gn, gc, gp, on, oc, op, scale, BC: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
@@ -170,3 +144,6 @@ def _backward(
         store(gx, c, p, oc, op, inside, of_y * (scale * s)[None, :] + m[:, None] * of_t[None, :] + of_mean[:, None])
     tl.store(of_parameters + program, tl.where(positions > 1, total_ld * r, 0.0))
     tl.store(of_parameters + slabs + program, total_l)
+
+
+SGE = Form(_forward, _backward, _saved, settings=lambda block: [block.groups, block.scale], refuses=_refuses)

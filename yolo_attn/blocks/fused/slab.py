@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import triton
 import triton.language as tl
-
-from yolo_attn.blocks.fused.form import Layout
 
 _TILE = 4096  # values of a tile: 16 for each of 256 threads
 
@@ -42,28 +40,18 @@ def tile(channels: int, positions: int) -> tuple[int, int]:
 
 
 @functools.lru_cache(1000)
-def narrow_tile(at: Layout, size: int) -> tuple[int, int]:
+def narrow_tile(channels: int, positions: int, channel_stride: int, size: int) -> tuple[int, int]:
     """Return the sizes of a tile for programs that own a few channels: where channels come last, those of 32 bytes.
 
     Args:
-        at: Layout of the map.
+        channels: Channels of the map.
+        positions: Height times width.
+        channel_stride: Distance of channels in memory.
         size: Bytes of a value.
     """
-    positions = triton.next_power_of_2(at.positions)
-    rows = min(triton.next_power_of_2(at.channels), 32 // size if at.channel == 1 else max(1024 // positions, 1))
-    return rows, min(positions, (_TILE if rows == 1 else _TILE // 2) // rows)  # else few programs fit a processor
-
-
-@functools.lru_cache(1000)
-def position_blocks(at: Layout) -> tuple[int, dict[str, int]]:
-    """Return the number of blocks of positions of an image, and the sizes of a tile: programs own all channels."""
-    rows, columns = min(triton.next_power_of_2(at.channels), 128), min(triton.next_power_of_2(at.positions), 32)
-    return triton.cdiv(at.positions, columns), {"BC": rows, "BP": columns}
-
-
-def optional(parameters: Sequence[Any], number: int) -> list[Any]:
-    """Return the parameters, ``None`` in place of the last ones that are missing."""
-    return [*parameters, *[None] * (number - len(parameters))]
+    columns = triton.next_power_of_2(positions)
+    rows = min(triton.next_power_of_2(channels), 32 // size if channel_stride == 1 else max(1024 // columns, 1))
+    return rows, min(columns, (_TILE if rows == 1 else _TILE // 2) // rows)  # else few programs fit a processor
 
 
 def launch(kernel: Any, programs: tuple[int, ...], *args: Any, **constants: Any) -> None:

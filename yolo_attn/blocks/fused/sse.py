@@ -5,59 +5,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
 from typing import Any
 
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
 from yolo_attn.blocks.fused import slab
-from yolo_attn.blocks.fused.form import Form, Layout, Numbers, small
+from yolo_attn.blocks.fused.form import Call, Form, Gradients
 from yolo_attn.blocks.fused.slab import load, store
 
 
-class FusedSSE(Form):
-    """SSE by kernels."""
+@functools.lru_cache(1000)
+def _tile(channels: int, positions: int) -> tuple[int, dict[str, int]]:
+    """Return the number of blocks of positions of an image, and the sizes of a tile."""
+    rows, columns = min(triton.next_power_of_2(channels), 128), min(triton.next_power_of_2(positions), 32)
+    return triton.cdiv(positions, columns), {"BC": rows, "BP": columns}
 
-    @staticmethod
-    def parameters(block: Any) -> list[Tensor]:
-        """Return weight and bias."""
-        conv = block.conv
-        return [conv.weight] if conv.bias is None else [conv.weight, conv.bias]
 
-    @staticmethod
-    def settings(block: Any) -> list[float]:
-        """Return the scale."""
-        return [block.scale]
+def _launch(kernel: Any, call: Call, blocks: int, tile: dict[str, int], *parts: Any) -> None:
+    args = (*call.maps, *parts, *call.parameters, call.channels, call.positions, *call.strides, *call.settings)
+    slab.launch(kernel, (call.images * blocks,), *args, **tile)
 
-    @staticmethod
-    def outputs(x: Tensor, parameters: Sequence[Tensor], settings: Numbers) -> list[Tensor]:
-        """Return ``y``; the gradient needs no more."""
-        return [torch.empty_like(x)]
 
-    @staticmethod
-    def forward(x: Tensor, parameters: Sequence[Tensor], settings: Numbers, out: Sequence[Tensor]) -> None:
-        """Fill ``out``."""
-        at, to = Layout.of(x), Layout.of(out[0])
-        blocks, constants = slab.position_blocks(at)
-        given = (*slab.optional(parameters, 2), at.channels, at.positions, *at.strides, *to.strides, settings[0])
-        slab.launch(_forward, (at.images * blocks,), x, *out, *given, **constants)
+def _forward(call: Call) -> None:
+    _launch(_forward_kernel, call, *_tile(call.channels, call.positions))
 
-    @staticmethod
-    def backward(
-        gy: Tensor, x: Tensor, saved: Sequence[Tensor], parameters: Sequence[Tensor], settings: Numbers, needs: bool
-    ) -> list[Tensor]:
-        """Return the gradients of ``x``, weight and bias."""
-        gx = torch.empty_like(x)
-        at, of_gy, to = Layout.of(x), Layout.of(gy), Layout.of(gx)
-        blocks, constants = slab.position_blocks(at)
-        parts = small(x, at.images * blocks, at.channels + 1) if needs else None
-        strides = (*at.strides, *of_gy.strides, *to.strides)
-        given = (*slab.optional(parameters, 2), at.channels, at.positions, *strides, settings[0])
-        slab.launch(_backward, (at.images * blocks,), x, gy, gx, parts, *given, **constants)
-        return [gx] if parts is None else [gx, *parts.sum(0).split(at.channels)]
+
+def _backward(call: Call) -> Gradients:
+    blocks, tile = _tile(call.channels, call.positions)
+    parts = call.new(call.images * blocks, call.channels + 1) if call.needs else None
+    _launch(_backward_kernel, call, blocks, tile, parts)
+    return () if parts is None else parts.sum(0).split(call.channels)
 
 
 @triton.jit
@@ -69,7 +48,7 @@ def _positions(positions, BP: tl.constexpr):
 
 
 @triton.jit
-def _forward(
+def _forward_kernel(
     x, y, weight, bias, channels, positions, xn, xc, xp, yn, yc, yp, scale, BC: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
     n, p = _positions(positions, BP)
@@ -92,7 +71,7 @@ def _forward(
 
 
 @triton.jit
-def _backward(
+def _backward_kernel(
     x, gy, gx, parts, weight, bias, channels, positions, xn, xc, xp, gn, gc, gp, on, oc, op, scale,
     BC: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
@@ -126,3 +105,6 @@ def _backward(
             tl.store(parts + part + c, of_w, mask=c < channels)
     if parts is not None:
         tl.store(parts + part + channels, tl.sum(of_z))
+
+
+SSE = Form(_forward, _backward)
