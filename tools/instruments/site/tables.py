@@ -56,7 +56,7 @@ def row(english: str) -> str:
 
 
 def translated(cell: str) -> str:
-    """Return a cell with its words in Chinese; code stays.
+    """Return a cell with its words in Chinese; code and figures stay.
 
     Raises:
         ValueError: If a word has no translation.
@@ -64,7 +64,7 @@ def translated(cell: str) -> str:
     if cell in WORDS:
         return WORDS[cell]
     parts = re.split(r"(`[^`]*`)", cell)
-    parts[::2] = [_KNOWN.sub(lambda word: WORDS[word[0]], part) for part in parts[::2]]
-    if unknown := re.search(r"\b[a-z]{4,}\b", " ".join(parts[::2])):
+    if unknown := re.search(r"\b[a-z]{4,}\b", _KNOWN.sub("", " ".join(parts[::2]))):
         raise ValueError(f"tables.zh.yml has no Chinese for {unknown[0]!r} in {cell!r}")
-    return "".join(parts)
+    parts[::2] = [_KNOWN.sub(lambda word: WORDS[word[0]], part) for part in parts[::2]]
+    return re.sub(r"([,;]) (?=[^\x00-\x7f])", lambda mark: {",": "，", ";": "；"}[mark[1]], "".join(parts))
