@@ -43,16 +43,22 @@ def video(file, frames, width=320, height=192):
     return file.name
 
 
+RUN = """
+import resource, subprocess, sys
+code = subprocess.call([sys.executable, "-m", "yolo_attn.cli", *sys.argv[1:]])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+sys.exit(code)
+"""
+
+
 def run(*words):
-    """Run the command; return its output and peak memory in MB."""
-    with open("log.txt", "w+") as log:
-        process = subprocess.Popen([sys.executable, "-m", "yolo_attn.cli", *words], stdout=log, stderr=log)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        log.seek(0)
-        said = log.read()
-    assert process.returncode == 0, said
-    return said, used.ru_maxrss / 1024
+    """Run the command; return its output and peak memory in MB, asked of a small process between it and this one."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert done.returncode == 0, done.stdout
+    *said, peak = done.stdout.splitlines()
+    return "\n".join(said), float(peak)
 
 
 def left(folder):

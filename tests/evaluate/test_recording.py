@@ -1,9 +1,14 @@
 """Recorded matches and boxes reproduce the metrics of Ultralytics and COCO."""
 
+import itertools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from ultralytics import YOLO
+from ultralytics.utils import nms
 
 from yolo_attn.compare import host
 from yolo_attn.evaluate.bootstrap import draw_images, resample
@@ -38,11 +43,27 @@ def test_no_targets_no_matches():
     assert matched_targets(np.zeros((3, 10), bool), None).tolist() == [[-1] * 10] * 3
 
 
+@pytest.mark.parametrize("task", ["detect", "obb"])
+def test_no_image_is_dropped_on_a_slow_machine(task, monkeypatch):
+    """By a clock on which suppressing the boxes of an image takes an hour; the host's own validator drops images."""
+    clock = SimpleNamespace(time=itertools.count(step=3600).__next__)
+    predictions = torch.rand(3, 6 + (task == "obb"), 50, generator=torch.manual_seed(0))
+    stock = YOLO.task_map.fget(None)[task]["validator"]
+    found = {}
+    for validator in (stock, host._recording(stock)):
+        made = validator(args={"task": task, "conf": 0.01, "iou": 0.7, "device": "cpu"})
+        made.nc, made.end2end = 2, False
+        with monkeypatch.context() as patch:
+            patch.setattr(nms, "time", clock)
+            found[validator] = [len(image["conf"]) for image in made.postprocess(predictions)]
+    assert found[stock][1:] == [0, 0]
+    assert min(found[host._recording(stock)]) > 0
+
+
 @pytest.fixture(scope="module")
 def validated(pretrained, tmp_path_factory):
     """The real checkpoint on 60 real images, once recorded, once with Ultralytics' own JSON of predictions."""
     from support.paths import SHARED
-    from ultralytics import YOLO
 
     from yolo_attn.subset.choice import Choice
     from yolo_attn.subset.convert import convert_coco

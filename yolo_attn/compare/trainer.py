@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 
 from yolo_attn.compare.seconds import process_seconds
@@ -19,7 +17,7 @@ from yolo_attn.errors import YoloAttnError
 from yolo_attn.report.seconds import ALL, EARLIER
 from yolo_attn.train.resume import ResumeMixin, read_state
 from yolo_attn.util.files import write_json
-from yolo_attn.util.processes import with_libraries
+from yolo_attn.util.processes import peak_with_libraries_mb
 
 CUDA_CONTEXT_MB = 500.0
 PROGRESS = "progress.json"
@@ -158,10 +156,4 @@ def _peak_memory_mb(device: torch.device) -> float:
     """Return the peak memory in MB: allocated on the GPU, or of this process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    memory: Any = psutil.Process().memory_info()
-    if hasattr(memory, "peak_wset"):  # Windows
-        return float(memory.peak_wset / 2**20)
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return with_libraries(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
+    return peak_with_libraries_mb()

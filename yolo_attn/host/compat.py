@@ -10,6 +10,7 @@ import contextlib
 import functools
 import importlib
 import inspect
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
@@ -177,6 +178,20 @@ def dynamic_torchscript() -> Iterator[None]:
         validate(format, given, [*allowed, "dynamic"])
 
     with redirected(exporter, validate_args=with_dynamic):
+        yield
+
+
+@contextlib.contextmanager
+def unhurried_nms() -> Iterator[None]:
+    """Let non-maximum suppression take its time in a ``with`` block: otherwise it drops images after some seconds."""
+    from ultralytics.utils import ops
+
+    try:
+        owner = importlib.import_module("ultralytics.utils.nms")
+    except ImportError:  # early releases of 8.3
+        owner = ops
+    suppress = inspect.unwrap(owner.non_max_suppression)
+    with redirected(owner, non_max_suppression=functools.partial(suppress, max_time_img=math.inf)):
         yield
 
 
