@@ -25,18 +25,20 @@ HEADS = {
 }
 
 SIDE = 256  # boxes of random weights span 15 cells, 120 pixels at stride 8
+IMAGES = 3
 KINDS = {"obb": YOLO, "pose": YOLO, "detect": RTDETR}
 
 
 def write_set(root, task):
-    """Write four images with two filled boxes each, labelled for a task; return the data YAML."""
+    """Write some images with two filled boxes each, labelled for a task; return the data YAML."""
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
         for kind in ("images", "labels"):
             (root / kind / split).mkdir(parents=True)
-        for i in range(4):
-            image = rng.integers(0, 60, (SIDE, SIDE, 3), dtype=np.uint8)
+        for i in range(IMAGES):
+            image = np.zeros((SIDE, SIDE, 3), np.uint8)
             rows = [_object(image, cls, task, rng) for cls in (0, 1)]
+            image = cv2.add(image, rng.integers(0, 60, image.shape, dtype=np.uint8))  # no two places are equal
             cv2.imwrite(str(root / "images" / split / f"{i}.jpg"), image)
             (root / "labels" / split / f"{i}.txt").write_text("".join(rows))
     content = {"path": str(root), "train": "images/train", "val": "images/val", "names": {0: "a", 1: "b"}}
@@ -48,7 +50,7 @@ def _object(image, cls, task, rng):
     (x, y), (w, h) = rng.uniform(0.3, 0.7, 2), rng.uniform(0.2, 0.4, 2)
     left, top, right, bottom = x - w / 2, y - h / 2, x + w / 2, y + h / 2
     corners = [tuple(int(SIDE * value) for value in corner) for corner in ((left, top), (right, bottom))]
-    cv2.rectangle(image, *corners, (255, 255 * cls, 0), -1)
+    cv2.rectangle(image, *corners, (190, 190 * cls, 0), -1)
     numbers = [x, y, w, h]
     if task == "obb":
         numbers = [left, top, right, top, right, bottom, left, bottom]
@@ -112,8 +114,8 @@ def test_the_map_is_that_of_ultralytics(task, tmp_path, monkeypatch, capsys):
     out, settings = tmp_path / "out", {"imgsz": SIDE, "conf": 1e-5, "rect": False}
     assert compare_finished(files, out, settings=settings, device="cpu", speed_seconds=0) == []
     assert (results(out)["runs"]["planned"], results(out)["runs"]["complete"]) == (2, 2)
-    assert results(out)["data"]["images"] == 4
-    assert results(out)["data"]["targets"] > 4
+    assert results(out)["data"]["images"] == IMAGES
+    assert results(out)["data"]["targets"] > IMAGES
     for file, arm in zip(files, results(out)["arms"], strict=True):
         wanted = KINDS[task](file).val(
             data=str(data), batch=16, device="cpu", plots=False, project=str(tmp_path), **settings
@@ -121,7 +123,7 @@ def test_the_map_is_that_of_ultralytics(task, tmp_path, monkeypatch, capsys):
         (folder,) = (out / "runs").glob(f"{arm['name']}-seed0-*")
         stored = json.loads((folder / run_folder.RESULT).read_text())["metrics"]["mAP50-95"]
         assert stored == pytest.approx(wanted.box.map, abs=1e-9)
-        assert arm["metrics"]["mAP50-95"]["mean"] == pytest.approx(stored, abs=1e-5)  # poses have equal confidences
+        assert arm["metrics"]["mAP50-95"]["mean"] == pytest.approx(stored, abs=2e-5)  # some confidences are equal
         assert arm["parameters"] > 0
     assert results(out)["arms"][0]["metrics"]["mAP50-95"]["mean"] > 0.01
     assert cli.main(["report", str(out), "--ap", "coco", "--replicates", "20"]) == (2 if task == "obb" else 0)
