@@ -1,4 +1,4 @@
-"""``tools/measure_copies.py``: measure, store, write the tables of the page."""
+"""``tools/measure_copies.py``: measure, store, write the tables of the page and of its Chinese one."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import torch
 from instruments.copies.forms import COPIES, Copy
 from instruments.copies.measure import CHANNELS, Untrained, measure, times
 from instruments.paths import RESULTS, ROOT
+from instruments.site.tables import write_pages
 from yolo_attn.util.env import environment
 from yolo_attn.util.files import write_json
 from yolo_attn.util.markdown import table
@@ -46,7 +47,7 @@ def main(words: Sequence[str] | None = None) -> int:
         with contextlib.redirect_stdout(sys.stderr):  # Ultralytics logs to stdout
             measure_map(raw, chosen, *given.map)
     write_page(raw, PAGE)
-    print(PAGE)
+    print(PAGE, *write_pages(), sep="\n")
     return 0
 
 

@@ -67,4 +67,5 @@ def translated(cell: str) -> str:
     if unknown := re.search(r"\b[a-z]{4,}\b", _KNOWN.sub("", " ".join(parts[::2]))):
         raise ValueError(f"tables.zh.yml has no Chinese for {unknown[0]!r} in {cell!r}")
     parts[::2] = [_KNOWN.sub(lambda word: WORDS[word[0]], part) for part in parts[::2]]
-    return re.sub(r"([,;]) (?=[^\x00-\x7f])", lambda mark: {",": "，", ";": "；"}[mark[1]], "".join(parts))
+    text = re.sub(r"([,;]) (?=[^\x00-\x7f])", lambda mark: {",": "，", ";": "；"}[mark[1]], "".join(parts))
+    return re.sub(r"(?<=[，；：]) ", "", text)
