@@ -105,5 +105,15 @@ def test_a_table_is_translated_with_its_figures():
     assert tables.with_tables("<!-- table 2 -->\n", english) == "<!-- table 2 -->\n| `seeds` |\n| ---: |\n| 3 |\n"
     with pytest.raises(ValueError, match="there is no table 3: the English page has 2"):
         tables.with_tables("<!-- table 3 -->\n", english)
+    assert tables.translated("[Seeds](https://a.org/seeds) of 2 seeds") == "[Seeds](https://a.org/seeds) of 2 种子"
     with pytest.raises(ValueError, match="no Chinese for 'bananas' in '5 bananas'"):
         tables.translated("5 bananas")
+
+
+@pytest.mark.parametrize(("name", "marked"), [("blocks", 2), ("export", 3)])
+def test_tables_with_a_row_for_each_block_are_generated(name, marked):
+    text = (ROOT / "docs" / f"{name}.zh.md").read_text(encoding="utf-8")
+    generated = re.findall(r"^<!-- table \d+ -->\n\| 模块 \|.*\n(?:\|.*\n)+", text, re.MULTILINE)
+    assert len(generated) == marked
+    plain = re.sub(r"`[^`]*`|\[[^\]]*\]\([^)]*\)", "", "".join(generated))
+    assert not re.findall(r"\b(?:all|but|of|and|for|the|with)\b", plain)

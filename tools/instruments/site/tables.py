@@ -56,14 +56,14 @@ def row(english: str) -> str:
 
 
 def translated(cell: str) -> str:
-    """Return a cell with its words in Chinese; code and figures stay.
+    """Return a cell with its words in Chinese; code, figures, and links to other sites stay.
 
     Raises:
         ValueError: If a word has no translation.
     """
     if cell in WORDS:
         return WORDS[cell]
-    parts = re.split(r"(`[^`]*`)", cell)
+    parts = re.split(r"(`[^`]*`|\[[^\]]*\]\(https:[^)]*\))", cell)
     if unknown := re.search(r"\b[a-z]{4,}\b", _KNOWN.sub("", " ".join(parts[::2]))):
         raise ValueError(f"tables.zh.yml has no Chinese for {unknown[0]!r} in {cell!r}")
     parts[::2] = [_KNOWN.sub(lambda word: WORDS[word[0]], part) for part in parts[::2]]
