@@ -76,4 +76,4 @@ def __dir__() -> list[str]:
 
 
 if os.environ.get("YOLO_ATTN_IMPORT"):  # a user's files with blocks, see yolo_attn.util.imports
-    importlib.import_module("yolo_attn.util.imports").import_entries()
+    importlib.import_module("yolo_attn.util.imports").import_entries_at_start()

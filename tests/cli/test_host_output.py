@@ -1,4 +1,4 @@
-"""What `yolo-attn predict` and `track` leave behind is what `yolo` leaves: saved results, and no frame kept in memory.
+"""`yolo-attn predict` and `track` leave behind what `yolo` leaves: saved results, and no frame kept in memory.
 
 Ultralytics decides both by the arguments of the process, so each command runs in a process of its own.
 """

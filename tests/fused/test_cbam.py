@@ -1,4 +1,4 @@
-"""What CBAM's fused form does beyond values and gradients: its norm in all states, ties, several tiles in a program."""
+"""CBAM's fused form beyond values and gradients: its norm in all states, ties, several tiles in a program."""
 
 import os
 

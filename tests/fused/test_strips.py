@@ -1,4 +1,4 @@
-"""What the forms with gates along rows and columns leave to the plain block, and the states of CA's BatchNorm."""
+"""Forms with gates along rows and columns: what they leave to the plain block, and the states of CA's BatchNorm."""
 
 import copy
 import os

@@ -58,7 +58,7 @@ CASES = [
 
 
 class Host:
-    """What a trainer of Ultralytics is to the parts of this package, without its training."""
+    """A trainer of Ultralytics as parts of this package see it, without its training."""
 
     def __init__(self, folder, **overrides):
         try:

@@ -1,4 +1,4 @@
-"""What a model keeps of the weights it loaded: its file, errors by type, fused models, reset weights."""
+"""A model keeps of the weights it loaded: its file, errors by type, fused models, reset weights."""
 
 from __future__ import annotations
 

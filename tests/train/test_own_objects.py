@@ -1,4 +1,4 @@
-"""What a user's callback puts in the place of the trainer's objects trains as with Ultralytics."""
+"""An object that a user's callback puts in the place of a trainer's trains as with Ultralytics."""
 
 import csv
 

@@ -30,7 +30,7 @@ HELD = {
     },
     "yolov8-channels-first": {"9": "EMA", "17": "SimAM", "21": "CA", "25": "SE"},
 }
-"""What each file holds at scale n, by layer and branch."""
+"""Rows of each file at scale n, by layer and branch."""
 
 
 @pytest.fixture(scope="module")

@@ -99,3 +99,18 @@ def test_what_cannot_be_imported_is_one_line(word, says, here):
     assert "\n" not in str(error.value)
     assert isinstance(error.value, FileNotFoundError) or "no file 'm" not in says
     assert VARIABLE not in os.environ
+
+
+@pytest.mark.parametrize("content", ["import no_such_module", "def f(:", "1 / 0", "raise SystemExit", None])
+def test_a_file_of_the_environment_that_fails_is_one_line_of_the_command(content, tmp_path):
+    file = tmp_path / "mine_broken.py"
+    if content is not None:
+        file.write_text(f"{content}\n")
+    environment = {**os.environ, VARIABLE: str(file)}
+    command = [sys.executable, "-m", "yolo_attn.cli", "blocks"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert done.stderr.startswith(f"yolo-attn: {VARIABLE}: '{file}' cannot be imported: ")
+    python = subprocess.run([sys.executable, "-c", "import yolo_attn"], env=environment, capture_output=True, text=True)
+    assert "Traceback" in python.stderr
+    assert python.returncode == 1

@@ -88,7 +88,7 @@ def simulate(kind: Kind, spread: tuple[float, float, float], number: int) -> Exp
 
 @dataclass(frozen=True)
 class Row:
-    """How intervals and verdicts do, in percent.
+    """Errors of intervals and verdicts, in percent.
 
     Attributes:
         null: Coverage for the arm that does not differ.

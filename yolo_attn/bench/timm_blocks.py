@@ -21,7 +21,7 @@ NOTES = {
     "NL": "alike: a BatchNorm follows the last convolution",
     "ELA": "alike: a convolution and a one-group norm for each direction, and SiLU",
 }
-"""How timm's counterpart of a block differs, by block; blocks without an entry have no counterpart."""
+"""Differences of timm's counterpart of a block, by block; blocks without an entry have no counterpart."""
 
 
 def timm_version() -> str | None:

@@ -22,7 +22,7 @@ from yolo_attn.evaluate.matches import Matches
 from yolo_attn.host.data import Labelled
 
 READINGS = ("zero", "one", "coco91")
-"""How category ids may be counted: from 0, from 1, or as COCO's 80 classes by numbers up to 90."""
+"""Ways to count category ids: from 0, from 1, or as COCO's 80 classes by numbers up to 90."""
 LEAST_SCORE, MOST_DETECTIONS = 0.001, 300
 """Defaults of Ultralytics' validation: least score, and most detections of an image."""
 _HIT = 0.5

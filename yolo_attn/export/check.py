@@ -26,7 +26,7 @@ from yolo_attn.export.host import Exported, export_model, open_exported
 from yolo_attn.train.yolo import YOLO
 
 TOLERANCES = {"fp32": 1e-3, "fp16": 3e-2, "int8": 0.15}
-"""How far an exported model may be from PyTorch, by its precision; another precision counts as int8.
+"""Largest differences of an exported model from PyTorch, by its precision; another precision counts as int8.
 
 In float32 it is the largest difference of any value that counts. With fewer bits a box that hardly anything speaks for
 may jump, so it is the root mean square over all places, in the channel (a coordinate, a class) where that is largest.
@@ -71,7 +71,7 @@ class Comparison:
 
     @property
     def tolerance(self) -> float:
-        """How large the difference that counts may be."""
+        """Limit of the difference that counts."""
         return TOLERANCES.get(self.precision, TOLERANCES["int8"])
 
     @property

@@ -202,7 +202,7 @@ class Runs:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How all arms were trained and evaluated.
+    """Training and evaluation that all arms share.
 
     Attributes:
         data: File name of the data YAML.

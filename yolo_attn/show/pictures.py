@@ -18,7 +18,7 @@ from yolo_attn.show.look import BlockMaps, Prediction
 from yolo_attn.show.panels import Scale, Scene, Tile
 
 _TILES = {"product": 4, "full": 4, "full half": 4, "factors": 4, "cells": 4, "kernels": 2, "groups": 8, "pairs": 4}
-"""How many maps of a block are drawn one by one, by kind."""
+"""Most maps of a block that are drawn one by one, by kind."""
 _CONSTANT = 1e-6
 MOST_OUTLINES = 10
 """Largest number of detections that are outlined and explained by a class activation map."""

@@ -57,6 +57,18 @@ def import_entries() -> None:
         _import(entry)
 
 
+def import_entries_at_start() -> None:
+    """Import what the environment variable names; a failure ends ``yolo-attn`` with one line and exit code 2."""
+    try:
+        import_entries()
+    except YoloAttnError as error:
+        command = Path(sys.argv[0]).stem  # "-m" as long as `python -m yolo_attn.cli` imports its package
+        if command not in ("yolo-attn", "-m"):
+            raise
+        print(f"yolo-attn: {VARIABLE}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
 def checksum(entries: Sequence[str]) -> str | None:
     """Return a checksum of the contents of imported files, whatever their folder; ``None`` if there are none."""
     if not entries:

@@ -10,7 +10,7 @@ from typing import Any
 from yolo_attn.errors import YoloAttnError, one_of
 
 INITS = ("paper", "identity")
-"""How a block may start: as its authors did, or as y = x."""
+"""Ways in which a block may start: as its authors did, or as y = x."""
 
 
 def key_values(words: Sequence[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ PASSED, FAILED, SKIPPED, MISSING = "passed", "failed", "skipped", "did not run"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a test ended.
+    """End of a test.
 
     Attributes:
         result: ``PASSED``, ``FAILED``, ``SKIPPED`` or ``MISSING``.
