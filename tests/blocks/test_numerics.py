@@ -19,8 +19,8 @@ ODD_WIDTHS = [1, 2, 3, 5, 7, 13, 31, 97, 127, 255, 1280]
 LARGEST = {torch.float16: 1e4, torch.bfloat16: 1e30, torch.float32: 1e30, torch.float64: 1e150}
 PRODUCTS = {"GC": 2, "ELA": 2, "SGE": 2, "NL": 2, "GCT": 2, "SimAM": 2, "SRM": 2, "SEAM": 1.1}
 PRODUCTS |= dict.fromkeys(("LSKA", "LSK", "MSCA", "CPCA", "SCSA", "BRA"), 2)
-"""Number of values of the input that a block multiplies: deviations of a norm, similarities. Beyond that root of the largest
-number the product overflows, and the output is NaN. SEAM has a gate up to e."""
+"""Number of values of the input that a block multiplies: deviations of a norm, similarities. Beyond that root of the
+largest number the product overflows, and the output is NaN. SEAM has a gate up to e."""
 
 DOCUMENTED = (".*the largest that fits", "NL: ")
 
