@@ -4,6 +4,8 @@ import re
 import sys
 from pathlib import Path
 
+import yolo_attn
+
 _REQUEST = re.compile(
     r"""<(?:script|img|iframe|source)[^>]+src=["']?https?://"""
     r"""|<link[^>]+rel=["']?(?:stylesheet|preload)["']?[^>]+https?://"""
@@ -17,4 +19,8 @@ if asking:
     sys.exit("pages that ask other hosts: " + ", ".join(asking[:10]))
 if len(chinese) * 2 != len(pages):
     sys.exit(f"{len(pages)} pages, of which {len(chinese)} are Chinese")
+for page in ("reference", "zh/reference"):
+    anchors = set(re.findall(r'<h3 id="([^"]+)"', (root / page / "index.html").read_text(encoding="utf-8")))
+    if missing := {f"yolo_attn.{name}" for name in yolo_attn.__all__} - anchors:
+        sys.exit(f"{page} lacks " + ", ".join(sorted(missing)))
 print(f"site: {len(pages) - len(chinese)} English and {len(chinese)} Chinese pages, no request to other hosts")

@@ -245,7 +245,7 @@ class WeightTransferMixin(ModelHooks):
 class YOLO(WeightTransferMixin, ultralytics.YOLO):  # type: ignore[misc]
     """``ultralytics.YOLO`` that keeps pretrained weights when rows were inserted, in ``load`` and in ``train``.
 
-    A model opens as :class:`RTDETR`, :class:`YOLOWorld` or :class:`YOLOE` if its head is of that kind, whatever the
+    A model opens as ``RTDETR``, ``YOLOWorld`` or ``YOLOE`` if its head is of that kind, whatever the
     name of its file.
 
     Examples:
