@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = {f"yolo_attn/cfg/models/{file.name}" for file in ROOT.glob("cfg/models/*.yaml")}
-SUFFIXES = (".py", ".css", ".js", ".json", ".typed")
+SUFFIXES = (".py", ".css", ".js", ".json", ".typed", ".sh", ".bash", ".zsh")
 PACKAGE = {f.relative_to(ROOT).as_posix() for f in ROOT.glob("yolo_attn/**/*") if f.suffix in SUFFIXES}
 
 names = set(zipfile.ZipFile(sys.argv[1]).namelist())

@@ -37,19 +37,7 @@ def here(tmp_path, monkeypatch):
 def test_help_names_every_verb_and_version_the_version():
     done = run("--help")
     assert done.returncode == 0, done.stderr
-    for verb in (
-        *host_words.modes(),
-        "blocks",
-        "insert",
-        "subset",
-        "compare",
-        "bench",
-        "show",
-        "demo",
-        "pack",
-        "report",
-        "env",
-    ):
+    for verb in (*host_words.modes(), *cli.VERBS):
         assert verb in done.stdout
     done = run("--version")
     assert (done.returncode, done.stdout.strip()) == (0, f"yolo-attn {ya.__version__}")
@@ -221,6 +209,7 @@ def test_in_a_process_of_its_own_a_mistake_is_exit_2_without_a_traceback(here):
 
 MISTAKES = {
     "blocks": "--foo",
+    "completion": "bsh",
     "env": "--foo",
     "adopt": "nosuch.yaml",
     "insert": "yolo11n.yaml --block ELAA",

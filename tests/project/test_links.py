@@ -55,7 +55,7 @@ def commands(text: str) -> list[list[str]]:
     """Return the words after ``yolo-attn`` of every command in a shell block."""
     blocks = re.findall(r"```(?:bash|sh)?\n(.*?)```", text, flags=re.DOTALL)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    parts = [part.strip() for line in lines for part in line.split("&&")]
+    parts = [part.partition(" > ")[0].strip() for line in lines for part in line.split("&&")]
     return [shlex.split(part, comments=True)[1:] for part in parts if part.startswith("yolo-attn ")]
 
 

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from yolo_attn import __version__
-from yolo_attn.cli.parser import VERBS, own_parser
+from yolo_attn.cli.parser import VERBS, help_of, own_parser
 from yolo_attn.errors import YoloAttnError
 from yolo_attn.export import command as export_command
-from yolo_attn.host.words import asked_mode, host_version, special_command, without_key
+from yolo_attn.host.words import asked_mode, host_version, modes, special_command, without_key
 from yolo_attn.util.imports import imported
 from yolo_attn.util.words import check_init
 
@@ -32,7 +32,8 @@ def run(words: list[str], files: Sequence[str] = ()) -> tuple[str, int]:
     is_export = export_command.is_export(words)
     special = special_command(export_command.without_flags(words) if is_export else words, own=VERBS)
     if special == "help":
-        return own_parser().format_help().rstrip(), 0
+        mode = asked_mode(words)
+        return help_of(mode) if mode in modes() else own_parser().format_help().rstrip(), 0
     if special == "version":
         return f"yolo-attn {__version__}\nultralytics {host_version()}", 0
     if is_export and not special:

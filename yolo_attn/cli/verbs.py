@@ -40,6 +40,14 @@ def env(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     return "\n".join(f"{name.replace('_', '-'):<{width}}  {value}" for name, value in found.items()), 0
 
 
+def completion(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
+    """Print a script that completes commands."""
+    refuse(trailing)
+    from yolo_attn.cli.completion import script
+
+    return script(arguments.shell), 0
+
+
 def insert(arguments: argparse.Namespace, trailing: list[str]) -> tuple[str, int]:
     """Insert blocks into a model."""
     from yolo_attn.models.block_table import check_spelling

@@ -32,6 +32,23 @@ def host_version() -> str:
     return _strings(_assigned("__version__", _source("__init__.py").body))[0]
 
 
+def arguments() -> dict[str, tuple[str, list[str]]]:
+    """Return what Ultralytics says of each of its arguments, and the values it names.
+
+    Examples:
+        >>> arguments()["plots"][1]
+        ['True', 'False']
+    """
+    lines = (_folder() / "cfg" / "default.yaml").read_text(encoding="utf-8").splitlines()
+    found = [pair for line in lines if (pair := re.match(r"(\w+):[^#]*# *\((.+?)\) *(.*)", line))]
+    return {key: (text, _values(kind, text)) for key, kind, text in (pair.groups() for pair in found)}
+
+
+def data_sets() -> list[str]:
+    """Return the data YAMLs of Ultralytics by name."""
+    return sorted(file.name for file in (_folder() / "cfg" / "datasets").glob("*.yaml"))
+
+
 def merged(words: Sequence[str]) -> list[str]:
     """Join words around a lone ``=`` and within brackets, as Ultralytics does.
 
@@ -102,6 +119,14 @@ def special_command(words: Sequence[str], own: Iterable[str] = ()) -> str | None
         also = [*tasks(), *specials, *switches, *settings]
         raise YoloAttnError(one_of("command", word, [*modes(), *own], also=also))
     return None
+
+
+def _values(kind: str, text: str) -> list[str]:
+    """Return the values of an argument that its description lists."""
+    if kind.startswith("bool"):
+        return ["True", "False"]
+    listed = re.search(r"[\w.]+(?:\|[\w.]+){2,}|[\w.]+(?:, [\w.]+){2,},? *(?:or )?[\w.]*", text)
+    return [] if kind != "str" or not listed else [word for word in re.findall(r"[\w.]+", listed[0]) if word != "or"]
 
 
 def _bare(word: str) -> str:
