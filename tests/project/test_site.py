@@ -39,22 +39,19 @@ def test_the_chinese_page_has_the_code_of_the_english_one(english, chinese):
     assert commands(chinese) == commands(english)
 
 
-IN_DOCS = [pair for pair in TRANSLATED if pair[0].parent.name == "docs"]
-
-
-@pytest.mark.parametrize(("english", "chinese"), IN_DOCS, ids=lambda page: page.name)
+@pytest.mark.parametrize(("english", "chinese"), TRANSLATED, ids=lambda page: page.name)
 def test_the_chinese_page_has_the_figures_of_the_english_one(english, chinese):
     missing = set(figures(without_code_and_links(english))) - set(figures(without_code_and_links(chinese)))
     assert missing == set()
 
 
-@pytest.mark.parametrize(("english", "chinese"), IN_DOCS, ids=lambda page: page.name)
+@pytest.mark.parametrize(("english", "chinese"), TRANSLATED, ids=lambda page: page.name)
 def test_a_row_of_a_chinese_table_has_the_figures_of_the_english_one(english, chinese):
     rows = [re.findall(r"^\|.*\|$", without_code_and_links(page), re.MULTILINE) for page in (english, chinese)]
     assert [figures(row) for row in rows[1]] == [figures(row) for row in rows[0]]
 
 
-@pytest.mark.parametrize(("english", "chinese"), IN_DOCS, ids=lambda page: page.name)
+@pytest.mark.parametrize(("english", "chinese"), TRANSLATED, ids=lambda page: page.name)
 def test_the_chinese_page_has_the_sections_of_the_english_one(english, chinese):
     levels = [re.findall(r"^(#+) ", without_code_and_links(page), re.MULTILINE) for page in (english, chinese)]
     assert levels[0] == levels[1]
@@ -117,3 +114,13 @@ def test_tables_with_a_row_for_each_block_are_generated(name, marked):
     assert len(generated) == marked
     plain = re.sub(r"`[^`]*`|\[[^\]]*\]\([^)]*\)", "", "".join(generated))
     assert not re.findall(r"\b(?:all|but|of|and|for|the|with)\b", plain)
+
+
+def test_no_word_has_two_translations():
+    words = (TEXTS / "tables.zh.yml").read_text(encoding="utf-8").splitlines()
+    assert len(tables.WORDS) == sum(bool(line) and not line.startswith("#") for line in words)
+
+
+def test_the_chinese_readme_links_chinese_pages():
+    links = re.findall(r"\]\((\w[\w/-]*)\.md", (ROOT / "README.zh-CN.md").read_text(encoding="utf-8"))
+    assert [link for link in links if link != "README" and (ROOT / f"{link}.zh.md").is_file()] == []
