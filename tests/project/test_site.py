@@ -73,6 +73,11 @@ def test_words_of_the_pages_are_the_same_in_both_languages():
     assert shapes <= set(texts["en"]["kinds"])
 
 
+def test_no_word_has_two_translations():
+    words = (TEXTS / "tables.zh.yml").read_text(encoding="utf-8").splitlines()
+    assert len(tables.WORDS) == sum(bool(line) and not line.startswith("#") for line in words)
+
+
 def test_rows_on_the_pages_build(tmp_path):
     """Every row that a page shows is one that the parser takes."""
     import torch
@@ -114,13 +119,3 @@ def test_tables_with_a_row_for_each_block_are_generated(name, marked):
     assert len(generated) == marked
     plain = re.sub(r"`[^`]*`|\[[^\]]*\]\([^)]*\)", "", "".join(generated))
     assert not re.findall(r"\b(?:all|but|of|and|for|the|with)\b", plain)
-
-
-def test_no_word_has_two_translations():
-    words = (TEXTS / "tables.zh.yml").read_text(encoding="utf-8").splitlines()
-    assert len(tables.WORDS) == sum(bool(line) and not line.startswith("#") for line in words)
-
-
-def test_the_chinese_readme_links_chinese_pages():
-    links = re.findall(r"\]\((\w[\w/-]*)\.md", (ROOT / "README.zh-CN.md").read_text(encoding="utf-8"))
-    assert [link for link in links if link != "README" and (ROOT / f"{link}.zh.md").is_file()] == []
