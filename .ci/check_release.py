@@ -1,4 +1,7 @@
-"""Refuse a tag that is not the version, or lacks its section of the changelog: ``.ci/check_release.py v0.2.0``."""
+"""Refuse a tag that is not the version, or lacks its section of the changelog or its checkpoints.
+
+``python .ci/check_release.py v0.2.0``; without a tag only that all files state the same version.
+"""
 
 import re
 import sys
@@ -28,8 +31,13 @@ def problems(tag: str | None = None) -> list[str]:
     if tag != f"v{version}":
         found.append(f"the tag is {tag}, the version {version}")
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    if not re.search(rf"^## \[{re.escape(version)}\]", changes, re.MULTILINE):
-        found.append(f"CHANGELOG.md has no section [{version}]")
+    section = re.search(rf"^## \[{re.escape(version)}\] - (\S+)$", changes, re.MULTILINE)
+    if not section:
+        found.append(f"CHANGELOG.md has no section [{version}] with a date")
+    elif f"date-released: {section[1]}\n" not in (ROOT / "CITATION.cff").read_text(encoding="utf-8"):
+        found.append(f"CITATION.cff has another date than CHANGELOG.md, {section[1]}")
+    if not (ROOT / "tests" / "fixtures" / "checkpoints" / version).is_dir():
+        found.append(f"tests/fixtures/checkpoints has no {version}")
     return found
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from yolo_attn.weights.report import TransferReport
     from yolo_attn.weights.transfer import transfer_weights
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "ATTENTION_BLOCKS",
     "RTDETR",
