@@ -2,10 +2,12 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from instruments.site import tables
+from instruments.site.text import joined
 from support.paths import ROOT
 
 from yolo_attn.models.block_table import describe_blocks
@@ -119,3 +121,19 @@ def test_tables_with_a_row_for_each_block_are_generated(name, marked):
     assert len(generated) == marked
     plain = re.sub(r"`[^`]*`|\[[^\]]*\]\([^)]*\)", "", "".join(generated))
     assert not re.findall(r"\b(?:all|but|of|and|for|the|with)\b", plain)
+
+
+def test_lines_of_chinese_are_joined_but_not_code_and_rows():
+    page = "注意力\n模块，\n门控 A\nB\n\n- 一\n  二\n- 三\n\n```\n甲\n乙\n```\n丙\n丁\n"
+    assert joined(page) == "注意力模块，门控 A\nB\n\n- 一二\n- 三\n\n```\n甲\n乙\n```\n丙丁\n"
+
+
+def test_the_menu_lists_every_block_once():
+    pytest.importorskip("latex2mathml")
+    from instruments.site import hooks
+
+    config = SimpleNamespace(docs_dir=ROOT / "docs", nav=[{"Blocks": ["blocks.md", "copies.md"]}])
+    for _ in ("en", "zh"):
+        hooks.on_config(config)
+    listed = config.nav[0]["Blocks"]
+    assert listed == ["blocks.md", "copies.md", *(f"blocks/{block['name']}.md" for block in describe_blocks())]

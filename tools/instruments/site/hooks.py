@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT)]  # mkdocs loads this file by its path
 
 from instruments.site.pages import block_pages  # noqa: E402
+from instruments.site.text import joined  # noqa: E402
 
 COPIED = {"datasets.md": "datasets/README.md", "datasets.zh.md": "datasets/README.zh.md"}
 """Pages of the site whose source lies elsewhere in the repository."""
@@ -36,13 +37,16 @@ def on_config(config: Any) -> Any:
         (folder / path).write_text(text, encoding="utf-8")
     config.docs_dir = str(folder)
     blocks = next(entry["Blocks"] for entry in config.nav if "Blocks" in entry)
-    blocks += [page for page in pages if page.startswith("blocks/") and not page.endswith(".zh.md")]
+    english = [page for page in pages if page.startswith("blocks/") and not page.endswith(".zh.md")]
+    blocks += [page for page in english if page not in blocks]  # asked again for every language
     return config
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
-    """Point links that leave the documentation to the repository."""
+    """Point links that leave the documentation to the repository, and join the lines of Chinese text."""
     path = str(page.file.src_uri)
+    if path.endswith(".zh.md"):
+        markdown = joined(markdown)
     source = COPIED.get(path, f"docs/{path}")
     return _LINK.sub(lambda link: _target(link, source, path, config.repo_url), markdown)
 
