@@ -20,6 +20,7 @@ import torch
 
 from instruments.block_speed import Counted, least
 from instruments.paths import RESULTS, ROOT
+from instruments.site.tables import write_pages
 from yolo_attn.bench import launches, tutorial
 from yolo_attn.bench.cases import shape_name
 from yolo_attn.blocks import ATTENTION_BLOCKS, fused
@@ -96,19 +97,20 @@ def tables(raw: dict[str, Any]) -> tuple[str, str]:
         cells = [", ".join(f"{us:.0f}" for us in row[kind].values()) for kind in ("forward", "training")]
         cells += [f"{row['training'][arm] / row['training']['fused']:.1f}" for arm in ("plain", "tutorial")]
         times.append(f"| {row['block']} | {' | '.join(cells)} |")
+    took = [row["training"] for row in raw["blocks"]]
+    means = [f"{geometric_mean(t[arm] / t['fused'] for t in took):.1f}" for arm in ("plain", "tutorial")]
+    times.append(f"| geometric mean | | | {' | '.join(means)} |")
     return "\n".join(kernels), f"{_said(raw)}\n" + "\n".join(times)
 
 
 def _said(raw: dict[str, Any]) -> str:
-    took = [row["training"] for row in raw["blocks"]]
-    plain, by_tutorial = (geometric_mean(t[arm] / t["fused"] for t in took) for arm in ("plain", "tutorial"))
     env = raw["environment"]
     return (
         f"Microseconds of processor time on a map of {shape_name(SHAPE)}, least of many rounds\n"
         f"(`{raw['command']}`; {env['cpu']}, one thread, torch {env['torch']}, Python {env['python']}).\n"
         "The kernels are not launched, and the plain block and tutorial code compute on the CPU: these are costs of\n"
         "checks, memory and dispatching, not times of a GPU, where each launch costs the host some microseconds more.\n"
-        f"Geometric means in training: plain over fused {plain:.1f}, tutorial over fused {by_tutorial:.1f}.\n"
+        "The ratios are those of training.\n"
     )
 
 
@@ -139,4 +141,5 @@ def main(words: list[str]) -> int:
         }
         path.write_text(json.dumps(raw, indent=1) + "\n")
     write_page(json.loads(path.read_text()))
+    print(PAGE, *write_pages(), sep="\n")
     return 0
