@@ -30,9 +30,10 @@ def figures(text: str) -> list[str]:
 
 
 def commands(page: Path) -> list[str]:
-    """Return the lines of code of a page, without comments."""
-    blocks = re.findall(r"```(?:bash|python|yaml)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    lines = [re.sub(r"\s+#.*$", "", line).rstrip() for block in blocks for line in block.splitlines()]
+    """Return the lines of code of a page, without comments; output is code, but in the README."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    code = [text for language, text in blocks if language or page.parent != ROOT]
+    lines = [re.sub(r"\s+#.*$", "", line).rstrip() for text in code for line in text.splitlines()]
     return [line for line in lines if line]
 
 
