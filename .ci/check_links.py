@@ -47,9 +47,10 @@ def urls_in(text: str) -> list[str]:
 
 
 def files() -> list[Path]:
-    """Return the tracked files whose links are checked."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    names = [name for name in listed.split("\0") if name.endswith(KINDS) or name == "NOTICE"]
+    """Return the files whose links are checked: those that git tracks, or all of an unpacked release."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout
+    every = listed.split("\0") if listed else [path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*")]
+    names = [name for name in every if name.endswith(KINDS) or name == "NOTICE"]
     return [ROOT / name for name in names if not name.startswith(FOLDERS) and (ROOT / name).is_file()]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT)]  # mkdocs loads this file by its path
 
+from instruments.site.notebooks import notebook_pages  # noqa: E402
 from instruments.site.pages import block_pages  # noqa: E402
 from instruments.site.text import joined  # noqa: E402
 
@@ -25,16 +26,17 @@ _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)#\s]+)(#[^)\s]*)?(?=\))")
 
 def on_config(config: Any) -> Any:
     """Build from a copy of the documentation, with the pages that are made from facts or lie elsewhere."""
-    pages = dict(block_pages())
+    pages: dict[str, str | bytes] = dict(block_pages())
     for page, source in COPIED.items():
         if (ROOT / source).is_file():
             pages[page] = (ROOT / source).read_text(encoding="utf-8")
+    pages |= notebook_pages(Path(config.docs_dir))
     folder = Path(tempfile.mkdtemp(prefix="yolo-attn-site-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     shutil.copytree(config.docs_dir, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("runs", "speed", "*.gz"))
     for path, text in pages.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text, encoding="utf-8")
+        (folder / path).write_bytes(text if isinstance(text, bytes) else text.encode())
     config.docs_dir = str(folder)
     blocks = next(entry["Blocks"] for entry in config.nav if "Blocks" in entry)
     english = [page for page in pages if page.startswith("blocks/") and not page.endswith(".zh.md")]
@@ -59,6 +61,8 @@ def _target(link: re.Match[str], source: str, page: str, repository: str) -> str
         wanted = f"docs/{page_of[wanted]}"
     if wanted == "docs/README.md":
         wanted = "docs/index.md"
+    if not page.startswith("notebooks/"):
+        wanted = re.sub(r"(\.zh)?\.ipynb$", ".md", wanted)
     if wanted.startswith("docs/") and not _is_left_out(wanted):
         return posixpath.relpath(wanted, posixpath.dirname(f"docs/{page}")) + anchor
     kind = "tree" if (ROOT / wanted).is_dir() else "blob"
