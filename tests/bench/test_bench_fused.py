@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from support.bench_modules import SMALL
@@ -29,7 +31,7 @@ def test_the_fused_arm_is_left_out_with_its_reason_where_it_cannot_run():
 def test_the_fused_arm_launches_kernels_and_the_others_do_not(monkeypatch):
     """Whatever the environment says."""
     slab = pytest.importorskip("yolo_attn.blocks.fused.slab")
-    monkeypatch.setattr(fused, "_unavailable", lambda: None)
+    monkeypatch.setattr(fused, "unavailable", lambda: None)
     monkeypatch.setattr(fused, "_interpreted", lambda: True)
     for on in (True, False):
         with fused.fused(on), slab.recorded() as launches:
@@ -39,6 +41,29 @@ def test_the_fused_arm_launches_kernels_and_the_others_do_not(monkeypatch):
                 launches.clear()
                 function()
                 assert len(launches) == (2 if name == "ours fused" else 0), name
+
+
+def test_the_compiled_fused_arm_launches_kernels(monkeypatch):
+    """And is left out with its reason where the kernels are not used."""
+    slab = pytest.importorskip("yolo_attn.blocks.fused.slab")
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    monkeypatch.setattr(fused, "unavailable", lambda: None)
+    monkeypatch.setattr(fused, "_interpreted", lambda: True)
+    asked = case("SGE")._replace(compiled=True)
+    with fused.fused(False), slab.recorded() as launches:
+        built = arms.build(asked, "cpu", ("fused",), {})
+        assert set(built.functions) == {"ours", "ours fused", "ours compiled", "ours fused compiled"}
+        for name, function in built.functions.items():
+            launches.clear()
+            function()
+            assert len(launches) == ("fused" in name), name
+        assert arms.build(asked, "cpu", ("fused",), {"ours": "no compiler"}).left_out == {
+            "ours compiled": "no compiler", "ours fused compiled": "no compiler",
+        }  # fmt: skip
+        monkeypatch.setattr(fused, "switch", lambda on, compiled=True: setattr(fused, "_switched_on", on))
+        monkeypatch.setattr(fused, "_in_graphs", False)
+        left_out = arms.build(asked, "cpu", ("fused",), {}).left_out
+        assert left_out == {"ours fused compiled": "on, but not under torch.compile"}
 
 
 def test_kernels_are_counted_without_a_gpu_and_set_the_floor():
@@ -62,7 +87,7 @@ def test_models_with_fused_forms_stand_beside_those_without(tmp_path, monkeypatc
     with fused.fused(False):
         _, left_out = models.build(forward, files, 64, "cpu", with_fused=True)
         assert list(left_out) == ["SGE fused"]
-        monkeypatch.setattr(fused, "_unavailable", lambda: None)
+        monkeypatch.setattr(fused, "unavailable", lambda: None)
         told.clear()
         functions, left_out = models.build(forward, files, 64, "cpu", with_fused=True)
         assert not left_out

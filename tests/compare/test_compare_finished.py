@@ -10,6 +10,7 @@ from support.fake_runs import results
 
 import yolo_attn as ya
 from yolo_attn import cli
+from yolo_attn.blocks import fused
 from yolo_attn.compare import run_folder
 from yolo_attn.compare.finished import compare_finished
 from yolo_attn.compare.finished_arms import read_arms
@@ -175,4 +176,6 @@ def test_the_command_evaluates_times_and_reports(checkpoints, scenes, tmp_path):
     assert found["protocol"]["trained"] is False
     assert found["protocol"]["overrides"]["conf"] == 0.01
     assert found["arms"][0]["parameters"] < found["arms"][1]["parameters"]
+    stored = [json.loads(file.read_text()) for file in (tmp_path / "out").rglob("result.json")]
+    assert [result["environment"]["fused"] for result in stored] == [fused.describe()] * 2
     assert {"tiny-0", "tiny-ela-0"} == set(found["speed"]["measurements"][0]["arms"])

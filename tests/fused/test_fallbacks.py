@@ -32,7 +32,7 @@ def launched(monkeypatch):
     from yolo_attn.blocks.fused import slab
 
     kernels = []
-    monkeypatch.setattr(fused, "_unavailable", lambda: None)
+    monkeypatch.setattr(fused, "unavailable", lambda: None)
     monkeypatch.setattr(fused, "_interpreted", lambda: True)
     monkeypatch.setattr(fused, "_paths", {})
     monkeypatch.setattr(fused, "_broken", {})
@@ -80,17 +80,19 @@ def plain(block, x):
 
 
 # --- the switch -------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("given", "on"), [(None, False), ("", False), ("0", False), ("1", True)])
+@pytest.mark.parametrize(("given", "on"), [(None, False), ("", False), ("0", False), ("1", True), ("eager", True)])
 def test_the_forms_are_off_unless_the_environment_says_1(given, on, monkeypatch):
     monkeypatch.delenv(fused.VARIABLE, raising=False)
     if given is not None:
         monkeypatch.setenv(fused.VARIABLE, given)
-    assert runpy.run_path(fused.__file__)["is_on"]() is on
+    found = runpy.run_path(fused.__file__)
+    assert found["is_on"]() is on
+    assert found["_in_graphs"] is (given != "eager")
 
 
 def test_another_value_in_the_environment_is_refused(monkeypatch):
     monkeypatch.setenv(fused.VARIABLE, "yes")
-    with pytest.raises(ya.YoloAttnError, match="YOLO_ATTN_FUSED=yes: give 1 to switch the fused forms on, or 0"):
+    with pytest.raises(ya.YoloAttnError, match="YOLO_ATTN_FUSED=yes: give 1 to switch the fused forms on, eager to"):
         runpy.run_path(fused.__file__)
 
 
@@ -111,6 +113,9 @@ def test_the_switch_stays_or_lasts_for_a_block():
         assert not fused.is_on()
         with pytest.raises(ya.YoloAttnError, match=r"fused\('off'\): give True or False"):
             ya.fused("off")
+        with pytest.raises(ya.YoloAttnError, match="fused\\(compiled=0\\): give True or False"):
+            ya.fused(compiled=0)
+        assert not fused.is_on()
     finally:
         fused.switch(before)
 
@@ -132,9 +137,23 @@ def test_a_form_is_used_only_where_it_is_switched_on(name, launched):
     assert not launched
 
 
+def test_compiled_graphs_can_be_left_to_inductor(launched):
+    block, x = made("SGE"), a_map()
+    compiled = torch.compile(block, backend="eager", fullgraph=True)
+    with ya.fused(compiled=False):
+        assert fused.describe() == "on, but not under torch.compile"
+        torch.testing.assert_close(compiled(x), plain(block, x))
+        assert not launched
+        block(x)
+        assert launched
+    launched.clear()
+    compiled(x)
+    assert launched, "the setting before is in force again"
+
+
 # --- where it cannot be used ------------------------------------------------------------------------------------------
 def test_what_is_missing_is_said(monkeypatch):
-    unavailable = fused._unavailable.__wrapped__
+    unavailable = fused.unavailable.__wrapped__
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(fused, "_interpreted", lambda: False)
     assert unavailable() == "there is no CUDA device"
@@ -144,7 +163,7 @@ def test_what_is_missing_is_said(monkeypatch):
     assert unavailable() == "Triton cannot be imported (ModuleNotFoundError)"
     monkeypatch.setattr(torch, "__version__", "2.5.1+cu124")
     assert unavailable() == "torch 2.5.1+cu124 is older than 2.6"
-    monkeypatch.setattr(fused, "_unavailable", unavailable)
+    monkeypatch.setattr(fused, "unavailable", unavailable)
     assert fused.describe() == "off (torch 2.5.1+cu124 is older than 2.6)"
 
 

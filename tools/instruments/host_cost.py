@@ -58,7 +58,7 @@ def measure(name: str, rounds: int, seconds: float = 2e-3) -> dict[str, Any]:
 
     with (
         fused.fused(),
-        mock.patch.object(fused, "_unavailable", _nothing),
+        mock.patch.object(fused, "unavailable", _nothing),
         mock.patch.object(fused, "_interpreted", _yes),
         mock.patch.object(slab, "launch", _nothing),
     ):

@@ -88,6 +88,8 @@ def build(
         torch._dynamo.reset()  # the number of compilations per code object is limited
         for name, module in modules.items():
             add_compiled(arms, name, module, inputs, case, not_compiled.get(name))
+        if with_kernels:
+            add_compiled(arms, "ours fused", modules["ours"], inputs, case, not_compiled.get("ours"), kernels=True)
     if cuda_graphs and device.startswith("cuda"):
         for name, module in modules.items():
             _try(arms, f"{name} graph", switched(False, partial(_graph, module, inputs, case.pass_)), len(inputs.xs))
@@ -237,8 +239,30 @@ def _add_fused(arms: Arms, module: nn.Module, inputs: Inputs, case: Case) -> boo
     """Add our block by its kernels, or the reason why it is computed without; say whether it was added."""
     if not getattr(module, "fused", ""):
         return False
-    name = "ours fused"
     run = switched(True, function_of(module, list(module.parameters()), inputs, case.pass_))
+    added = _try_kernels(arms, "ours fused", run, case)
+    if added and case.pass_ == "training":
+        arms.memory["ours fused"] = _memory(module, run, inputs.xs[0])
+    return added
+
+
+def add_compiled(
+    arms: Arms, name: str, module: nn.Module, inputs: Inputs, case: Case, why_not: str | None, kernels: bool = False
+) -> None:
+    """Add a compiled module with the seconds of its first call, or the reason why it is left out."""
+    compiled = f"{name} compiled"
+    if why_not:
+        arms.left_out[compiled] = why_not
+        return
+    run = switched(kernels, function_of(torch.compile(module), list(module.parameters()), inputs, case.pass_))
+    if kernels:
+        _try_kernels(arms, compiled, run, case)
+    else:
+        _try(arms, compiled, lambda: run)
+
+
+def _try_kernels(arms: Arms, name: str, run: Function, case: Case) -> bool:
+    """Add a function of our block by its kernels as :func:`_try` does; leave it out if they were not used."""
     fused.forget(case.block)
     if not _try(arms, name, lambda: run):
         return False
@@ -246,20 +270,7 @@ def _add_fused(arms: Arms, module: nn.Module, inputs: Inputs, case: Case) -> boo
     if path != "fused":
         del arms.functions[name], arms.first_call_s[name]
         arms.left_out[name] = path.removeprefix("plain: ")
-        return False
-    if case.pass_ == "training":
-        arms.memory[name] = _memory(module, run, inputs.xs[0])
-    return True
-
-
-def add_compiled(arms: Arms, name: str, module: nn.Module, inputs: Inputs, case: Case, why_not: str | None) -> None:
-    """Add a compiled module with the seconds of its first call, or the reason why it is left out."""
-    compiled = f"{name} compiled"
-    if why_not:
-        arms.left_out[compiled] = why_not
-        return
-    run = switched(False, function_of(torch.compile(module), list(module.parameters()), inputs, case.pass_))
-    _try(arms, compiled, lambda: run)
+    return path == "fused"
 
 
 def _try(arms: Arms, name: str, build: Callable[[], Function], runs: int = 1) -> bool:

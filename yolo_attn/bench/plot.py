@@ -11,6 +11,7 @@ from yolo_attn.util.plotting import styled, to_png
 
 _MARKS = {
     "ours fused": ("*", "#cc79a7"),
+    "ours fused compiled": ("X", "#cc79a7"),
     "ours fused graph": ("P", "#cc79a7"),
     "ours": ("o", "#0072b2"),
     "tutorial": ("s", "#d55e00"),

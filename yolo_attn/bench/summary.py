@@ -37,6 +37,8 @@ PAIRS = (
     ("best", "ours fused"),
     ("tutorial", "ours fused"),
     ("ours compiled", "ours fused"),
+    ("ours fused compiled", "floor"),
+    ("ours compiled", "ours fused compiled"),
     ("ours fused graph", "floor"),
     ("ours graph", "ours fused graph"),
     ("tutorial graph", "ours fused graph"),

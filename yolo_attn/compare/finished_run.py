@@ -18,10 +18,15 @@ def evaluate(folder: Path, spec: run_folder.RunSpec) -> None:
     Raises:
         YoloAttnError: If the file is missing, or is not the one that the comparison was planned with.
     """
+    from yolo_attn.blocks import fused
+
     file = Path(spec.finished or "")
     _check_file(file, spec)
     device = "cpu" if spec.device == "cpu" else "cuda:0"  # the visible GPU
     found, facts = (_predictions if spec.is_predictions else _checkpoint)(file, spec, device)
+    where = environment(device)
+    if not spec.is_predictions:
+        where["fused"] = fused.used()
     result = {
         "key": spec.key,
         "arm": spec.arm,
@@ -29,7 +34,7 @@ def evaluate(folder: Path, spec: run_folder.RunSpec) -> None:
         "file": file.name,
         **found.store(folder),
         **facts,
-        "environment": environment(device),
+        "environment": where,
     }
     run_folder.finish(folder, result)
 

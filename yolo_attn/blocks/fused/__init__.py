@@ -7,6 +7,7 @@ It is off by default: it has not been measured on a GPU yet.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import pkgutil
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 VARIABLE = "YOLO_ATTN_FUSED"
-"""Environment variable: ``1`` switches the fused forms on, ``0`` off."""
+"""Environment variable: ``1`` switches the fused forms on, ``eager`` on but not under ``torch.compile``, ``0`` off."""
 
 _OLDEST_TORCH = (2, 6)
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -39,11 +40,16 @@ _PLAIN_CLASSES = {
 """Layers whose parameters say what they compute; not so those that are pruned, quantised, low-rank or synchronised."""
 
 
-def _from_environment() -> bool:
+_VALUES = {"": (False, True), "0": (False, True), "1": (True, True), "eager": (True, False)}
+
+
+def _from_environment() -> tuple[bool, bool]:
     given = os.environ.get(VARIABLE, "0")
-    if given not in ("0", "1", ""):
-        raise YoloAttnError(f"{VARIABLE}={given}: give 1 to switch the fused forms on, or 0")
-    return given == "1"
+    if given not in _VALUES:
+        raise YoloAttnError(
+            f"{VARIABLE}={given}: give 1 to switch the fused forms on, eager to leave compiled graphs to Inductor, or 0"
+        )
+    return _VALUES[given]
 
 
 def _constant(function: Callable[..., T]) -> Callable[..., T]:
@@ -58,50 +64,41 @@ def _constant(function: Callable[..., T]) -> Callable[..., T]:
     return constant
 
 
-_switched_on = _from_environment()
+_switched_on, _in_graphs = _from_environment()
 _forms: dict[str, Form] = {}
 _paths: dict[str, str] = {}
 _broken: dict[str, str] = {}
 
 
-class _Switched:
-    """Restore the switch at the end of a ``with`` block."""
-
-    def __init__(self, before: bool) -> None:
-        self.before = before
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        switch(self.before)
+def switch(on: bool, compiled: bool = True) -> None:
+    """Switch the fused forms on or off; ``compiled``: whether they are used under ``torch.compile`` too."""
+    global _switched_on, _in_graphs
+    _switched_on, _in_graphs = on, compiled
 
 
-def switch(on: bool) -> None:
-    """Switch the fused forms on or off."""
-    global _switched_on
-    _switched_on = on
-
-
-def fused(on: bool = True) -> _Switched:
+def fused(on: bool = True, compiled: bool = True) -> contextlib.ExitStack:
     """Switch the fused forms of the blocks on or off, in the whole process; as a context manager, until its end.
 
     Args:
         on: Whether blocks may use Triton kernels on CUDA.
+        compiled: Whether they may under ``torch.compile`` too, where Inductor otherwise makes kernels of the plain
+            block; this is settled when a graph is compiled.
 
     Raises:
-        YoloAttnError: If that is neither ``True`` nor ``False``.
+        YoloAttnError: If one is neither ``True`` nor ``False``.
 
     Example:
         >>> import yolo_attn as ya
         >>> with ya.fused(False):
         ...     pass
     """
-    if not isinstance(on, bool):
-        raise YoloAttnError(f"fused({on!r}): give True or False")
-    before = _switched_on
-    switch(on)
-    return _Switched(before)
+    for name, value in (("", on), ("compiled=", compiled)):
+        if not isinstance(value, bool):
+            raise YoloAttnError(f"fused({name}{value!r}): give True or False")
+    restore = contextlib.ExitStack()
+    restore.callback(switch, _switched_on, _in_graphs)
+    switch(on, compiled)
+    return restore
 
 
 def is_on() -> bool:
@@ -122,30 +119,23 @@ def forget(name: str) -> None:
     _paths.pop(name, None)
 
 
-def unavailable() -> str | None:
-    """Return why no fused form can be used here, ``None`` where they can."""
-    return _unavailable()
-
-
 def describe() -> str:
     """Return in one line whether the fused forms are used here, and why not."""
-    if reason := _unavailable():
+    if reason := unavailable():
         return f"off ({reason})"
     if not _switched_on:
         return f"off by default, not measured on a GPU yet; {VARIABLE}=1 switches them on"
-    return "on"
+    return "on" if _in_graphs else "on, but not under torch.compile"
 
 
 def used() -> str:
     """Return in one line how the blocks of this process were computed: by which path each kind, or why by none."""
-    if not _paths:
-        return describe()
-    return "; ".join(f"{name} {path}" for name, path in _paths.items())
+    return "; ".join(f"{name} {path}" for name, path in _paths.items()) or describe()
 
 
 def compute(block: AttentionBlock, x: Tensor) -> Tensor | None:
     """Return what a block gives, by its fused form; ``None`` where the plain block has to compute it."""
-    if is_exported():
+    if is_exported() or (is_traced() and not _in_graphs):
         return None
     reason = _reason(block, x)
     name = block.yaml_name
@@ -185,8 +175,8 @@ def give_up(name: str, form: str, error: Exception) -> None:
 
 def _reason(block: AttentionBlock, x: Tensor) -> str | None:
     """Return why a block cannot be computed by its fused form, ``None`` where it can."""
-    if unavailable := _unavailable():
-        return unavailable
+    if missing := unavailable():
+        return missing
     if not (x.is_cuda or (x.is_cpu and _interpreted())):
         return f"the map is on {x.device.type}"
     if x.dim() != 4 or x.shape[1] != block.channels:
@@ -207,7 +197,8 @@ def _reason(block: AttentionBlock, x: Tensor) -> str | None:
 
 
 @_constant
-def _unavailable() -> str | None:
+def unavailable() -> str | None:
+    """Return why no fused form can be used here, ``None`` where they can."""
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < _OLDEST_TORCH:
         return f"torch {torch.__version__} is older than {'.'.join(map(str, _OLDEST_TORCH))}"
     try:

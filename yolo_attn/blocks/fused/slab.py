@@ -96,6 +96,14 @@ def store(start, c, p, channel_stride, position_stride, inside, values):
 
 
 @triton.jit
+def read(x, c, start, channels, positions, channel_stride, position_stride, BP: tl.constexpr):
+    """Return the tile of channels ``c`` and ``BP`` positions from ``start``, these, and which values are inside."""
+    p = start + tl.arange(0, BP)
+    inside = (c[:, None] < channels) & (p[None, :] < positions)
+    return load(x, c, p, channel_stride, position_stride, inside), p, inside
+
+
+@triton.jit
 def moments(x, c, inside, positions, channel_stride, position_stride, BC: tl.constexpr, BP: tl.constexpr):
     """Return the mean over positions and the sum of squared deviations from it of channels ``c``, in one pass."""
     mean = tl.zeros([BC], tl.float32)

@@ -13,7 +13,7 @@ import triton.language as tl
 
 from yolo_attn.blocks.fused import slab
 from yolo_attn.blocks.fused.form import Call, Form, Gradients
-from yolo_attn.blocks.fused.slab import load, store
+from yolo_attn.blocks.fused.slab import load, read, store, vector
 
 
 @functools.lru_cache(1000)
@@ -28,10 +28,6 @@ def _launch(kernel: Any, call: Call, blocks: int, tile: dict[str, int], *parts: 
     slab.launch(kernel, (call.images * blocks,), *args, **tile)
 
 
-def _forward(call: Call) -> None:
-    _launch(_forward_kernel, call, *_tile(call.channels, call.positions))
-
-
 def _backward(call: Call) -> Gradients:
     blocks, tile = _tile(call.channels, call.positions)
     parts = call.new(call.images * blocks, call.channels + 1) if call.needs else None
@@ -39,35 +35,38 @@ def _backward(call: Call) -> Gradients:
     return () if parts is None else parts.sum(0).split(call.channels)
 
 
+SSE = Form(lambda call: _launch(_forward_kernel, call, *_tile(call.channels, call.positions)), _backward)
+
+
 @triton.jit
-def _positions(positions, BP: tl.constexpr):
-    """Return the image and the positions ``(BP,)`` of a program."""
-    program = tl.program_id(0).to(tl.int64)
-    blocks = tl.cdiv(positions, BP)
-    return program // blocks, (program % blocks).to(tl.int32) * BP + tl.arange(0, BP)
+def _place(positions, BP: tl.constexpr):
+    """Return the image of a program, and the first of its positions."""
+    program, blocks = tl.program_id(0).to(tl.int64), tl.cdiv(positions, BP)
+    return program // blocks, (program % blocks).to(tl.int32) * BP
 
 
 @triton.jit
 def _forward_kernel(
     x, y, weight, bias, channels, positions, xn, xc, xp, yn, yc, yp, scale, BC: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
-    n, p = _positions(positions, BP)
-    x += n * xn
-    y += n * yn
+    n, first = _place(positions, BP)
     products = tl.zeros([BC, BP], tl.float32)
     for start in range(0, channels, BC):
         c = start + tl.arange(0, BC)
-        inside = (c[:, None] < channels) & (p[None, :] < positions)
-        w = tl.load(weight + c, mask=c < channels, other=0.0).to(tl.float32)
-        products += load(x, c, p, xc, xp, inside) * w[:, None]
-    z = tl.sum(products, 0)
-    if bias is not None:
-        z += tl.load(bias).to(tl.float32)
-    gate = scale * tl.sigmoid(z)
+        values = read(x + n * xn, c, first, channels, positions, xc, xp, BP)[0]
+        products += values * vector(weight, c, channels)[:, None]
+    s = _sigmoid(products, bias)
     for start in range(0, channels, BC):
         c = start + tl.arange(0, BC)
-        inside = (c[:, None] < channels) & (p[None, :] < positions)
-        store(y, c, p, yc, yp, inside, load(x, c, p, xc, xp, inside) * gate[None, :])
+        values, p, inside = read(x + n * xn, c, first, channels, positions, xc, xp, BP)
+        store(y + n * yn, c, p, yc, yp, inside, values * (scale * s)[None, :])
+
+
+@triton.jit
+def _sigmoid(products, bias):
+    """Return ``sigmoid(z_p)``, from the products of map and weight."""
+    z = tl.sum(products, 0)
+    return tl.sigmoid(z if bias is None else z + tl.load(bias).to(tl.float32))
 
 
 @triton.jit
@@ -75,36 +74,23 @@ def _backward_kernel(
     x, gy, gx, parts, weight, bias, channels, positions, xn, xc, xp, gn, gc, gp, on, oc, op, scale,
     BC: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
-    n, p = _positions(positions, BP)
-    x += n * xn
-    gy += n * gn
-    gx += n * on
-    products = tl.zeros([BC, BP], tl.float32)
-    of_gate = tl.zeros([BC, BP], tl.float32)
+    n, first = _place(positions, BP)
+    products, of_gate = tl.zeros([BC, BP], tl.float32), tl.zeros([BC, BP], tl.float32)
     for start in range(0, channels, BC):
         c = start + tl.arange(0, BC)
-        inside = (c[:, None] < channels) & (p[None, :] < positions)
-        w = tl.load(weight + c, mask=c < channels, other=0.0).to(tl.float32)
-        values = load(x, c, p, xc, xp, inside)
-        products += values * w[:, None]
-        of_gate += load(gy, c, p, gc, gp, inside) * values
-    z = tl.sum(products, 0)
-    if bias is not None:
-        z += tl.load(bias).to(tl.float32)
-    s = tl.sigmoid(z)
+        values, p, inside = read(x + n * xn, c, first, channels, positions, xc, xp, BP)
+        products += values * vector(weight, c, channels)[:, None]
+        of_gate += values * load(gy + n * gn, c, p, gc, gp, inside)
+    s = _sigmoid(products, bias)
     of_z = tl.sum(of_gate, 0) * scale * s * (1 - s)
     part = tl.program_id(0).to(tl.int64) * (channels + 1)
     for start in range(0, channels, BC):
         c = start + tl.arange(0, BC)
-        inside = (c[:, None] < channels) & (p[None, :] < positions)
-        w = tl.load(weight + c, mask=c < channels, other=0.0).to(tl.float32)
-        of_y = load(gy, c, p, gc, gp, inside)
-        store(gx, c, p, oc, op, inside, of_y * (scale * s)[None, :] + w[:, None] * of_z[None, :])
+        of_y, p, inside = read(gy + n * gn, c, first, channels, positions, gc, gp, BP)
+        of_x = of_y * (scale * s)[None, :] + vector(weight, c, channels)[:, None] * of_z[None, :]
+        store(gx + n * on, c, p, oc, op, inside, of_x)
         if parts is not None:
-            of_w = tl.sum(load(x, c, p, xc, xp, inside) * of_z[None, :], 1)
+            of_w = tl.sum(load(x + n * xn, c, p, xc, xp, inside) * of_z[None, :], 1)
             tl.store(parts + part + c, of_w, mask=c < channels)
     if parts is not None:
         tl.store(parts + part + channels, tl.sum(of_z))
-
-
-SSE = Form(_forward, _backward)
