@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from yolo_attn.blocks.fused import cbam_kernels as kernels
 from yolo_attn.blocks.fused import slab
-from yolo_attn.blocks.fused.form import Call, Form, Gradients, Numbers
+from yolo_attn.blocks.fused.form import Call, Form, Gradients, Numbers, parameters_of
 
 _PROGRAMS = 264  # two for each multiprocessor of an H100
 _MOST_BLOCKS = 64  # of an image: each program adds the parts of all
@@ -50,11 +50,10 @@ def _refuses(block: Any, x: Tensor) -> str | None:
 
 
 def _parameters(block: Any) -> list[Tensor | None]:
-    """Return those of the MLP, the convolution, and the norm with its running statistics."""
-    found = [block.squeeze.weight, block.squeeze.bias, block.excite.weight, block.excite.bias, block.conv.weight]
-    norm = block.norm
+    """Return those of the MLP, the convolution, and the norm with its running statistics; folded, it has but a bias."""
+    found, norm = [*parameters_of(block.squeeze), *parameters_of(block.excite), block.conv.weight], block.norm
     if type(norm) is nn.Identity:
-        return [*found, block.conv.bias]
+        return [*found, None, block.conv.bias, None, None]
     # .data: they are changed after the forward pass, and where they are, the backward pass does not read them
     return [*found, norm.weight, norm.bias, norm.running_mean.data, norm.running_var.data]
 
@@ -66,82 +65,70 @@ def _settings(block: Any) -> list[float]:
 
 
 def _saved(x: Tensor, parameters: Any, settings: Numbers) -> list[tuple[int, ...]]:
-    """Return the shapes: rows, maps, places of maxima, and the statistics of the batch if the norm takes them."""
+    """Return the shapes of rows, of maps, and of the statistics that the norm takes."""
     n, c, height, width = x.shape
-    batch = [(3,)] if settings[3] and n * height * width > 1 else []
-    return [(n, 3 * c + 2 * len(parameters[1])), (n, 3, height * width), (n, c + height * width), *batch]
+    return [(n, 4 * c + 2 * len(parameters[1])), (n, 4, height * width), (3,)]
+
+
+def _of_batch(settings: Numbers, maps: Tensor) -> bool:
+    return bool(settings[3]) and len(maps) * maps.shape[2] > 1
 
 
 def _update(block: Any, saved: Sequence[Tensor]) -> None:
     """Update the running statistics."""
-    if len(saved) == 4:
-        norm = block.norm
+    norm = block.norm
+    if _of_batch(_settings(block), saved[1]):
         norm.num_batches_tracked.add_(1)
-        mean, _, var = saved[3].detach().to(norm.running_mean.dtype).split(1)
+        mean, var, _ = saved[2].detach().to(norm.running_mean.dtype).split(1)
         torch._foreach_lerp_([norm.running_mean, norm.running_var], [mean, var], norm.momentum)
 
 
 def _forward(call: Call) -> None:
     x, y = call.maps
-    rows, maps, index, batch = (*call.saved, None)[:4]
+    rows, maps, statistics = call.saved
     w0, b0, w1, b1, kernel, *norm = call.parameters
     scale, size, eps, _ = call.settings
-    index = index.view(torch.int32)
     programs, span, tile, mlp, taps = _grid(call.images, call.channels, call.positions, len(b0), int(size))
     sizes, of_x = (call.channels, call.positions, len(b0)), call.strides[:3]
     bc, bp = slab.narrow_tile(call.channels, call.positions, of_x[1], x.element_size())
     blocks = (call.images * triton.cdiv(call.channels, bc),)
-    slab.launch(kernels.pool, blocks, x, rows, index, *sizes, *of_x, BC=bc, BP=bp)
-    args: tuple[Any, ...] = (x, rows, index, maps, w0, b0, w1, b1, *sizes, span, *of_x, scale)
+    slab.launch(kernels.pool, blocks, x, rows, *sizes, *of_x, BC=bc, BP=bp)
+    args = (x, rows, maps, w0, b0, w1, b1, *sizes, span, *of_x, scale)
     slab.launch(kernels.squeeze, programs, *args, **mlp, **tile)
-    parts = None
-    if batch is not None:
-        parts = call.new(*programs, 2)
-        args = (maps, kernel, parts, call.positions, *x.shape[2:], span)
-        slab.launch(kernels.convolve, programs, *args, **taps, BP=tile["BP"])
-    args = (x, y, rows, maps, parts, batch, kernel, *_norm(norm, None), *sizes, span, *x.shape[2:])
+    parts = call.new(*programs, 2) if _of_batch(call.settings, maps) else None
+    if parts is not None:
+        slab.launch(kernels.convolve, programs, maps, kernel, parts, *x.shape[2:], span, **taps, BP=tile["BP"])
+    args = (x, y, rows, maps, statistics, parts, kernel, *norm, call.channels, *x.shape[2:], len(b0), span)
     number = triton.next_power_of_2(programs[0] * programs[1])
     slab.launch(kernels.write, programs, *args, *call.strides, eps, scale, **taps, NP=number, **tile)
 
 
 def _backward(call: Call) -> Gradients:
     x, gy, gx = call.maps
-    rows, maps, index, batch = (*call.saved, None)[:4]
-    w0, b0, w1, _, kernel, *norm = call.parameters
-    scale, size, eps, _ = call.settings
-    hidden, channels, index = len(b0), call.channels, index.view(torch.int32)
+    rows, maps, statistics = call.saved
+    w0, b0, w1, _, kernel, *norm = call.parameters[:7]
+    scale, size, _, _ = call.settings
+    hidden, channels, of_batch = len(b0), call.channels, _of_batch(call.settings, maps)
     programs, span, tile, mlp, taps = _grid(call.images, channels, call.positions, hidden, int(size))
-    sizes, both = (channels, call.positions, hidden, span), (*call.strides[:6], eps, scale)
-    of_norm = _norm(norm, batch)
-    of_maps, parts = torch.empty_like(maps), call.new(*programs, 2)
-    args: tuple[Any, ...] = (x, gy, rows, maps, of_maps, parts, *of_norm, *sizes)
-    slab.launch(kernels.reduce, programs, *args, *both, **tile)
-    totals = parts.sum((0, 1)) if call.needs or batch is not None else None
-    of_kernel = call.new(*programs, kernel.numel()) if call.needs else None
+    sizes = (channels, call.positions, hidden, span)
+    of_maps, parts = call.new(call.images, 3, call.positions), call.new(*programs, 2)
+    args = (x, gy, rows, maps, of_maps, parts, *norm, *sizes, *call.strides[:6], scale)
+    slab.launch(kernels.reduce, programs, *args, **tile)
+    totals = parts.sum((0, 1)) if call.needs or of_batch else None
     of_gates, of_rows = call.new(*programs, channels), call.new(call.images, 3 * (channels + hidden))
-    args = (x, gy, rows, index, maps, of_maps, None if batch is None else totals, of_gates, of_kernel, kernel)
-    more = {**taps, "BK": triton.next_power_of_2(int(size) ** 2)}
-    slab.launch(kernels.of_gates, programs, *args, *of_norm, *sizes, *x.shape[2:], *both, **more, **tile)
-    args = (gy, gx, rows, index, maps, of_maps, of_gates, of_rows, w0, w1, *of_norm, *sizes)
-    more = {**mlp, "BB": triton.next_power_of_2(programs[1])}
-    slab.launch(kernels.write_gradient, programs, *args, *call.strides[3:], eps, scale, **more, **tile)
+    of_kernel = call.new(*programs, kernel.numel()) if call.needs else None
+    args = (x, gy, maps, statistics, of_maps, totals if of_batch else None, of_gates, of_kernel, kernel, *norm)
+    more = (channels, *x.shape[2:], span, *call.strides[:6], scale)
+    slab.launch(kernels.of_gates, programs, *args, *more, BK=triton.next_power_of_2(int(size) ** 2), **taps, **tile)
+    args = (gy, gx, rows, maps, of_maps, of_gates, of_rows, w0, w1, *norm, *sizes, *call.strides[3:], scale)
+    slab.launch(kernels.write_gradient, programs, *args, BB=triton.next_power_of_2(programs[1]), **mlp, **tile)
     if of_kernel is None or totals is None:
         return ()
-    layers = [w0.numel(), hidden, w1.numel(), channels]
-    of_layers, bc = call.new(sum(layers)), 32
+    layers, bc = [w0.numel(), hidden, w1.numel(), channels], 32
+    of_layers = call.new(sum(layers))
     args = (rows, of_rows, of_layers, call.images, channels, hidden)
     slab.launch(kernels.of_layers, (triton.cdiv(channels, bc),), *args, HID=max(mlp["HID"], 16), BC=bc, BN=16)
-    of_bias, of_weight = totals.split(1)
-    found = [*of_layers.split(layers), of_kernel.sum((0, 1))]
-    return [*found, of_bias] if len(norm) == 1 else [*found, of_weight, of_bias]
-
-
-def _norm(norm: Sequence[Tensor], batch: Tensor | None) -> list[Tensor | None]:
-    """Return mean, variance, weight and bias as the kernels take them; an identity has but the convolution's bias."""
-    if len(norm) == 1:
-        return [None, None, None, norm[0]]
-    mean, var = norm[2:] if batch is None else batch.split(1)[:2]
-    return [mean, var, norm[0], norm[1]]
+    return [*of_layers.split(layers), of_kernel.sum((0, 1)), *totals.split(1)]
 
 
 @functools.lru_cache(1000)
@@ -150,14 +137,16 @@ def _grid(images: int, channels: int, positions: int, hidden: int, size: int) ->
     bp = min(triton.next_power_of_2(positions), 32)
     wanted = triton.cdiv(positions, min(_MOST_BLOCKS, triton.cdiv(_PROGRAMS, images)))
     span = triton.cdiv(wanted, bp) * bp
-    blocks, hid, all_channels = (
-        triton.cdiv(positions, span),
-        triton.next_power_of_2(hidden),
-        triton.next_power_of_2(channels),
-    )
+    hid, all_channels = triton.next_power_of_2(hidden), triton.next_power_of_2(channels)
     tile = {"BC": min(all_channels, _TILE // bp), "BP": bp}
     mlp = {"HID": hid, "CS": min(all_channels, max(_TILE // max(hid, _MOST_BLOCKS), 16))}
-    return (images, blocks), span, tile, mlp, {"K": size, "BT": triton.next_power_of_2(2 * size**2)}
+    return (
+        (images, triton.cdiv(positions, span)),
+        span,
+        tile,
+        mlp,
+        {"K": size, "BT": triton.next_power_of_2(2 * size**2)},
+    )
 
 
 CBAM = Form(_forward, _backward, _saved, _settings, _parameters, _refuses, _update)

@@ -81,7 +81,7 @@ def _forward_kernel(
         d = _similarity(values, m, p, positions)
         squares += d * d
     deviation = tl.sqrt(tl.sum(squares) / tl.maximum(positions - 1, 1))
-    w, r, b = _affine(weight, bias, groups, deviation, positions)
+    w, _, b = _affine(weight, bias, groups, deviation, positions)
     for start in range(0, positions, BP):
         values, p, inside = read(x, c, start, width, positions, xc, xp, BP)
         gate = scale * tl.sigmoid(w * _similarity(values, m, p, positions) + b)
