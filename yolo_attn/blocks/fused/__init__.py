@@ -151,7 +151,7 @@ def compute(block: AttentionBlock, x: Tensor) -> Tensor | None:
         y = node.compute(block, x, _form(block.fused))
     except node.KernelFailed as failed:
         plain = plainly(block, x)  # raises where the input is what is wrong
-        give_up(name, block.fused, failed.error)
+        give_up(name, block.fused, failed.__cause__)
         return plain
     _paths[name] = "fused"
     return y
@@ -163,7 +163,7 @@ def plainly(block: AttentionBlock, x: Tensor) -> Tensor:
     return y
 
 
-def give_up(name: str, form: str, error: Exception) -> None:
+def give_up(name: str, form: str, error: BaseException | None) -> None:
     """Compute blocks of a form plainly from now on, and warn of it once."""
     said = (str(error).strip().splitlines() or [""])[0]
     reason = f"its kernel failed ({type(error).__name__}: {said})"

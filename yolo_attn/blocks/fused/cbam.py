@@ -71,7 +71,7 @@ def _saved(x: Tensor, parameters: Any, settings: Numbers) -> list[tuple[int, ...
 
 
 def _of_batch(settings: Numbers, maps: Tensor) -> bool:
-    return bool(settings[3]) and len(maps) * maps.shape[2] > 1
+    return bool(settings[3]) and maps.shape[0] * maps.shape[2] > 1
 
 
 def _update(block: Any, saved: Sequence[Tensor]) -> None:

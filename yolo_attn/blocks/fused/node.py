@@ -18,11 +18,7 @@ T = TypeVar("T")
 
 
 class KernelFailed(Exception):  # noqa: N818
-    """A kernel could not be built or launched."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
+    """A kernel could not be built or launched; the cause says why."""
 
 
 def _launched(carry_out: Callable[[Call], T], call: Call) -> T:
@@ -33,7 +29,7 @@ def _launched(carry_out: Callable[[Call], T], call: Call) -> T:
     except torch.cuda.OutOfMemoryError:
         raise
     except Exception as error:
-        raise KernelFailed(error) from error
+        raise KernelFailed from error
 
 
 def compute(block: Any, x: Tensor, form: Form) -> Tensor:
@@ -93,7 +89,7 @@ class _Node(torch.autograd.Function):
             try:
                 found = _gradients(ctx.form, gy, x, saved, parameters, ctx.settings, any(needed[1:]))
             except KernelFailed as failed:
-                fused.give_up(ctx.block.yaml_name, ctx.block.fused, failed.error)
+                fused.give_up(ctx.block.yaml_name, ctx.block.fused, failed.__cause__)
         if found is None:  # or second derivatives may be wanted
             found = _plain_gradients(ctx.block, ctx.training, gy, x, parameters, needed)
         found = [g if need else None for g, need in zip(found, needed, strict=False)]
@@ -155,7 +151,7 @@ def _explained(block: str) -> Iterator[None]:
     except KernelFailed as failed:
         raise YoloAttnError(
             f"the kernel of {block} failed in a compiled graph, which cannot do without it; set {fused.VARIABLE}=0"
-        ) from failed
+        ) from failed.__cause__
 
 
 _TOLD = "Tensor[] given, bool[] there, float[] settings, str names) -> Tensor[]"

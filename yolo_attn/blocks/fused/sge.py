@@ -42,7 +42,7 @@ def _backward(call: Call) -> Gradients:
 SGE = Form(
     lambda call: _launch(_forward_kernel, call),
     _backward,
-    saved=lambda x, parameters, settings: [(len(x), x.shape[1]), (len(x), int(settings[0]))],  # means and std(t)
+    saved=lambda x, parameters, settings: [(x.shape[0], x.shape[1]), (x.shape[0], int(settings[0]))],  # m, std(t)
     settings=lambda block: [block.groups, block.scale],
     refuses=_refuses,
 )
