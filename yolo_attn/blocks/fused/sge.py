@@ -39,15 +39,6 @@ def _backward(call: Call) -> Gradients:
     return parts.sum(1).unbind() if call.needs else ()
 
 
-SGE = Form(
-    lambda call: _launch(_forward_kernel, call),
-    _backward,
-    saved=lambda x, parameters, settings: [(x.shape[0], x.shape[1]), (x.shape[0], int(settings[0]))],  # m, std(t)
-    settings=lambda block: [block.groups, block.scale],
-    refuses=_refuses,
-)
-
-
 @triton.jit
 def _slab(x, xn, xc, groups, width):
     """Return where the slab of a program begins."""
@@ -128,3 +119,12 @@ def _backward_kernel(
             of_mean = (w * sum_lx - k * sum_dx) / positions - shift * m
             tl.store(parts + program, total_ld * r)
             tl.store(parts + slabs + program, total_l)
+
+
+SGE = Form(
+    lambda call: _launch(_forward_kernel, call),
+    _backward,
+    saved=lambda x, parameters, settings: [(x.shape[0], x.shape[1]), (x.shape[0], int(settings[0]))],  # m, std(t)
+    settings=lambda block: [block.groups, block.scale],
+    refuses=_refuses,
+)

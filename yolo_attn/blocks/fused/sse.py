@@ -35,9 +35,6 @@ def _backward(call: Call) -> Gradients:
     return () if parts is None else parts.sum(0).split(call.channels)
 
 
-SSE = Form(lambda call: _launch(_forward_kernel, call, *_tile(call.channels, call.positions)), _backward)
-
-
 @triton.jit
 def _place(positions, BP: tl.constexpr):
     """Return the image of a program, and the first of its positions."""
@@ -94,3 +91,6 @@ def _backward_kernel(
             tl.store(parts + part + c, of_w, mask=c < channels)
     if parts is not None:
         tl.store(parts + part + channels, tl.sum(of_z))
+
+
+SSE = Form(lambda call: _launch(_forward_kernel, call, *_tile(call.channels, call.positions)), _backward)
