@@ -8,7 +8,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def of_documentation(program: str) -> list[Path]:
 
 def of_pages(
     program: str,
-    pages: Iterable[Path],
+    pages: Sequence[Path],
     out: Path,
     widths: Sequence[int],
     schemes: Sequence[str],
@@ -50,12 +50,13 @@ def of_pages(
     """
     out.mkdir(parents=True, exist_ok=True)
     made = []
-    with Browser(program) as browser:
-        for page in pages:
-            for width in widths:
-                for scheme in schemes:
+    for scheme in schemes:
+        with Browser(program) as browser:  # anew: a page may remember the scheme of before
+            for page in pages:
+                name = page.resolve().parent.name if page.stem == "index" else page.stem
+                for width in widths:
                     png = browser.screenshot(page, width, scheme, unfold)
-                    made.append(write_png(png, out / f"{page.stem}-{width}-{scheme}.png"))
+                    made.append(write_png(png, out / f"{name}-{width}-{scheme}.png"))
     return made
 
 

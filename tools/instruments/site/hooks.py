@@ -39,8 +39,8 @@ def on_config(config: Any) -> Any:
         (folder / path).write_bytes(text if isinstance(text, bytes) else text.encode())
     config.docs_dir = str(folder)
     blocks = next(entry["Blocks"] for entry in config.nav if "Blocks" in entry)
-    english = [page for page in pages if page.startswith("blocks/") and not page.endswith(".zh.md")]
-    blocks += [page for page in english if page not in blocks]  # asked again for every language
+    found = (page for page in pages if page.startswith("blocks/") and not page.endswith(".zh.md"))
+    blocks += sorted({*found} - {*blocks}, key=str.lower)  # this is called for each language
     return config
 
 

@@ -72,7 +72,7 @@ def _cost(block: dict[str, Any], words: dict[str, Any]) -> str:
     rows += [(words[key], f"{cost[key]:.3g}") for key in ("forward", "training") if cost]
     rows += [(words["gain"], f"{block['gain']:.2f}")] if block["gain"] is not None else []
     rows += [(words["public"], f"{public['repositories']} / {public['yamls']}{public['note']}")] if public else []
-    lines = ["| | |", "| --- | ---: |", *(f"| {name} | {value} |" for name, value in rows)]
+    lines = [words["columns"], "| --- | ---: |", *(f"| {name} | {value} |" for name, value in rows)]
     return "\n".join(lines) + (f"\n\n{words['measured']}: {cost['where']}." if cost else "")
 
 
