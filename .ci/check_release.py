@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 STATED = {
     "pyproject.toml": r'^version = "(.+)"$',
-    "yolo_attn/__init__.py": r'^__version__ = "(.+)"$',
+    "yolo_attn/util/version.py": r'^__version__ = "(.+)"$',
     "CITATION.cff": r"^version: (.+)$",
 }
 

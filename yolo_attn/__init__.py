@@ -14,6 +14,7 @@ from yolo_attn.host import loading, patch, registry
 from yolo_attn.host.patch import register, unregister
 from yolo_attn.host.registry import create_attention, registered
 from yolo_attn.host.releases import UntestedVersionWarning
+from yolo_attn.util.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from yolo_attn.blocks import ATTENTION_BLOCKS
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from yolo_attn.weights.report import TransferReport
     from yolo_attn.weights.transfer import transfer_weights
 
-__version__ = "0.2.0"
 __all__ = [
     "ATTENTION_BLOCKS",
     "RTDETR",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from yolo_attn.compare.stored import stored_run
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.speed.raw import read_raw
 from yolo_attn.speed.spec import SpeedSpec, write_spec
+from yolo_attn.util.env import version_of
 from yolo_attn.util.files import write_json
 from yolo_attn.util.imports import imported
 
@@ -191,7 +191,7 @@ def _plan_record(specs: Sequence[run_folder.RunSpec], arms: Sequence[ArmSpec]) -
         "seeds": sorted({spec.seed for spec in specs}),
         "runs": [spec.folder_name for spec in specs],
         "classes": {"0": "item"} if specs[0].overrides.get("single_cls") else names,
-        "yolo_attn": version("yolo-attn"),
+        "yolo_attn": version_of("yolo-attn"),
     }
 
 

@@ -7,7 +7,6 @@ processes of their own, stored, and summarised by the same statistics.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from yolo_attn.compare.folder import FINISHED, Log
 from yolo_attn.compare.plan import ATTENTION, BASELINE, MODEL, ArmSpec
 from yolo_attn.errors import YoloAttnError, one_of
 from yolo_attn.util import imports
+from yolo_attn.util.env import version_of
 
 SETTINGS = ("imgsz", "batch", "conf", "iou", "max_det", "split", "rect", "classes", "single_cls", "workers")
 """Arguments of validation that every model is evaluated with."""
@@ -127,7 +127,7 @@ def specs_of(
         "weights": None,
         "weights_checksum": None,
         "overrides": settings,
-        "versions": {name: version(name) for name in ("torch", "ultralytics", "yolo-attn")},
+        "versions": {name: version_of(name) for name in ("torch", "ultralytics", "yolo-attn")},
         "device": kind,
         "threads": threads or default_threads() if kind == "cpu" else None,
         "imports": imports.entries(),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from yolo_attn.compare import run_folder
 from yolo_attn.errors import YoloAttnError, like, nearest_file, one_of, shorten
 from yolo_attn.host.wiring import rows_of, unread_rows
 from yolo_attn.util import imports
+from yolo_attn.util.env import version_of
 from yolo_attn.util.files import plain_name
 from yolo_attn.util.words import check_init
 
@@ -263,7 +263,7 @@ def specs_of(plan: Plan, arms: Sequence[ArmSpec] | None = None, kind: str | None
         "weights": str(weights) if weights else None,
         "weights_checksum": run_folder.checksum(weights.read_bytes()) if weights else None,
         "overrides": {**RECIPE, **plan.overrides},
-        "versions": {name: version(name) for name in ("torch", "ultralytics", "yolo-attn")},
+        "versions": {name: version_of(name) for name in ("torch", "ultralytics", "yolo-attn")},
         "device": kind,
         "threads": plan.threads or default_threads() if kind == "cpu" else None,
         "imports": imports.entries(),

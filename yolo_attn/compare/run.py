@@ -9,7 +9,6 @@ import importlib
 import sys
 import time
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from yolo_attn.errors import YoloAttnError
 from yolo_attn.host.model_files import write_model
 from yolo_attn.report.seconds import ALL, EARLIER
 from yolo_attn.util import imports
-from yolo_attn.util.env import environment
+from yolo_attn.util.env import environment, version_of
 from yolo_attn.util.printing import any_text
 from yolo_attn.util.processes import LOCK, LOCK_SECONDS, stop_with_parent
 
@@ -115,8 +114,10 @@ def _train(folder: Path, spec: run_folder.RunSpec, overrides: Mapping[str, Any])
 
 def _check_versions(spec: run_folder.RunSpec) -> None:
     for name, wanted in spec.versions.items():
-        if version(name) != wanted:
-            raise YoloAttnError(f"this run is for {name} {wanted}, {version(name)} is installed where it was started")
+        if version_of(name) != wanted:
+            raise YoloAttnError(
+                f"this run is for {name} {wanted}, {version_of(name)} is installed where it was started"
+            )
 
 
 def _check_imports(spec: run_folder.RunSpec) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from yolo_attn.host.checkpoints import open_source
 from yolo_attn.host.compat import dynamic_torchscript
 from yolo_attn.host.model_files import write_model
 from yolo_attn.train.yolo import YOLO
+from yolo_attn.util.env import version_of
 from yolo_attn.util.files import write_all, write_json, write_whole
 
 SCRIPT, WEIGHTS, FACTS, READ_ME = "model.torchscript", "weights.pt", "model.json", "README.md"
@@ -54,7 +54,7 @@ def _make(source: Any, name: str, scratch: Path, imgsz: int | None) -> list[Path
     script, comparisons = _make_script(source.pt_path, scratch, imgsz)
     where = scratch / "folder"
     where.mkdir()
-    made_with = {name: version(name.replace("_", "-")) for name in ("yolo_attn", "ultralytics", "torch")}
+    made_with = {name.replace("-", "_"): version_of(name) for name in ("yolo-attn", "ultralytics", "torch")}
     facts = {
         "task": source.task,
         "names": source.names,

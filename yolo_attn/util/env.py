@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from yolo_attn.util.version import __version__
+
 
 def environment(device: str = "cpu") -> dict[str, str | int]:
     """Return hardware and versions, to be stored with a result.
@@ -26,7 +28,7 @@ def environment(device: str = "cpu") -> dict[str, str | int]:
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "commit": _commit(),
-        **{name.replace("-", "_"): _version(name) for name in ("torch", "ultralytics", "yolo-attn")},
+        **{name.replace("-", "_"): version_of(name) for name in ("torch", "ultralytics", "yolo-attn")},
     }
     if device.startswith("cuda"):
         found["gpu"] = torch.cuda.get_device_name(device)
@@ -86,7 +88,10 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """Return the version of a package: of this one that of its code, since pip knows an older one of a checkout."""
+    if package == "yolo-attn":
+        return __version__
     try:
         return version(package)
     except PackageNotFoundError:
