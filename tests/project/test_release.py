@@ -23,7 +23,7 @@ def test_another_tag_is_refused():
 
 def test_a_version_without_section_date_and_checkpoints_is_refused(tmp_path, monkeypatch):
     for file in (*check_release.STATED, "CHANGELOG.md"):
-        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         text = (ROOT / file).read_text(encoding="utf-8")
         (tmp_path / file).write_text(text if file == "CHANGELOG.md" else text.replace(ya.__version__, "9.9"))
     monkeypatch.setattr(check_release, "ROOT", tmp_path)
