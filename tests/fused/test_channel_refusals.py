@@ -30,3 +30,12 @@ def test_usual_widths_are_taken_and_hidden_layers_of_any_width_are_not(name):
 def test_a_convolution_at_the_end_is_refused():
     for options in REFUSED["scSE"]:
         assert "convolution" in refusal("scSE", 64, **options)
+
+
+def test_maps_of_many_positions_are_refused():
+    block = ATTENTION_BLOCKS["SE"](16)
+    form = fused._form(block.fused)
+    assert form.refuses(block, torch.empty(1, 16, 256, 512, device="meta")) is None
+    assert form.refuses(block, torch.empty(1, 16, 257, 512, device="meta")) == (
+        "the map has 131584 positions, more than 131072"
+    )

@@ -1,4 +1,4 @@
-"""The fused forms of the blocks with a context, where a program takes several tiles, and where both gates tie."""
+"""The fused forms of the blocks with a context, where an image takes several tiles, and where both gates tie."""
 
 import os
 
@@ -17,16 +17,15 @@ CASES = [Case(name, options, (2, 24, 5, 7), torch.float32, False) for name in BL
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_program_takes_several_tiles_of_channels_and_of_positions(case, monkeypatch):
+def test_a_program_takes_several_tiles_of_channels_and_an_image_several_programs(case, monkeypatch):
     from yolo_attn.blocks.fused import channel
 
     for name, value in {"_PROGRAMS": 3, "_LONGEST": 16, "_TILE": 128, "_STAGE_TILE": 64}.items():
         monkeypatch.setattr(channel, name, value)
     monkeypatch.setattr(channel, "_plan", channel._plan.__wrapped__)
     plan = channel._plan(tuple(channel._Settings(width=3)), 2, 24, 35)
-    assert plan.programs == (2, 2)
-    assert plan.sizes == (24, 35, 32)
-    assert (plan.write["BC"], plan.write["BP"], plan.write["CS"]) == (8, 16, 16)
+    assert plan.programs == (2, 3)
+    assert (plan.write["BC"], plan.write["BP"], plan.write["CS"]) == (16, 16, 16)
     assert not {name: e for name, e in errors(case).items() if not e < (1e-5 if name in ("y", "x") else 5e-5)}
 
 
