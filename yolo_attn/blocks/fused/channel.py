@@ -131,7 +131,9 @@ def _form(settings: Callable[[Any], _Settings], parameters: Callable[[Any], list
             return f"its layers have {s.width} hidden values, more than {_WIDEST}"
         if s.layers and s.width * block.channels > _MOST_WEIGHTS:
             return f"a layer has {s.width} x {block.channels} weights, more than {_MOST_WEIGHTS}"
-        return f"the map has {positions} positions, more than {_MOST_POSITIONS}" if positions > _MOST_POSITIONS else None
+        return (
+            f"the map has {positions} positions, more than {_MOST_POSITIONS}" if positions > _MOST_POSITIONS else None
+        )
 
     return Form(_forward, _backward, _saved, lambda block: [*settings(block)], parameters, refuses)
 
@@ -154,7 +156,9 @@ ECA = _form(
     lambda block: _Settings(block.scale, layers=0, width=block.kernel_size, mul=1),
     lambda block: [*[None] * 6, *parameters_of(block.conv)],
 )
-GC = _form(_of_gc, lambda block: parameters_of(block) if block.mask is not None else [None, None, *parameters_of(block)])
+GC = _form(
+    _of_gc, lambda block: parameters_of(block) if block.mask is not None else [None, None, *parameters_of(block)]
+)
 SNL = _form(
     lambda block: _Settings(layers=1, width=block.channels, add=1, softmax=1),
     lambda block: [*parameters_of(block.mask), *[None] * 4, *parameters_of(block.value)],

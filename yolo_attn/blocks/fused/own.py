@@ -1,10 +1,8 @@
 """SimAM and SA in one kernel each way: a channel is gated by its own mean and variance; a program owns a few channels.
 
-With ``d = x - m`` and the coefficients ``a``, ``k``, ``b`` of a channel: ``y = x G``, ``G = scale * sigmoid(z)``,
-``z = (a d + k) d + b``; with ``gamma``: ``y = x + gamma (x G - x)``.
-SimAM: ``a = 1 / (4 (v + eps))``, ``k = 0``, ``b = 1/2``.
-SA: ``a = 0``, with ``r = 1 / sqrt(var + eps)``; first half of a group: ``k = 0``, ``b = w m + b``; second half:
-``k = w' weight r``, ``b = w' bias + b'``.
+With ``d = x - mean``: ``y = x G``, ``G = scale * sigmoid(z)``, ``z = (a d + k) d + b``; with ``gamma``: ``y = x + gamma
+(x G - x)``. SimAM: ``a = 1 / (4 (v + eps))``, ``k = 0``, ``b = 1/2``. SA: ``z = w u + b``, with ``u = mean`` in the first
+half of a group, ``u = weight r d + bias``, ``r = 1 / sqrt(var + eps)``, in the second: ``a = 0``, ``k = w weight r``.
 """
 
 from __future__ import annotations
@@ -26,8 +24,8 @@ def _gamma(block: Any) -> list[Tensor | None]:
 
 def _parameters(block: Any) -> list[Tensor | None]:
     """Return those of the channel gates, of the spatial gates, of the norm, and ``gamma``."""
-    found = [block.channel_weight, block.channel_bias, block.spatial_weight, block.spatial_bias]
-    return [*found, block.norm.weight, block.norm.bias, *_gamma(block)]
+    gates = [block.channel_weight, block.channel_bias, block.spatial_weight, block.spatial_bias]
+    return [*gates, block.norm.weight, block.norm.bias, *_gamma(block)]
 
 
 def _settings(block: Any) -> list[float]:
@@ -54,16 +52,15 @@ def _forward(call: Call) -> None:
 
 
 def _backward(call: Call) -> Gradients:
-    half = int(call.settings[0])
-    parts = call.new(5 if half else 1, call.images * call.channels) if call.needs else None
+    half, parts = int(call.settings[0]), call.new(5, call.images * call.channels) if call.needs else None
     _launch(_backward_kernel, call, parts)
     if parts is None:
         return ()
+    gamma = None if call.parameters[-1] is None else parts[4].sum()
     if not half:
-        return [parts.sum()]
-    gamma, w, b, weight, bias = parts.view(5, -1, 2 * half).sum(1)
-    found = [w[:half], b[:half], w[half:], b[half:], weight[half:], bias[half:]]
-    return found if call.parameters[6] is None else [*found, gamma.sum()]
+        return [gamma]
+    w, b, weight, bias = parts[:4].view(4, -1, 2 * half).sum(1)
+    return [w[:half], b[:half], w[half:], b[half:], weight[half:], bias[half:], gamma]
 
 
 @triton.jit
@@ -76,23 +73,35 @@ def _channels(channels, SHUFFLE: tl.constexpr, BC: tl.constexpr):
 
 
 @triton.jit
-def _coefficients(m, squares, s, inside, cw, cb, sw, sb, weight, bias, positions, half, eps):
-    """Return ``a``, ``k``, ``b``, ``r``, and ``w``, ``w'``, weight and bias, 0 in the half that has none."""
+def _of_half(first, second, i, half, inside):
+    """Return values ``i`` of two vectors one after the other; of a missing one 0."""
+    values = tl.load(second + i - half, mask=inside & (i >= half), other=0.0).to(tl.float32)
+    if first is not None:
+        values += tl.load(first + i, mask=inside & (i < half), other=0.0).to(tl.float32)
+    return values
+
+
+@triton.jit
+def _coefficients(m, squares, i, half, inside, positions, eps, cw, cb, sw, sb, weight, bias):
+    """Return ``a``, ``k``, ``b``, and ``r``, ``w``, ``weight * r`` and ``u`` where ``d`` is 0."""
     r = tl.where(positions > 1, 1 / tl.sqrt(squares / positions + eps), 0.0)  # 0: d is 0, and its rounding would count
-    a = tl.zeros_like(r)
-    w, scale, of_norm, of_bias, b = a, a, a, a, a + 0.5
+    none = tl.zeros_like(r)
     if cw is None:
-        a += 0.25 / (squares / tl.maximum(positions - 1, 1) + eps)
+        return 0.25 / (squares / tl.maximum(positions - 1, 1) + eps), none, none + 0.5, r, none, none, none
     else:
-        i = s % (2 * half)
-        first, second = inside & (i < half), inside & (i >= half)
-        w = tl.load(cw + i, mask=first, other=0.0).to(tl.float32)
-        scale = tl.load(sw + i - half, mask=second, other=0.0).to(tl.float32)
-        of_norm = tl.load(weight + i - half, mask=second, other=0.0).to(tl.float32)
-        of_bias = tl.load(bias + i - half, mask=second, other=0.0).to(tl.float32)
-        b = w * m + scale * of_bias + tl.load(cb + i, mask=first, other=0.0).to(tl.float32)
-        b += tl.load(sb + i - half, mask=second, other=0.0).to(tl.float32)
-    return a, scale * of_norm * r, b, r, w, scale, of_norm, of_bias
+        w, slope = _of_half(cw, sw, i, half, inside), r * _of_half(None, weight, i, half, inside)
+        u = tl.where(i < half, m, _of_half(None, bias, i, half, inside))
+        return none, w * slope, w * u + _of_half(cb, sb, i, half, inside), r, w, slope, u
+
+
+@triton.jit
+def _tile(x, s, start, inside, positions, xc, xp, m, a, k, b, BP: tl.constexpr):
+    """Return positions, where they are in the map, ``x``, ``d``, and ``sigmoid(z)``."""
+    p = start + tl.arange(0, BP)
+    here = inside[:, None] & (p[None, :] < positions)
+    values = load(x, s, p, xc, xp, here)
+    d = values - m[:, None]
+    return p, here, values, d, tl.sigmoid((a[:, None] * d + k[:, None]) * d + b[:, None])
 
 
 @triton.jit
@@ -101,22 +110,17 @@ def _forward_kernel(
     xn, xc, xp, yn, yc, yp, SHUFFLE: tl.constexpr, BC: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
     n, c, s = _channels(channels, SHUFFLE, BC)
-    inside = c < channels
-    x += n * xn
-    y += n * yn
+    inside, x = c < channels, x + n * xn
     m, squares = moments(x, s, inside, positions, xc, xp, BC, BP)
     a, k, b, _, _, _, _, _ = _coefficients(
-        m, squares, s, inside, cw, cb, sw, sb, weight, bias, positions, half, eps)  # fmt: skip
+        m, squares, s, half, inside, positions, eps, cw, cb, sw, sb, weight, bias)  # fmt: skip
     for start in range(0, positions, BP):
-        p = start + tl.arange(0, BP)
-        here = inside[:, None] & (p[None, :] < positions)
-        values = load(x, s, p, xc, xp, here)
-        d = values - m[:, None]
-        result = values * scale * tl.sigmoid((a[:, None] * d + k[:, None]) * d + b[:, None])
+        p, here, values, _, g = _tile(x, s, start, inside, positions, xc, xp, m, a, k, b, BP)
+        result = values * scale * g
         if gamma is not None:
             kept = load(x, c, p, xc, xp, here)
             result = kept + tl.load(gamma).to(tl.float32) * (result - kept)
-        store(y, c, p, yc, yp, here, result)
+        store(y + n * yn, c, p, yc, yp, here, result)
     tl.store(statistics + n * channels + s, m, mask=inside)
     tl.store(statistics + slabs + n * channels + s, squares, mask=inside)
 
@@ -127,59 +131,42 @@ def _backward_kernel(
     xn, xc, xp, gn, gc, gp, on, oc, op, SHUFFLE: tl.constexpr, BC: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
     n, c, s = _channels(channels, SHUFFLE, BC)
-    inside = c < channels
-    x += n * xn
-    gy += n * gn
-    gx += n * on
-    m = tl.load(statistics + n * channels + s, mask=inside, other=0.0)
-    squares = tl.load(statistics + slabs + n * channels + s, mask=inside, other=0.0)
-    a, k, b, r, w, of_gate, of_norm, of_bias = _coefficients(
-        m, squares, s, inside, cw, cb, sw, sb, weight, bias, positions, half, eps)  # fmt: skip
+    inside, x, gy = c < channels, x + n * xn, gy + n * gn
+    statistics += n * channels + s
+    m, squares = tl.load(statistics, mask=inside, other=0.0), tl.load(statistics + slabs, mask=inside, other=0.0)
+    i = s % (2 * half) if cw is not None else s
+    a, k, b, r, w, slope, u = _coefficients(
+        m, squares, i, half, inside, positions, eps, cw, cb, sw, sb, weight, bias)  # fmt: skip
     t = 1.0 if gamma is None else tl.load(gamma).to(tl.float32)
-    # l is the gradient of z. The gradient of x is gy G + l (2 a d + k) + e d + f: e is that through the variance, and
-    # f that through the mean.
-    sum_l = tl.zeros([BC], tl.float32)
-    sum_ld = tl.zeros([BC], tl.float32)
-    sum_ldd = tl.zeros([BC], tl.float32)
-    of_gamma = tl.zeros([BC], tl.float32)
+    of_b, of_k, of_a, of_gamma = tl.zeros_like(m), tl.zeros_like(m), tl.zeros_like(m), tl.zeros_like(m)
     for start in range(0, positions, BP):
-        p = start + tl.arange(0, BP)
-        here = inside[:, None] & (p[None, :] < positions)
-        values = load(x, s, p, xc, xp, here)
+        p, here, values, d, g = _tile(x, s, start, inside, positions, xc, xp, m, a, k, b, BP)
         of_y = load(gy, c, p, gc, gp, here)
-        d = values - m[:, None]
-        g = tl.sigmoid((a[:, None] * d + k[:, None]) * d + b[:, None])
         of_z = t * of_y * values * scale * g * (1 - g)
-        sum_l += tl.sum(of_z, 1)
-        sum_ld += tl.sum(of_z * d, 1)
-        if cw is None:
-            sum_ldd += tl.sum(of_z * d * d, 1)
+        of_b += tl.sum(of_z, 1)
+        of_k += tl.sum(of_z * d, 1)
+        of_a += tl.sum(of_z * d * d, 1)
         if gamma is not None:
             of_gamma += tl.sum(of_y * (values * scale * g - load(x, c, p, xc, xp, here)), 1)
-    e = -8 * a * a * sum_ldd / tl.maximum(positions - 1, 1) - k * r * r * sum_ld / positions
-    f = ((w - k) * sum_l - 2 * a * sum_ld) / positions
+    # The gradient of x is gy G + l (2 a d + k), l that of z, and what comes by the variance, e d, and by the mean, f.
+    e = -8 * a * a * of_a / tl.maximum(positions - 1, 1) - k * r * r * of_k / positions
+    f = (tl.where(i < half, w, 0.0) * of_b - k * of_b - 2 * a * of_k) / positions
     for start in range(0, positions, BP):
-        p = start + tl.arange(0, BP)
-        here = inside[:, None] & (p[None, :] < positions)
-        values = load(x, s, p, xc, xp, here)
-        of_y = t * load(gy, c, p, gc, gp, here)
-        d = values - m[:, None]
-        g = tl.sigmoid((a[:, None] * d + k[:, None]) * d + b[:, None])
-        of_z = of_y * values * scale * g * (1 - g)
-        of_x = of_y * scale * g + of_z * (2 * a[:, None] * d + k[:, None]) + e[:, None] * d + f[:, None]
+        p, here, values, d, g = _tile(x, s, start, inside, positions, xc, xp, m, a, k, b, BP)
+        of_y = t * scale * g * load(gy, c, p, gc, gp, here)
+        of_x = of_y + of_y * values * (1 - g) * (2 * a[:, None] * d + k[:, None]) + e[:, None] * d + f[:, None]
         if gamma is not None:
             of_x += (1 - t) * load(gy, s, p, gc, gp, here)
-        store(gx, s, p, oc, op, here, of_x)
+        store(gx + n * on, s, p, oc, op, here, of_x)
     if parts is not None:
         parts += n * channels + s
-        if gamma is not None:
-            tl.store(parts, of_gamma, mask=inside)
         if cw is not None:
-            second = s % (2 * half) >= half
-            tl.store(parts + slabs, tl.where(second, of_norm * r * sum_ld + of_bias * sum_l, m * sum_l), mask=inside)
-            tl.store(parts + 2 * slabs, sum_l, mask=inside)
-            tl.store(parts + 3 * slabs, of_gate * r * sum_ld, mask=inside)
-            tl.store(parts + 4 * slabs, of_gate * sum_l, mask=inside)
+            tl.store(parts, slope * of_k + u * of_b, mask=inside)
+            tl.store(parts + slabs, of_b, mask=inside)
+            tl.store(parts + 2 * slabs, w * r * of_k, mask=inside)
+            tl.store(parts + 3 * slabs, w * of_b, mask=inside)
+        if gamma is not None:
+            tl.store(parts + 4 * slabs, of_gamma, mask=inside)
 
 
 SA = Form(_forward, _backward, _saved, _settings, _parameters)
