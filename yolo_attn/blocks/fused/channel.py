@@ -54,7 +54,7 @@ class _Plan(NamedTuple):
 @functools.lru_cache(1000)
 def _plan(settings: tuple[float, ...], images: int, channels: int, positions: int) -> _Plan:
     """Share positions between programs: enough of them to fill the GPU, few enough to add their parts."""
-    s = _Settings(*settings[:2], *map(int, settings[2:]))  # all are floats under torch.compile
+    s = _Settings._make([*settings[:2], *map(int, settings[2:])])  # all are floats under torch.compile
     wanted = triton.cdiv(positions, min(_MOST_BLOCKS, triton.cdiv(_PROGRAMS, images)))
     bp = min(_LONGEST, max(32, triton.next_power_of_2(wanted)))
     blocks = triton.cdiv(positions, bp)
@@ -74,7 +74,7 @@ def _plan(settings: tuple[float, ...], images: int, channels: int, positions: in
 
 def _saved(x: Tensor, parameters: Any, settings: Numbers) -> list[tuple[int, ...]]:
     """Return the shapes of the rows of the images, and of ``z`` of the positions where there is a mask."""
-    s = _Settings(*settings)
+    s = _Settings._make(settings)
     n, c, height, width = x.shape
     rows = (n, 2 + c + int(s.add + s.mul) * (c + int(s.width)))
     return [rows, (n, height * width)] if s.softmax or s.combine else [rows]
@@ -113,7 +113,8 @@ def _backward(call: Call) -> Gradients:
         return ()
     mask = (None, None) if z is None else parts[:, :, 2 * c :].sum((0, 1)).split((c, 1))
     if plan.write["TAPS"]:
-        return [*mask, *[None] * 4, of_rows[:, 2 * c : 2 * c + width].sum(0), of_rows[:, c : 2 * c].sum()]
+        of_bias = None if call.parameters[7] is None else of_rows[:, c : 2 * c].sum()
+        return [*mask, *[None] * 4, of_rows[:, 2 * c : 2 * c + width].sum(0), of_bias]
     out = call.new(transforms, sum(plan.parts) // transforms)
     args = (rows, of_rows, out, call.images, c, width, rows.shape[1], of_rows.shape[1], out.shape[1])
     slab.launch(kernels.weights, (triton.cdiv(c, plan.weights["BC"]), transforms), *args, **plan.weights)
@@ -121,7 +122,7 @@ def _backward(call: Call) -> Gradients:
 
 
 def _form(settings: Callable[[Any], _Settings], parameters: Callable[[Any], list[Tensor | None]]) -> Form:
-    """Return a form by the settings and the parameters: ``w``, ``b``, and ``W1, b1, gain, shift, W2, b2`` of transforms."""
+    """Return a form by settings and parameters: ``w``, ``b``, and ``W1, b1, gain, shift, W2, b2`` of each transform."""
 
     def refuses(block: Any, x: Tensor) -> str | None:
         if getattr(block, "combine", None) == "concat":

@@ -1,8 +1,8 @@
 """SimAM and SA in one kernel each way: a channel is gated by its own mean and variance; a program owns a few channels.
 
-With ``d = x - mean``: ``y = x G``, ``G = scale * sigmoid(z)``, ``z = (a d + k) d + b``; with ``gamma``: ``y = x + gamma
-(x G - x)``. SimAM: ``a = 1 / (4 (v + eps))``, ``k = 0``, ``b = 1/2``. SA: ``z = w u + b``, with ``u = mean`` in the first
-half of a group, ``u = weight r d + bias``, ``r = 1 / sqrt(var + eps)``, in the second: ``a = 0``, ``k = w weight r``.
+With ``d = x - m``: ``y = x G``, ``G = scale * sigmoid(z)``, ``z = (a d + k) d + b``; with ``gamma``:
+``y = x + gamma (x G - x)``. SimAM: ``a = 1 / (4 (v + eps))``, ``k = 0``, ``b = 1/2``. SA: ``z = w u + b``, so that ``a``
+is 0; in the first half of a group ``u = m``, in the second ``u = weight r d + bias`` with ``r = 1 / sqrt(var + eps)``.
 """
 
 from __future__ import annotations
@@ -28,18 +28,12 @@ def _parameters(block: Any) -> list[Tensor | None]:
     return [*gates, block.norm.weight, block.norm.bias, *_gamma(block)]
 
 
-def _settings(block: Any) -> list[float]:
-    """Return the channels of half a group, whether channels are shuffled, ``eps`` and scale."""
-    return [block.channels // block.groups // 2, block.shuffle, block.norm.eps, block.scale]
-
-
 def _saved(x: Tensor, parameters: Any, settings: Numbers) -> list[tuple[int, ...]]:
-    """Return the shape of the means and the sums of ``d^2``."""
-    return [(2, x.shape[0], x.shape[1])]
+    return [(2, x.shape[0], x.shape[1])]  # means, and sums of d^2
 
 
 def _launch(kernel: Any, call: Call, *parts: Any) -> None:
-    half, shuffle, eps, scale = call.settings
+    half, shuffle, eps, scale = call.settings  # channels of half a group
     bc, bp = slab.narrow_tile(call.channels, call.positions, call.strides[1], call.x.element_size())
     sizes = (call.images * call.channels, call.channels, call.positions, int(half), eps, scale)
     args = (*call.maps, *call.saved, *parts, *[None] * (7 - len(call.parameters)), *call.parameters, *sizes)
@@ -73,25 +67,24 @@ def _channels(channels, SHUFFLE: tl.constexpr, BC: tl.constexpr):
 
 
 @triton.jit
-def _of_half(first, second, i, half, inside):
-    """Return values ``i`` of two vectors one after the other; of a missing one 0."""
-    values = tl.load(second + i - half, mask=inside & (i >= half), other=0.0).to(tl.float32)
-    if first is not None:
-        values += tl.load(first + i, mask=inside & (i < half), other=0.0).to(tl.float32)
-    return values
+def _at(start, i, inside):
+    return tl.load(start + i, mask=inside, other=0.0).to(tl.float32)
 
 
 @triton.jit
-def _coefficients(m, squares, i, half, inside, positions, eps, cw, cb, sw, sb, weight, bias):
-    """Return ``a``, ``k``, ``b``, and ``r``, ``w``, ``weight * r`` and ``u`` where ``d`` is 0."""
+def _coefficients(m, squares, s, half, inside, positions, eps, cw, cb, sw, sb, weight, bias):
+    """Return ``a``, ``k``, ``b``, ``r``; of SA ``w``, ``weight r``, ``u`` for ``d = 0``, and ``w`` where ``u = m``."""
     r = tl.where(positions > 1, 1 / tl.sqrt(squares / positions + eps), 0.0)  # 0: d is 0, and its rounding would count
     none = tl.zeros_like(r)
     if cw is None:
-        return 0.25 / (squares / tl.maximum(positions - 1, 1) + eps), none, none + 0.5, r, none, none, none
+        return 0.25 / (squares / tl.maximum(positions - 1, 1) + eps), none, none + 0.5, r, none, none, none, none
     else:
-        w, slope = _of_half(cw, sw, i, half, inside), r * _of_half(None, weight, i, half, inside)
-        u = tl.where(i < half, m, _of_half(None, bias, i, half, inside))
-        return none, w * slope, w * u + _of_half(cb, sb, i, half, inside), r, w, slope, u
+        i = s % (2 * half)
+        first, second = inside & (i < half), inside & (i >= half)
+        of_mean, slope = _at(cw, i, first), r * _at(weight, i - half, second)
+        w, u = of_mean + _at(sw, i - half, second), tl.where(first, m, _at(bias, i - half, second))
+        b = w * u + _at(cb, i, first) + _at(sb, i - half, second)
+        return none, w * slope, b, r, w, slope, u, of_mean
 
 
 @triton.jit
@@ -133,10 +126,9 @@ def _backward_kernel(
     n, c, s = _channels(channels, SHUFFLE, BC)
     inside, x, gy = c < channels, x + n * xn, gy + n * gn
     statistics += n * channels + s
-    m, squares = tl.load(statistics, mask=inside, other=0.0), tl.load(statistics + slabs, mask=inside, other=0.0)
-    i = s % (2 * half) if cw is not None else s
-    a, k, b, r, w, slope, u = _coefficients(
-        m, squares, i, half, inside, positions, eps, cw, cb, sw, sb, weight, bias)  # fmt: skip
+    m, squares = _at(statistics, 0, inside), _at(statistics, slabs, inside)
+    a, k, b, r, w, slope, u, of_mean = _coefficients(
+        m, squares, s, half, inside, positions, eps, cw, cb, sw, sb, weight, bias)  # fmt: skip
     t = 1.0 if gamma is None else tl.load(gamma).to(tl.float32)
     of_b, of_k, of_a, of_gamma = tl.zeros_like(m), tl.zeros_like(m), tl.zeros_like(m), tl.zeros_like(m)
     for start in range(0, positions, BP):
@@ -150,7 +142,7 @@ def _backward_kernel(
             of_gamma += tl.sum(of_y * (values * scale * g - load(x, c, p, xc, xp, here)), 1)
     # The gradient of x is gy G + l (2 a d + k), l that of z, and what comes by the variance, e d, and by the mean, f.
     e = -8 * a * a * of_a / tl.maximum(positions - 1, 1) - k * r * r * of_k / positions
-    f = (tl.where(i < half, w, 0.0) * of_b - k * of_b - 2 * a * of_k) / positions
+    f = ((of_mean - k) * of_b - 2 * a * of_k) / positions
     for start in range(0, positions, BP):
         p, here, values, d, g = _tile(x, s, start, inside, positions, xc, xp, m, a, k, b, BP)
         of_y = t * scale * g * load(gy, c, p, gc, gp, here)
@@ -169,5 +161,11 @@ def _backward_kernel(
             tl.store(parts + 4 * slabs, of_gamma, mask=inside)
 
 
-SA = Form(_forward, _backward, _saved, _settings, _parameters)
+SA = Form(
+    _forward,
+    _backward,
+    _saved,
+    lambda block: [block.channels // block.groups // 2, block.shuffle, block.norm.eps, block.scale],
+    _parameters,
+)
 SimAM = Form(_forward, _backward, _saved, lambda block: [0, 0, block.eps, 1.0], _gamma)
