@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 import torch
-from instruments.fused_cases import FUSED
+from instruments.fused_cases import FUSED, options_of
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils import parametrizations, prune
 from torch.utils.flop_counter import FlopCounterMode
@@ -370,8 +370,8 @@ def test_the_order_in_which_parameters_were_set_does_not_matter(name):
     def places(parameters):
         return [None if p is None else p.data_ptr() for p in parameters]
 
-    for options in ({}, *ATTENTION_BLOCKS[name].variants, {"init": "identity"}):
-        block = made(name, **options)
+    for options in options_of(name):
+        block = made(name, **dict(options))
         form = fused._form(block.fused)
         before = places(form.parameters(block))
         assert {p.data_ptr() for p in block.parameters()} <= set(before)
