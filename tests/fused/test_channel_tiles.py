@@ -25,7 +25,7 @@ def test_a_program_takes_several_tiles_of_channels_and_an_image_several_programs
     monkeypatch.setattr(channel, "_plan", channel._plan.__wrapped__)
     plan = channel._plan(tuple(channel._Settings(width=3)), 2, 24, 35)
     assert plan.programs == (2, 3)
-    assert (plan.write["BC"], plan.write["BP"], plan.write["CS"]) == (16, 16, 16)
+    assert [plan.constants["write"][name] for name in ("BC", "BP", "CS")] == [16, 16, 16]
     assert not {name: e for name, e in errors(case).items() if not e < (1e-5 if name in ("y", "x") else 5e-5)}
 
 

@@ -44,11 +44,7 @@ class _Plan(NamedTuple):
     programs: tuple[int, int]  # images, blocks of positions
     sizes: tuple[int, int, int]  # channels, positions, width
     parts: list[int]  # sizes of the gradients of W1, b1, gain, shift, W2, b2 for each transform
-    pool: dict[str, int]  # constants of the kernels
-    write: dict[str, int]
-    reduce: dict[str, int]
-    write_gradient: dict[str, int]
-    weights: dict[str, int]
+    constants: dict[str, dict[str, int]]  # of each kernel
 
 
 @functools.lru_cache(1000)
@@ -62,14 +58,14 @@ def _plan(settings: tuple[float, ...], images: int, channels: int, positions: in
     cs, bc = min(rows, max(_STAGE_TILE // max(hid, bb), 16)), min(rows, max(_TILE // bp, 16))
     every = {"ADD": s.add, "MUL": s.mul, "SOFTMAX": s.softmax, "COMBINE": s.combine, "BC": bc, "BP": bp}
     every |= {"TAPS": 0 if s.layers else s.width, "HID": hid, "BB": bb, "CS": cs}
-    constants = [
-        {name: every[name] for name in kernel.arg_names if name in every}
+    constants = {
+        kernel.__name__: {name: every[name] for name in kernel.arg_names if name in every}
         for kernel in (kernels.pool, kernels.write, kernels.reduce, kernels.write_gradient)
-    ]
+    }
     first, hid = int(s.layers == 2), max(hid, 16)  # a product of matrices has at least 16 rows and columns
-    constants += [{"FIRST": first, "HID": hid, "BC": 16 if hid > 128 else 32, "BN": 16}]
+    constants["weights"] = {"FIRST": first, "HID": hid, "BC": 16 if hid > 128 else 32, "BN": 16}
     parts = [first * s.width * channels, *[first * s.width] * 3, channels * s.width, channels]
-    return _Plan((images, blocks), (channels, positions, s.width), parts * (s.add + s.mul), *constants)
+    return _Plan((images, blocks), (channels, positions, s.width), parts * (s.add + s.mul), constants)
 
 
 def _saved(x: Tensor, parameters: Any, settings: Numbers) -> list[tuple[int, ...]]:
@@ -83,41 +79,42 @@ def _saved(x: Tensor, parameters: Any, settings: Numbers) -> list[tuple[int, ...
 def _forward(call: Call) -> None:
     x, y = call.maps
     rows, z = (*call.saved, None)[:2]
-    plan, (w, b, *layers) = _planned(call)
-    parts, (scale, eps) = call.new(*plan.programs, call.channels + 2), call.settings[:2]
+    w, b, *layers = call.parameters
+    plan, (scale, eps) = _plan(tuple(call.settings), call.images, call.channels, call.positions), call.settings[:2]
+    parts = call.new(*plan.programs, call.channels + 2)
     args = (x, z, parts, w, b, *plan.sizes[:2], scale, *call.strides[:3])
-    slab.launch(kernels.pool, plan.programs, *args, **plan.pool)
-    args = (x, y, z, parts, rows, *layers, *plan.sizes, scale, eps, *call.strides)
-    slab.launch(kernels.write, plan.programs, *args, **plan.write)
-
-
-def _planned(call: Call) -> tuple[_Plan, list[Any]]:
-    """Return the plan, and ``w`` and ``b`` of positions and the parameters of both transforms."""
-    plan = _plan(tuple(call.settings), call.images, call.channels, call.positions)
-    missing, given = [None] * 6, [*call.parameters]
-    if not plan.write["ADD"]:
-        return plan, given[:2] + missing + given[2:]
-    return plan, given if plan.write["MUL"] else given + missing
+    slab.launch(kernels.pool, plan.programs, *args, **plan.constants["pool"])
+    args = (x, y, z, parts, rows, *layers[:6], *layers[-6:], *plan.sizes, scale, eps, *call.strides)
+    slab.launch(kernels.write, plan.programs, *args, **plan.constants["write"])
 
 
 def _backward(call: Call) -> Gradients:
     x, gy, gx = call.maps
     rows, z = (*call.saved, None)[:2]
-    plan, (w, _, *layers) = _planned(call)
-    (c, _, width), (scale, eps), transforms = plan.sizes, call.settings[:2], len(plan.parts) // 6
+    w, _, *layers = call.parameters
+    plan, (scale, eps) = _plan(tuple(call.settings), call.images, call.channels, call.positions), call.settings[:2]
+    (c, _, width), transforms = plan.sizes, len(layers) // 6
     parts, of_rows = call.new(*plan.programs, 3 * c + 1), call.new(call.images, transforms * (2 * c + 4 * width))
-    slab.launch(kernels.reduce, plan.programs, x, gy, z, parts, rows, *plan.sizes, *call.strides[:6], **plan.reduce)
-    args = (x, gy, gx, z, parts, rows, of_rows, w, *layers, *plan.sizes, scale, eps, *call.strides)
-    slab.launch(kernels.write_gradient, plan.programs, *args, NEEDS=int(call.needs), **plan.write_gradient)
+    slab.launch(
+        kernels.reduce, plan.programs, x, gy, z, parts, rows, *plan.sizes, *call.strides[:6], **plan.constants["reduce"]
+    )
+    args = (x, gy, gx, z, parts, rows, of_rows, w, *layers[:6], *layers[-6:], *plan.sizes)
+    args += (scale, eps, *call.strides)
+    slab.launch(kernels.write_gradient, plan.programs, *args, NEEDS=int(call.needs), **plan.constants["write_gradient"])
     if not call.needs:
         return ()
     mask = (None, None) if z is None else parts[:, :, 2 * c :].sum((0, 1)).split((c, 1))
-    if plan.write["TAPS"]:
+    if plan.constants["write"]["TAPS"]:
         of_bias = None if call.parameters[7] is None else of_rows[:, c : 2 * c].sum()
         return [*mask, *[None] * 4, of_rows[:, 2 * c : 2 * c + width].sum(0), of_bias]
     out = call.new(transforms, sum(plan.parts) // transforms)
     args = (rows, of_rows, out, call.images, c, width, rows.shape[1], of_rows.shape[1], out.shape[1])
-    slab.launch(kernels.weights, (triton.cdiv(c, plan.weights["BC"]), transforms), *args, **plan.weights)
+    slab.launch(
+        kernels.weights,
+        (triton.cdiv(c, plan.constants["weights"]["BC"]), transforms),
+        *args,
+        **plan.constants["weights"],
+    )
     return [*mask, *out.view(-1).split(plan.parts)]
 
 

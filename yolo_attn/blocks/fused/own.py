@@ -1,8 +1,8 @@
 """SimAM and SA in one kernel each way: a channel is gated by its own mean and variance; a program owns a few channels.
 
 With ``d = x - m``: ``y = x G``, ``G = scale * sigmoid(z)``, ``z = (a d + k) d + b``; with ``gamma``:
-``y = x + gamma (x G - x)``. SimAM: ``a = 1 / (4 (v + eps))``, ``k = 0``, ``b = 1/2``. SA: ``z = w u + b``, so that
-``a = 0``; ``u = m`` in the first half of a group, ``u = weight r d + bias``, ``r = 1 / sqrt(var + eps)``, in the second.
+``y = x + gamma (x G - x)``. SimAM: ``a = 1 / (4 (v + eps))``, ``k = 0``, ``b = 1/2``. SA: ``a = 0``, ``z = w u + b``;
+``u = m`` in the first half of a group, in the second ``u = weight r d + bias`` with ``r = 1 / sqrt(var + eps)``.
 """
 
 from __future__ import annotations
