@@ -95,9 +95,8 @@ def _backward(call: Call) -> Gradients:
     plan, (scale, eps) = _plan(tuple(call.settings), call.images, call.channels, call.positions), call.settings[:2]
     (c, _, width), transforms = plan.sizes, len(layers) // 6
     parts, of_rows = call.new(*plan.programs, 3 * c + 1), call.new(call.images, transforms * (2 * c + 4 * width))
-    slab.launch(
-        kernels.reduce, plan.programs, x, gy, z, parts, rows, *plan.sizes, *call.strides[:6], **plan.constants["reduce"]
-    )
+    args: tuple[Any, ...] = (x, gy, z, parts, rows, *plan.sizes, *call.strides[:6])
+    slab.launch(kernels.reduce, plan.programs, *args, **plan.constants["reduce"])
     args = (x, gy, gx, z, parts, rows, of_rows, w, *layers[:6], *layers[-6:], *plan.sizes)
     args += (scale, eps, *call.strides)
     slab.launch(kernels.write_gradient, plan.programs, *args, NEEDS=int(call.needs), **plan.constants["write_gradient"])
@@ -109,12 +108,8 @@ def _backward(call: Call) -> Gradients:
         return [*mask, *[None] * 4, of_rows[:, 2 * c : 2 * c + width].sum(0), of_bias]
     out = call.new(transforms, sum(plan.parts) // transforms)
     args = (rows, of_rows, out, call.images, c, width, rows.shape[1], of_rows.shape[1], out.shape[1])
-    slab.launch(
-        kernels.weights,
-        (triton.cdiv(c, plan.constants["weights"]["BC"]), transforms),
-        *args,
-        **plan.constants["weights"],
-    )
+    constants = plan.constants["weights"]
+    slab.launch(kernels.weights, (triton.cdiv(c, constants["BC"]), transforms), *args, **constants)
     return [*mask, *out.view(-1).split(plan.parts)]
 
 
@@ -129,9 +124,8 @@ def _form(settings: Callable[[Any], _Settings], parameters: Callable[[Any], list
             return f"its layers have {s.width} hidden values, more than {_WIDEST}"
         if s.layers and s.width * block.channels > _MOST_WEIGHTS:
             return f"a layer has {s.width} x {block.channels} weights, more than {_MOST_WEIGHTS}"
-        return (
-            f"the map has {positions} positions, more than {_MOST_POSITIONS}" if positions > _MOST_POSITIONS else None
-        )
+        many = f"the map has {positions} positions, more than {_MOST_POSITIONS}"
+        return many if positions > _MOST_POSITIONS else None
 
     return Form(_forward, _backward, _saved, lambda block: [*settings(block)], parameters, refuses)
 
@@ -142,14 +136,15 @@ def _of_gc(block: Any) -> _Settings:
     return _Settings(block.scale, layers.norm.eps, 2, layers.down.out_features, add, mul, softmax)
 
 
+def _of_squeeze(block: Any) -> _Settings:
+    return _Settings(block.scale, width=block.squeeze.out_features, mul=1)
+
+
 def _layers(block: Any) -> list[Tensor | None]:
     return [*parameters_of(block.squeeze), None, None, *parameters_of(block.excite)]
 
 
-SE = _form(
-    lambda block: _Settings(block.scale, width=block.squeeze.out_features, mul=1),
-    lambda block: [None, None, *_layers(block)],
-)
+SE = _form(_of_squeeze, lambda block: [None, None, *_layers(block)])
 ECA = _form(
     lambda block: _Settings(block.scale, layers=0, width=block.kernel_size, mul=1),
     lambda block: [*[None] * 6, *parameters_of(block.conv)],
@@ -162,8 +157,6 @@ SNL = _form(
     lambda block: [*parameters_of(block.mask), *[None] * 4, *parameters_of(block.value)],
 )
 SCSE = _form(
-    lambda block: _Settings(
-        block.cse.scale, width=block.cse.squeeze.out_features, mul=1, combine=_COMBINE[block.combine]
-    ),
+    lambda block: _of_squeeze(block.cse)._replace(combine=_COMBINE[block.combine]),
     lambda block: [*parameters_of(block.sse.conv), *_layers(block.cse)],
 )
