@@ -106,11 +106,10 @@ def _backward(call: Call) -> Gradients:
     if plan.constants["write"]["TAPS"]:
         of_bias = None if call.parameters[7] is None else of_rows[:, c : 2 * c].sum()
         return [*mask, *[None] * 4, of_rows[:, 2 * c : 2 * c + width].sum(0), of_bias]
-    out = call.new(transforms, sum(plan.parts) // transforms)
-    args = (rows, of_rows, out, call.images, c, width, rows.shape[1], of_rows.shape[1], out.shape[1])
-    constants = plan.constants["weights"]
-    slab.launch(kernels.weights, (triton.cdiv(c, constants["BC"]), transforms), *args, **constants)
-    return [*mask, *out.view(-1).split(plan.parts)]
+    out, constants = call.new(sum(plan.parts)), plan.constants["weights"]
+    args = (rows, of_rows, out, call.images, c, width, rows.shape[1], of_rows.shape[1], len(out) // transforms)
+    slab.launch(kernels.weights, (-(-c // constants["BC"]), transforms), *args, **constants)
+    return [*mask, *out.split_with_sizes(plan.parts)]
 
 
 def _form(settings: Callable[[Any], _Settings], parameters: Callable[[Any], list[Tensor | None]]) -> Form:

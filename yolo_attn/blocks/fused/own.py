@@ -108,7 +108,7 @@ def _forward_kernel(
     a, k, b, _, _, _, _, _ = _coefficients(
         m, squares, s, half, inside, positions, eps, cw, cb, sw, sb, weight, bias)  # fmt: skip
     for start in range(0, positions, BP):
-        p, here, values, _, g = _tile(x, s, start, inside, positions, xc, xp, m, a, k, b, BP)
+        p, here, values, _d, g = _tile(x, s, start, inside, positions, xc, xp, m, a, k, b, BP)
         result = values * scale * g
         if gamma is not None:
             kept = load(x, c, p, xc, xp, here)
