@@ -14,7 +14,7 @@ from yolo_attn.models.block_table import describe_blocks
 
 TRANSLATED = [
     (ROOT / "README.md", ROOT / "README.zh-CN.md"),
-    *((page.with_name(page.name.replace(".zh.md", ".md")), page) for page in sorted(ROOT.glob("docs/*.zh.md"))),
+    *((page.with_name(page.name.replace(".zh.md", ".md")), page) for page in sorted(ROOT.glob("docs/**/*.zh.md"))),
     *((page.with_name("README.md"), page) for page in ROOT.glob("datasets/README.zh.md")),
 ]
 TEXTS = ROOT / "tools" / "instruments" / "site"

@@ -22,7 +22,7 @@ _KNOWN = re.compile("|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in sort
 
 def write_pages() -> Iterator[Path]:
     """Write the tables of every Chinese page that marks some, and yield its path."""
-    for page in (ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").glob("*.zh.md"))):
+    for page in (ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").rglob("*.zh.md"))):
         text = page.read_text(encoding="utf-8")
         if _MARKED.search(text):
             english = page.with_name(re.sub(r"\.zh(-CN)?\.md$", ".md", page.name)).read_text(encoding="utf-8")
