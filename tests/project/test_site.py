@@ -81,6 +81,11 @@ def test_no_word_has_two_translations():
     assert len(tables.WORDS) == sum(bool(line) and not line.startswith("#") for line in words)
 
 
+def test_the_chinese_readme_links_chinese_pages():
+    links = re.findall(r"\]\((\w[\w/-]*)\.md", (ROOT / "README.zh-CN.md").read_text(encoding="utf-8"))
+    assert [link for link in links if link != "README" and (ROOT / f"{link}.zh.md").is_file()] == []
+
+
 def test_rows_on_the_pages_build(tmp_path):
     """Every row that a page shows is one that the parser takes."""
     import torch
