@@ -7,6 +7,7 @@ of ``W1 s``, or of the gradient of ``f``. The second kernel adds the shares, for
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 
 from yolo_attn.blocks.fused import slab, strip
 from yolo_attn.blocks.fused.form import Call, Form, Gradients, Numbers, parameters_of
-from yolo_attn.blocks.fused.strip import load_strip, multiply, pool, store_strip
+from yolo_attn.blocks.fused.slab import matrix, strided, vector
+from yolo_attn.blocks.fused.strip import load_strip, multiply, pool, slab_of, store_strip
 
 _WIDEST = 64
 _LONGEST = 4096
@@ -38,30 +40,31 @@ def _refuses(block: Any, x: Tensor) -> str | None:
 
 
 def _parameters(block: Any) -> list[Tensor | None]:
-    """Return the parameters, and the running statistics where they are used."""
+    """Return weights and biases of ``W1``, BatchNorm, ``Wh`` and ``Ww``, and the running statistics where used."""
     norm = block.norm
-    used = isinstance(norm, nn.BatchNorm2d) and not norm.training
-    return [*parameters_of(block), *([norm.running_mean, norm.running_var] if used else [])]
+    own = parameters_of(norm) or [None, None]
+    running = [None, None] if norm.training or own[0] is None else [norm.running_mean, norm.running_var]
+    return [*parameters_of(block.reduce), *own, *parameters_of(block.conv_h), *parameters_of(block.conv_w), *running]
 
 
 def _saved(x: Tensor, parameters: Any, settings: Numbers) -> list[tuple[int, ...]]:
     """Return the shapes: strips of means and gates; ``z``; and its mean, unbiased variance and ``1 / std``."""
     n, channels, height, width = x.shape
     hidden, length = parameters[0].shape[0], height + width
-    return [(2, n, channels, length), (n, hidden, length), (3, hidden)]
+    return [(n, channels, 2, length), (n, hidden, length), (3, hidden)]
 
 
 def _forward(call: Call) -> None:
-    x, y = call.maps
     strips, z, moments = call.saved
-    w1, b1, norm, up, running = _parts(call.parameters)
-    slabs, blocks, sizes, constants, adding = _launch(x, w1)
-    shares, of_images = call.new(slabs, *z.shape[1:]), call.new(2, *z.shape[:2])
-    slab.launch(_pool, (slabs,), x, w1, strips, shares, *sizes, *call.strides[:3], **constants)
-    args = (shares, b1, z, of_images, of_images[0].numel(), blocks, z.shape[2])
-    slab.launch(_add, tuple(z.shape[:2]), *args, **adding)
-    args = (x, *norm, *up, *running, of_images, z, strips, moments, y, strips[0].numel(), call.images, *sizes)
-    slab.launch(_write, (slabs,), *args, *call.strides, *call.settings, **constants)
+    w1, b1, *rest = call.parameters
+    slabs, adding = _constants(*call.x.shape, call.strides[1] == 1, z.shape[1])
+    blocks = call.channels // slabs["CS"]
+    shares, sums = call.new(blocks * z.numel()), call.new(2, *z.shape[:2])
+    args = (None, 0, 0, 0, strips, strips, w1, w1, call.channels, 1, shares, 1.0)
+    strip.launch(_pool, call, slabs, call.x, *call.strides[:3], *args)
+    slab.launch(_add, z.shape[:2], blocks, z.shape[2], shares, b1, None, None, None, None, z, sums, **adding)
+    args = (*rest, sums, z, moments, strips, *call.settings)
+    strip.launch(_write, call, slabs, call.images, *call.maps, *call.strides, *args)
 
 
 def _update(block: Any, saved: Sequence[Tensor]) -> None:
@@ -74,57 +77,59 @@ def _update(block: Any, saved: Sequence[Tensor]) -> None:
 
 
 def _backward(call: Call) -> Gradients:
-    x, gy, gx = call.maps
     strips, z, moments = call.saved
-    hidden, length = z.shape[1:]
-    w1, _, norm, up, running = _parts(call.parameters)
-    product, channels, n, needs = hidden * call.channels, call.channels, call.images, call.needs
-    per_image = [product, hidden, hidden, hidden, product, channels, product, channels]
-    slabs, blocks, sizes, constants, adding = _launch(x, w1)
-    of_strips, of_u = torch.empty_like(strips[0]), torch.empty_like(z)
-    shares, of_parameters = call.new(slabs, hidden, length), call.new(n, sum(per_image))
-    args = (x, gy, *norm, up[0], up[2], z, moments, strips, of_strips, shares, of_parameters, strips[0].numel())
-    more = (*sizes, *call.strides[:6], call.settings[0])
-    slab.launch(_backward_pool, (slabs,), *args, *more, NEEDS=needs, **constants)
-    args = (shares, *norm, z, moments, of_u, of_parameters, channels, blocks, length)
-    slab.launch(_backward_add, (n, hidden), *args, **adding)
-    args = (gy, w1, norm[0], of_u, z, moments, strips, of_strips, gx, of_parameters, strips[0].numel(), n, *sizes)
-    constants |= {"NEEDS": needs, "BATCH": norm[0] is not None and running[0] is None}
-    slab.launch(_backward_write, (slabs,), *args, *call.strides[3:], **constants)
-    found = of_parameters.sum(0).split(per_image) if needs else ()
-    return found if norm[0] is not None else [*found[:2], *found[4:]]
+    w1, _, weight, bias, wh, _, ww, _, running, _ = call.parameters
+    (n, hidden, length), channels = z.shape, call.channels
+    slabs, adding = _constants(*call.x.shape, call.strides[1] == 1, hidden)
+    shares, of_strips = call.new(channels // slabs["CS"] * z.numel()), torch.empty_like(strips)
+    of_u, sums = torch.empty_like(z), call.new(2, n, hidden)
+    parts = [hidden * channels, *[hidden] * 3, *[hidden * channels, channels] * 2]
+    of_parameters = call.new(n, sum(parts))
+    args = (strips, of_strips, wh, ww, 1, hidden, shares, call.settings[0])
+    strip.launch(_pool, call, slabs, call.x, *call.strides[:3], call.maps[1], *call.strides[3:6], *args)
+    args = (shares, None, z, moments, weight, bias, of_u, sums)
+    slab.launch(_add, (n, hidden), channels // slabs["CS"], length, *args, **adding)
+    args = (w1, weight, bias, of_u, z, moments, sums, strips, of_strips, of_parameters)
+    constants = slabs | {"BATCH": weight is not None and running is None}
+    strip.launch(_backward_write, call, constants, n, *call.maps[1:], *call.strides[3:], *args)
+    return of_parameters.sum(0).split(parts) if call.needs else ()
 
 
-def _parts(parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor, Sequence[Any], Sequence[Tensor], Sequence[Any]]:
-    """Return ``W1``, ``b1``, weight and bias of BatchNorm, ``Wh bh Ww bw`` and the running statistics."""
-    w1, b1, *rest = parameters
-    norm = rest[:-4] if len(rest) == 4 else rest[:2]
-    up = rest[len(norm) :][:4]
-    return w1, b1, norm or (None, None), up, rest[len(norm) + 4 :] or (None, None)
-
-
-def _launch(x: Tensor, w1: Tensor) -> tuple[int, int, tuple[int, ...], dict[str, int], dict[str, int]]:
-    """Return the numbers of slabs and of those of an image, and sizes and constants of the kernels."""
-    n, channels, height, width = x.shape
-    least, cs = 8 if x.stride(1) == 1 else 4, 16
+@functools.lru_cache(1000)
+def _constants(
+    n: int, channels: int, height: int, width: int, last: bool, hidden: int
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the constants of the kernels of slabs, and of those that add; ``last`` is whether channels come last."""
+    least, cs = 8 if last else 4, 16
     while channels % cs or (cs > least and n * channels < _ENOUGH * cs and cs * height * width > 1024):
         cs //= 2
-    blocks, hidden = channels // cs, w1.shape[0]
-    tile = strip.tile(cs, height, width)
     bm, bl = triton.next_power_of_2(hidden), triton.next_power_of_2(height + width)
-    constants = {"M": hidden, "CS": cs, "BM": bm, "BS": min(bl, _TILE // (bm * cs)), **tile}
-    adding = {"M": hidden, "BB": min(triton.next_power_of_2(blocks), max(_TILE // bl, 1)), "BL": bl}
-    return n * blocks, blocks, (channels, height, width // tile["UNIT"]), constants, adding
+    bs = min(triton.next_power_of_2(max(height, width)), _TILE // (bm * cs))
+    slabs = {"M": hidden, "BM": bm, "BS": bs} | strip.tile(cs, height, width)
+    return slabs, {"M": hidden, "BB": min(triton.next_power_of_2(channels // cs), max(_TILE // bl, 1)), "BL": bl}
 
 
 @triton.jit
-def _affine(weight, bias, m, M: tl.constexpr, BM: tl.constexpr):
-    """Return weight and bias of BatchNorm for hidden channels ``m``; 1 and 0 where there is none."""
-    w, b = tl.full([BM], 1.0, tl.float32), tl.zeros([BM], tl.float32)
-    if weight is not None:
-        w = tl.load(weight + m, mask=m < M, other=0.0).to(tl.float32)
-        b = tl.load(bias + m, mask=m < M, other=0.0).to(tl.float32)
-    return w, b
+def _sum(values, i, j, rows, columns, stride, center=None):
+    """Return the sums over the rows of a matrix, ``i`` of them at a time, for columns ``j``; of squared deviations."""
+    total = tl.zeros(j.shape, tl.float32)
+    for start in range(0, rows, i.shape[0]):
+        part = load_strip(values, start + i, j, rows, columns, stride)
+        if center is not None:
+            part = tl.where((start + i < rows)[:, None], part - center[None, :], 0.0)
+            part *= part
+        total += tl.sum(part, 0)
+    return total
+
+
+@triton.jit
+def _hidden(z, moments, weight, bias, m, p, end, length, M: tl.constexpr):
+    """Return ``z`` normalised, and ``u``, of hidden channels ``m`` at positions ``p``."""
+    mean, r = vector(moments, m, M)[:, None], vector(moments + 2 * M, m, M)[:, None]
+    normal = (load_strip(z, m, p, M, end, length) - mean) * r
+    if weight is None:
+        return normal, normal
+    return normal, normal * vector(weight, m, M)[:, None] + vector(bias, m, M)[:, None]
 
 
 @triton.jit
@@ -133,224 +138,141 @@ def _h_swish(u):
 
 
 @triton.jit
-def _up(weight_h, weight_w, c, m, p, height, M: tl.constexpr):
-    """Return for positions ``p`` the weights ``(CS, BS, BM)`` of their direction."""
-    at, inside = c[:, None] * M + m[None, :], m[None, :] < M
-    of_rows = tl.load(weight_h + at, mask=inside, other=0.0).to(tl.float32)
-    of_columns = tl.load(weight_w + at, mask=inside, other=0.0).to(tl.float32)
-    return tl.where((p < height)[None, :, None], of_rows[:, None, :], of_columns[:, None, :])
-
-
-@triton.jit
-def _sum(values, rows, columns, row_end, column_end, stride, BN: tl.constexpr, BM: tl.constexpr):
-    """Return the sum over the rows of a matrix, for some columns."""
-    total = tl.zeros([BM], tl.float32)
-    for start in range(0, row_end, BN):
-        total += tl.sum(load_strip(values, start + rows, columns, row_end, column_end, stride), 0)
-    return total
-
-
-@triton.jit
 def _pool(
-    x, w1, strips, shares, channels, height, units, xn, xc, xp, M: tl.constexpr, CS: tl.constexpr,
-    BM: tl.constexpr, BS: tl.constexpr, UNIT: tl.constexpr, BC: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
+    channels, height, units, x, xn, xc, xp, gy, gn, gc, gp, strips, pooled, weight_h, weight_w, of_m, of_c, shares,
+    scale, M: tl.constexpr, BM: tl.constexpr, BS: tl.constexpr,
+    CS: tl.constexpr, UNIT: tl.constexpr, BC: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
 ):  # fmt: skip
-    program = tl.program_id(0).to(tl.int64)
-    n, first = program // (channels // CS), program % (channels // CS) * CS
-    width = units * UNIT
+    """Write means, or gradients of logits, and the share of their product with ``W1``, or with ``Wh`` and ``Ww``."""
+    program, n, first, width = slab_of(channels, units, CS, UNIT)
     length = height + width
-    means = strips + program * CS * length
-    pool(x + n * xn + first * xc, None, None, means, CS, height, width, xc, xp, 0, 0, BC, BR, BW)
+    gates, pooled = strips + (program * 2 + 1) * CS * length, pooled + program * 2 * CS * length
+    x += n * xn + first * xc
+    if gy is not None:
+        gy += n * gn + first * gc
+    pool(x, pooled, CS, height, width, xc, xp, BC, BR, BW, gy, gates, gc, gp, scale)
     tl.debug_barrier()
     c, m = tl.arange(0, CS), tl.arange(0, BM)
-    w = tl.load(w1 + m[None, :] * channels + (first + c)[:, None], mask=m[None, :] < M, other=0.0).to(tl.float32)
-    for begin in range(0, length, BS):
-        p = begin + tl.arange(0, BS)
-        s = load_strip(means, c, p, CS, length, length)
-        share = tl.sum(w[:, None, :] * s[:, :, None], 0)  # (BS, BM)
-        store_strip(shares + program * M * length, m, p, M, length, length, tl.trans(share))
+    for side in tl.static_range(2):
+        weight, count = (weight_h, height) if side == 0 else (weight_w, width)
+        w = strided(weight, m, first + c, M, channels, of_m, of_c)
+        for start in range(0, count, BS):
+            p = start + tl.arange(0, BS)
+            values = load_strip(pooled + side * height, c, p, CS, count, length)
+            share = tl.sum(w[:, :, None] * values[None, :, :], 1)
+            store_strip(shares + program * M * length + side * height, m, p, M, count, length, share)
 
 
 @triton.jit
-def _add(shares, b1, z, of_images, size, blocks, length, M: tl.constexpr, BB: tl.constexpr, BL: tl.constexpr):
-    n, m = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    block, p = tl.arange(0, BB), tl.arange(0, BL)
-    shares += (n * blocks * M + m) * length
-    total = _sum(shares, block, p, blocks, length, M * length, BB, BL) + tl.load(b1 + m).to(tl.float32)
-    tl.store(z + (n * M + m) * length + p, total, mask=p < length)
-    mean = tl.sum(tl.where(p < length, total, 0.0)) / length
-    d = tl.where(p < length, total - mean, 0.0)
-    tl.store(of_images + n * M + m, mean)
-    tl.store(of_images + size + n * M + m, tl.sum(d * d))
+def _add(
+    blocks, length, shares, b1, z, moments, norm_weight, norm_bias, out, sums,
+    M: tl.constexpr, BB: tl.constexpr, BL: tl.constexpr,
+):  # fmt: skip
+    """Write ``z``, its mean and squared deviations; or the gradient of ``u``, its sum and that of ``u * z``'s."""
+    n, m, p = tl.program_id(0).to(tl.int64), tl.program_id(1) + tl.arange(0, 1), tl.arange(0, BL)
+    shares += (n * blocks * M + tl.program_id(1)) * length
+    total = _sum(shares, tl.arange(0, BB), p, blocks, length, M * length)[None, :]
+    if b1 is not None:
+        total = tl.where(p < length, total + vector(b1, m, M)[:, None], 0.0)
+        first = tl.sum(total, 1) / length
+        d = tl.where(p < length, total - first[:, None], 0.0)
+        second = tl.sum(d * d, 1)
+    else:
+        normal, u = _hidden(z + n * M * length, moments, norm_weight, norm_bias, m, p, length, length, M)
+        total *= tl.where(u < -3, 0.0, tl.where(u <= 3, u / 3 + 0.5, 1.0))
+        first, second = tl.sum(total, 1), tl.sum(total * normal, 1)
+    store_strip(out + n * M * length, m, p, M, length, length, total)
+    tl.store(sums + n * M + m, first)
+    tl.store(sums + (tl.num_programs(0) + n) * M + m, second)
 
 
 @triton.jit
 def _write(
-    x, norm_weight, norm_bias, weight_h, bias_h, weight_w, bias_w, running_mean, running_var, of_images, z, strips,
-    moments, y, size, images, channels, height, units, xn, xc, xp, yn, yc, yp, scale, eps,
-    M: tl.constexpr, CS: tl.constexpr, BM: tl.constexpr, BS: tl.constexpr,
-    UNIT: tl.constexpr, BC: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
+    channels, height, units, images, x, y, xn, xc, xp, yn, yc, yp, norm_weight, norm_bias, weight_h, bias_h, weight_w,
+    bias_w, running_mean, running_var, sums, z, moments, strips, scale, eps,
+    M: tl.constexpr, BM: tl.constexpr, BS: tl.constexpr,
+    CS: tl.constexpr, UNIT: tl.constexpr, BC: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
 ):  # fmt: skip
-    program = tl.program_id(0).to(tl.int64)
-    n, first = program // (channels // CS), program % (channels // CS) * CS
-    width = units * UNIT
+    program, n, first, width = slab_of(channels, units, CS, UNIT)
     length = height + width
     c, m, image = tl.arange(0, CS), tl.arange(0, BM), tl.arange(0, 64)
     mean, variance, r = tl.zeros([BM], tl.float32), tl.zeros([BM], tl.float32), tl.full([BM], 1.0, tl.float32)
     if running_mean is not None:
-        mean = tl.load(running_mean + m, mask=m < M, other=0.0).to(tl.float32)
-        r = 1 / tl.sqrt(tl.load(running_var + m, mask=m < M, other=1.0).to(tl.float32) + eps)
+        mean, r = vector(running_mean, m, M), 1 / tl.sqrt(vector(running_var, m, M) + eps)
     elif norm_weight is not None:  # of all images, from their means and sums of squared deviations
         count = images * length
-        mean = _sum(of_images, image, m, images, M, M, 64, BM) / images
-        squares = _sum(of_images + images * M, image, m, images, M, M, 64, BM)
-        for start in range(0, images, 64):
-            d = load_strip(of_images, start + image, m, images, M, M) - mean[None, :]
-            squares += length * tl.sum(tl.where((start + image < images)[:, None], d * d, 0.0), 0)
-        variance = squares / (count - 1)
-        r = 1 / tl.sqrt(squares / count + eps)
-    if program == 0:
-        tl.store(moments + m, mean, mask=m < M)
-        tl.store(moments + M + m, variance, mask=m < M)
-        tl.store(moments + 2 * M + m, r, mask=m < M)
-    w, b = _affine(norm_weight, norm_bias, m, M, BM)
-    gates = strips + size + program * CS * length
-    of_row = tl.load(bias_h + first + c).to(tl.float32)[:, None]
-    of_column = tl.load(bias_w + first + c).to(tl.float32)[:, None]
-    for begin in range(0, length, BS):
-        p = begin + tl.arange(0, BS)
-        u = (tl.trans(load_strip(z + n * M * length, m, p, M, length, length)) - mean[None, :]) * (w * r)[None, :]
-        f = _h_swish(u + b[None, :])  # (BS, BM)
-        logit = tl.sum(_up(weight_h, weight_w, first + c, m, p, height, M) * f[None, :, :], 2)
-        logit += tl.where((p < height)[None, :], of_row, of_column)
-        store_strip(gates, c, p, CS, length, length, scale * tl.sigmoid(logit))
+        mean = _sum(sums, image, m, images, M, M) / images
+        squares = _sum(sums + images * M, image, m, images, M, M) + length * _sum(sums, image, m, images, M, M, mean)
+        variance, r = squares / (count - 1), 1 / tl.sqrt(squares / count + eps)
+    tl.store(moments + m, mean, mask=m < M)  # every program writes the same
+    tl.store(moments + M + m, variance, mask=m < M)
+    tl.store(moments + 2 * M + m, r, mask=m < M)
+    tl.debug_barrier()
+    gates, z = strips + (program * 2 + 1) * CS * length, z + n * M * length
+    for side in tl.static_range(2):
+        weight, bias, count = (weight_h, bias_h, height) if side == 0 else (weight_w, bias_w, width)
+        w, b = matrix(weight, first + c, m, channels, M), vector(bias, first + c, channels)
+        for start in range(0, count, BS):
+            p = start + tl.arange(0, BS)
+            _, u = _hidden(z + side * height, moments, norm_weight, norm_bias, m, p, count, length, M)
+            logit = tl.sum(w[:, :, None] * _h_swish(u)[None, :, :], 1) + b[:, None]
+            store_strip(gates + side * height, c, p, CS, count, length, scale * tl.sigmoid(logit))
     tl.debug_barrier()
     x, y = x + n * xn + first * xc, y + n * yn + first * yc
     multiply(x, gates, None, y, CS, height, width, xc, xp, yc, yp, BC, BR, BW)
 
 
 @triton.jit
-def _backward_pool(
-    x, gy, norm_weight, norm_bias, weight_h, weight_w, z, moments, strips, of_strips, shares, of_parameters, size,
-    channels, height, units, xn, xc, xp, gn, gc, gp, scale, NEEDS: tl.constexpr,
-    M: tl.constexpr, CS: tl.constexpr, BM: tl.constexpr, BS: tl.constexpr,
-    UNIT: tl.constexpr, BC: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
-):  # fmt: skip
-    program = tl.program_id(0).to(tl.int64)
-    n, first = program // (channels // CS), program % (channels // CS) * CS
-    width = units * UNIT
-    length = height + width
-    gates, of_gates = strips + size + program * CS * length, of_strips + program * CS * length
-    x, gy = x + n * xn + first * xc, gy + n * gn + first * gc
-    pool(x, gy, gates, of_gates, CS, height, width, xc, xp, gc, gp, BC, BR, BW)
-    tl.debug_barrier()
-    c, m = tl.arange(0, CS), tl.arange(0, BM)
-    mean = tl.load(moments + m, mask=m < M, other=0.0)
-    r = tl.load(moments + 2 * M + m, mask=m < M, other=0.0)
-    w, b = _affine(norm_weight, norm_bias, m, M, BM)
-    of_h, of_w = tl.zeros([CS, BM], tl.float32), tl.zeros([CS, BM], tl.float32)
-    of_bias_h, of_bias_w = tl.zeros([CS], tl.float32), tl.zeros([CS], tl.float32)
-    for begin in range(0, length, BS):
-        p = begin + tl.arange(0, BS)
-        s = load_strip(gates, c, p, CS, length, length) / scale
-        of_logit = load_strip(of_gates, c, p, CS, length, length) * scale * s * (1 - s)
-        of_f = tl.sum(_up(weight_h, weight_w, first + c, m, p, height, M) * of_logit[:, :, None], 0)  # (BS, BM)
-        store_strip(shares + program * M * length, m, p, M, length, length, tl.trans(of_f))
-        if NEEDS:
-            u = (tl.trans(load_strip(z + n * M * length, m, p, M, length, length)) - mean[None, :]) * (w * r)[None, :]
-            f = _h_swish(u + b[None, :])
-            of_row = tl.where((p < height)[None, :], of_logit, 0.0)
-            of_column = tl.where((p < height)[None, :], 0.0, of_logit)
-            of_h += tl.sum(of_row[:, :, None] * f[None, :, :], 1)
-            of_w += tl.sum(of_column[:, :, None] * f[None, :, :], 1)
-            of_bias_h += tl.sum(of_row, 1)
-            of_bias_w += tl.sum(of_column, 1)
-    if NEEDS:
-        product = M * channels
-        of_up = of_parameters + n * (3 * product + 3 * M + 2 * channels) + product + 3 * M
-        at, inside = (first + c)[:, None] * M + m[None, :], m[None, :] < M
-        tl.store(of_up + at, of_h, mask=inside)
-        tl.store(of_up + product + first + c, of_bias_h)
-        tl.store(of_up + product + channels + at, of_w, mask=inside)
-        tl.store(of_up + 2 * product + channels + first + c, of_bias_w)
-
-
-@triton.jit
-def _backward_add(
-    shares, norm_weight, norm_bias, z, moments, of_u, of_parameters, channels, blocks, length,
-    M: tl.constexpr, BB: tl.constexpr, BL: tl.constexpr,
-):  # fmt: skip
-    n, m = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    block, p = tl.arange(0, BB), tl.arange(0, BL)
-    total = _sum(shares + (n * blocks * M + m) * length, block, p, blocks, length, M * length, BB, BL)
-    at = (n * M + m) * length + p
-    normal = (tl.load(z + at, mask=p < length, other=0.0) - tl.load(moments + m)) * tl.load(moments + 2 * M + m)
-    u = normal
-    if norm_weight is not None:
-        u = normal * tl.load(norm_weight + m).to(tl.float32) + tl.load(norm_bias + m).to(tl.float32)
-    total = tl.where(p < length, total * tl.where(u < -3, 0.0, tl.where(u <= 3, u / 3 + 0.5, 1.0)), 0.0)
-    tl.store(of_u + at, total, mask=p < length)
-    of_norm = of_parameters + n * (3 * M * channels + 3 * M + 2 * channels) + M * channels + M + m
-    tl.store(of_norm, tl.sum(total * normal))
-    tl.store(of_norm + M, tl.sum(total))
-
-
-@triton.jit
 def _backward_write(
-    gy, w1, norm_weight, of_u, z, moments, strips, of_strips, gx, of_parameters, size, images, channels, height, units,
-    gn, gc, gp, on, oc, op, NEEDS: tl.constexpr, BATCH: tl.constexpr,
-    M: tl.constexpr, CS: tl.constexpr, BM: tl.constexpr, BS: tl.constexpr,
-    UNIT: tl.constexpr, BC: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
+    channels, height, units, images, gy, gx, gn, gc, gp, on, oc, op, w1, norm_weight, norm_bias, of_u, z, moments, sums,
+    strips, of_strips, of_parameters, BATCH: tl.constexpr, M: tl.constexpr, BM: tl.constexpr, BS: tl.constexpr,
+    CS: tl.constexpr, UNIT: tl.constexpr, BC: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
 ):  # fmt: skip
-    program = tl.program_id(0).to(tl.int64)
-    n, first = program // (channels // CS), program % (channels // CS) * CS
-    width = units * UNIT
+    program, n, first, width = slab_of(channels, units, CS, UNIT)
     length = height + width
     c, m, image = tl.arange(0, CS), tl.arange(0, BM), tl.arange(0, 64)
-    mean = tl.load(moments + m, mask=m < M, other=0.0)
-    r = tl.load(moments + 2 * M + m, mask=m < M, other=0.0)
-    factor, _ = _affine(norm_weight, norm_weight, m, M, BM)
-    factor *= r
-    shift, slope = tl.zeros([BM], tl.float32), tl.zeros([BM], tl.float32)
-    per_image = 3 * M * channels + 3 * M + 2 * channels
-    if BATCH:  # BatchNorm's gradient: of_z = w r (of_u - mean(of_u) - normal * mean(of_u * normal))
-        of_norm = of_parameters + M * channels + M
-        slope = _sum(of_norm, image, m, images, M, per_image, 64, BM) / (images * length)
-        shift = _sum(of_norm + M, image, m, images, M, per_image, 64, BM) / (images * length)
-    means, of_means = strips + program * CS * length, of_strips + program * CS * length
-    at = m[None, :] * channels + (first + c)[:, None]
-    w = tl.load(w1 + at, mask=m[None, :] < M, other=0.0).to(tl.float32)
-    of_w1, of_b1 = tl.zeros([CS, BM], tl.float32), tl.zeros([BM], tl.float32)
-    # As of_z then sums to 0 over images and positions, any s - s_0 will do for W1, and small ones cancel better.
-    s_0 = tl.load(strips + (first + c) * length) if BATCH else tl.zeros([CS], tl.float32)
-    for begin in range(0, length, BS):
-        p = begin + tl.arange(0, BS)
-        of_z = tl.trans(load_strip(of_u + n * M * length, m, p, M, length, length))
-        if BATCH:
-            normal = tl.trans(load_strip(z + n * M * length, m, p, M, length, length)) - mean[None, :]
-            of_z -= shift[None, :] + normal * (r * slope)[None, :]
-        of_z = tl.where((p < length)[:, None], of_z * factor[None, :], 0.0)  # (BS, BM)
-        store_strip(of_means, c, p, CS, length, length, tl.sum(w[:, None, :] * of_z[None, :, :], 2))
-        if NEEDS:
-            s = load_strip(means, c, p, CS, length, length) - s_0[:, None]
-            of_w1 += tl.sum(s[:, :, None] * of_z[None, :, :], 1)
-            of_b1 += tl.sum(of_z, 0)
-    if NEEDS:
-        of_parameters += n * per_image
-        tl.store(of_parameters + at, of_w1, mask=m[None, :] < M)
-        if first == 0:  # exactly 0 where BatchNorm takes the mean away again
-            tl.store(of_parameters + M * channels + m, tl.where(BATCH, 0.0, of_b1), mask=m < M)
+    means, of_logits = strips + program * 2 * CS * length, of_strips + program * 2 * CS * length
+    z, of_u, of_means = z + n * M * length, of_u + n * M * length, of_logits + CS * length
+    of_bias = _sum(sums, image, m, images, M, M)
+    of_weight = _sum(sums + images * M, image, m, images, M, M)
+    factor, batch = vector(moments + 2 * M, m, M), 1 / (images * length) if BATCH else 0.0
+    if norm_weight is not None:
+        factor *= vector(norm_weight, m, M)
+    w = matrix(w1, m, first + c, M, channels)
+    of_w1, of_b1 = tl.zeros([BM, CS], tl.float32), tl.zeros([BM], tl.float32)
+    # As of_z then sums to 0 over images and positions, any s - s_0 will do for W1: the first image's cancels better.
+    s_0 = tl.load(strips + (first * 2 + c) * length) if BATCH else tl.zeros([CS], tl.float32)
+    of_parameters += n * (3 * M * channels + 3 * M + 2 * channels)
+    for side in tl.static_range(2):
+        count = height if side == 0 else width
+        of_up, of_shift = tl.zeros([CS, BM], tl.float32), tl.zeros([CS], tl.float32)
+        for start in range(0, count, BS):
+            p = start + tl.arange(0, BS)
+            normal, u = _hidden(z + side * height, moments, norm_weight, norm_bias, m, p, count, length, M)
+            of_logit = load_strip(of_logits + side * height, c, p, CS, count, length)
+            of_up += tl.sum(of_logit[:, None, :] * _h_swish(u)[None, :, :], 2)
+            of_shift += tl.sum(of_logit, 1)
+            # BatchNorm's gradient: of_z = w r (of_u - mean(of_u) - normal * mean(of_u * normal))
+            of_z = load_strip(of_u + side * height, m, p, M, count, length)
+            of_z -= (of_bias[:, None] + normal * of_weight[:, None]) * batch
+            of_z = tl.where((p < count)[None, :], of_z * factor[:, None], 0.0)
+            of_mean = tl.sum(w[:, :, None] * of_z[:, None, :], 0)
+            store_strip(of_means + side * height, c, p, CS, count, length, of_mean)
+            s = load_strip(means + side * height, c, p, CS, count, length) - s_0[:, None]
+            of_w1 += tl.sum(s[None, :, :] * of_z[:, None, :], 2)
+            of_b1 += tl.sum(of_z, 1)
+        up = of_parameters + M * channels + 3 * M + side * (M + 1) * channels
+        tl.store(up + (first + c)[:, None] * M + m[None, :], of_up, mask=m[None, :] < M)
+        tl.store(up + M * channels + first + c, of_shift)
+    tl.store(of_parameters + m[:, None] * channels + (first + c)[None, :], of_w1, mask=m[:, None] < M)
+    if first == 0:
+        at = of_parameters + M * channels + m
+        tl.store(at, tl.where(BATCH, 0.0, of_b1), mask=m < M)  # BatchNorm takes the mean away again
+        tl.store(at + M, tl.where(n == 0, of_weight, 0.0), mask=m < M)  # of all images
+        tl.store(at + 2 * M, tl.where(n == 0, of_bias, 0.0), mask=m < M)
     tl.debug_barrier()
     gy, gx = gy + n * gn + first * gc, gx + n * on + first * oc
-    multiply(gy, means + size, of_means, gx, CS, height, width, gc, gp, oc, op, BC, BR, BW)
+    multiply(gy, means + CS * length, of_means, gx, CS, height, width, gc, gp, oc, op, BC, BR, BW)
 
 
-CA = Form(
-    _forward,
-    _backward,
-    _saved,
-    settings=lambda block: [block.scale, getattr(block.norm, "eps", 0.0)],
-    parameters=_parameters,
-    refuses=_refuses,
-    update=_update,
-)
+CA = Form(_forward, _backward, _saved, lambda b: [b.scale, getattr(b.norm, "eps", 0.0)], _parameters, _refuses, _update)

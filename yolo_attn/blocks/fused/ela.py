@@ -6,22 +6,25 @@ With the means ``s`` of rows and columns, ``z = conv_k(s)`` within each group an
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from yolo_attn.blocks.fused import slab, strip
+from yolo_attn.blocks.fused import strip
 from yolo_attn.blocks.fused.form import Call, Form, Gradients, Numbers
-from yolo_attn.blocks.fused.strip import load_strip, multiply, pool, store_strip
+from yolo_attn.blocks.fused.slab import vector
+from yolo_attn.blocks.fused.strip import load_strip, multiply, pool, slab_of, store_strip
 
 _MOST_TAPS = 256
 _MOST_CHANNELS = 512
 _MOST_VALUES = 16384
 _LEAST = 1024  # values of a slab, so that each thread has some
-_TILE = 2048  # values of a tile of the convolution
+_TILE = 4096  # values of a tile of the gradient of the convolution
 
 
 def _refuses(block: Any, x: Tensor) -> str | None:
@@ -39,194 +42,144 @@ def _refuses(block: Any, x: Tensor) -> str | None:
 def _saved(x: Tensor, parameters: Any, settings: Numbers) -> list[tuple[int, ...]]:
     """Return the shape of the strips of means, ``z`` and gates."""
     n, channels, height, width = x.shape
-    return [(3, n, channels, height + width)]
+    return [(n, channels, 3, height + width)]
 
 
 def _forward(call: Call) -> None:
-    (strips,) = call.saved
-    programs, sizes, constants = _launch(call)
-    args = (*call.maps, *call.parameters, strips, strips[0].numel(), *sizes, *call.strides)
-    slab.launch(_forward_kernel, programs, *args, *call.settings[1:], **constants)
+    _launch(_forward_kernel, call, *call.parameters, *call.saved)
 
 
 def _backward(call: Call) -> Gradients:
-    (strips,) = call.saved
-    weight, _, norm, _ = call.parameters
-    scratch = call.new(2, *strips.shape[1:])
-    per_image = [weight.numel(), *[call.channels] * 3]
-    of_parameters = call.new(call.images, sum(per_image)) if call.needs else None
-    programs, sizes, constants = _launch(call)
-    args = (*call.maps, weight, norm, strips, scratch, of_parameters, strips[0].numel(), *sizes, *call.strides)
-    slab.launch(_backward_kernel, programs, *args, *call.settings[1:], **constants)
-    return () if of_parameters is None else of_parameters.sum(0).split(per_image)
+    weight, _, norm_weight, _ = call.parameters
+    parts = [weight.numel(), *[call.channels] * 3]
+    of_parameters = call.new(2 * call.images, sum(parts))  # of rows, and of columns
+    _launch(_backward_kernel, call, weight, norm_weight, *call.saved, torch.empty_like(call.saved[0]), of_parameters)
+    return of_parameters.sum(0).split(parts) if call.needs else ()
 
 
-def _launch(call: Call) -> tuple[tuple[int], tuple[int, ...], dict[str, int]]:
-    """Return the number of programs, the sizes and the constants of both kernels."""
-    (n, channels, height, width), weight = call.x.shape, call.parameters[0]
-    group = channels // int(call.settings[0])
-    of_slab = math.lcm(weight.shape[1], group)
-    least = max(8 if call.strides[1] == 1 else 1, _LEAST // (height * width))  # to read what lies side by side
-    while of_slab < least and channels % (2 * of_slab) == 0:
-        of_slab *= 2
-    tile = strip.tile(of_slab, height, width)
-    bg, bl, bt = (triton.next_power_of_2(s) for s in (group, height + width, weight[0].numel()))
-    bd = min(triton.next_power_of_2(of_slab), _TILE // (8 * bt))
-    convolution = {"CI": weight.shape[1], "K": weight.shape[2], "BD": bd, "BS": min(bl, _TILE // (bd * bt)), "BT": bt}
-    constants = {"CS": of_slab, "CG": group, **convolution, "BG": bg, "BL": bl, **tile}
-    return (n * (channels // of_slab),), (channels, height, width // tile["UNIT"]), constants
+def _launch(kernel: Any, call: Call, *args: Any) -> None:
+    groups, eps, scale = call.settings
+    constants = _constants(*call.x.shape[1:], *call.parameters[0].shape[1:], int(groups), call.strides[1] == 1)
+    strip.launch(kernel, call, constants, *call.maps, *call.strides, *args, eps, scale)
+
+
+@functools.lru_cache(1000)
+def _constants(channels: int, height: int, width: int, ci: int, k: int, groups: int, last: bool) -> dict[str, int]:
+    """Return the constants of both kernels; ``last`` is whether channels come last in memory."""
+    group = channels // groups
+    cs = math.lcm(ci, group)
+    least = max(8 if last else 1, _LEAST // (height * width))  # to read what lies side by side
+    while cs < least and channels % (2 * cs) == 0:
+        cs *= 2
+    bg, bl, bk = (triton.next_power_of_2(size) for size in (group, max(height, width), k))
+    bd = min(triton.next_power_of_2(cs), max(_TILE // (bl * bk), 1))
+    return {"CG": group, "CI": ci, "K": k, "BG": bg, "BL": bl, "BD": bd, "BK": bk} | strip.tile(cs, height, width)
 
 
 @triton.jit
-def _taps(strips, channel, p, shift, inside, height, length):
-    """Return strips ``(BD, BS, BT)`` at positions ``p + shift``, 0 beyond the ends of the direction of ``p``.
-
-    Args:
-        strips: Strips of the slab.
-        channel: Channel that a tap reads, (BD, BT).
-        p: Positions, (BS,).
-        shift: Distance of each tap, (BT,).
-        inside: Which channels and taps there are, (BD, BT).
-        height: Length of the first direction.
-        length: Length of both.
-    """
+def _taps(strips, c, p, shift, inside, count, length):
+    """Return ``(BD, BL, BK)``: strips of channels ``c`` at the distance of each tap from ``p``, 0 beyond the ends."""
     at = p[:, None] + shift[None, :]
-    along = (at >= 0) & (at < length) & ((at < height) == (p < height)[:, None])
-    places = strips + channel[:, None, :] * length + at[None, :, :]
-    return tl.load(places, mask=inside[:, None, :] & along[None, :, :], other=0.0)
+    inside = inside[:, None, :] & ((at >= 0) & (at < count))[None, :, :]
+    return tl.load(strips + c[:, None, None] * length + at[None, :, :], mask=inside, other=0.0)
 
 
 @triton.jit
-def _mean(values, rows, group, height, width):
-    """Return the mean over a GroupNorm group and the direction of each position; ``values`` are 0 outside."""
-    sums = tl.sum(values, 0)
-    of_rows = tl.sum(tl.where(rows, sums, 0.0), 0) / (group * height)
-    of_columns = tl.sum(tl.where(rows, 0.0, sums), 0) / (group * width)
-    return tl.where(rows, of_rows, of_columns)[None, :]
-
-
-@triton.jit
-def _normal(z, rows, inside, group, height, width, eps):
-    """Return the normalised strips of a GroupNorm group, and ``1 / std``."""
-    d = tl.where(inside, z - _mean(z, rows, group, height, width), 0.0)
-    r = 1 / tl.sqrt(_mean(d * d, rows, group, height, width) + eps)
+def _normal(z, inside, size, eps):
+    """Return the normalised strips of a GroupNorm group and direction, and ``1 / std``; ``z`` is 0 outside."""
+    d = tl.where(inside, z - tl.sum(z) / size, 0.0)
+    r = 1 / tl.sqrt(tl.sum(d * d) / size + eps)
     return d * r, r
 
 
 @triton.jit
 def _forward_kernel(
-    x, y, weight, bias, norm_weight, norm_bias, strips, size, channels, height, units,
-    xn, xc, xp, yn, yc, yp, eps, scale, CS: tl.constexpr, CG: tl.constexpr,
-    CI: tl.constexpr, K: tl.constexpr, BD: tl.constexpr, BS: tl.constexpr, BT: tl.constexpr,
-    BG: tl.constexpr, BL: tl.constexpr, UNIT: tl.constexpr, BC: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
+    channels, height, units, x, y, xn, xc, xp, yn, yc, yp, weight, bias, norm_weight, norm_bias, strips, eps, scale,
+    CG: tl.constexpr, CI: tl.constexpr, K: tl.constexpr, BG: tl.constexpr, BL: tl.constexpr, BD: tl.constexpr,
+    BK: tl.constexpr, CS: tl.constexpr, UNIT: tl.constexpr, BC: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
 ):  # fmt: skip
-    program = tl.program_id(0).to(tl.int64)
-    slabs = channels // CS
-    n, first = program // slabs, program % slabs * CS
-    width = units * UNIT
+    program, n, first, width = slab_of(channels, units, CS, UNIT)
     length = height + width
-    x += n * xn + first * xc
-    y += n * yn + first * yc
-    means = strips + program * CS * length
+    x, y, weight = x + n * xn + first * xc, y + n * yn + first * yc, weight + first * (CI * K)
+    size = CS * length
+    means = strips + program * size * 3
     zs, gates = means + size, means + size + size
-    pool(x, None, None, means, CS, height, width, xc, xp, 0, 0, BC, BR, BW)
-    tl.debug_barrier()
-    t = tl.arange(0, BT)
-    for start in range(0, CS, BD):  # z_cl = bias_c + sum_ik weight_cik s_(c' + i)(p + k - K/2), t = i K + k
-        c = start + tl.arange(0, BD)
-        inside = (c < CS)[:, None] & (t < CI * K)[None, :]
-        w = tl.load(weight + (first + c)[:, None] * (CI * K) + t[None, :], mask=inside, other=0.0).to(tl.float32)
-        channel = (c // CI * CI)[:, None] + (t // K)[None, :]
-        for begin in range(0, length, BS):
-            q = begin + tl.arange(0, BS)
-            z = tl.sum(w[:, None, :] * _taps(means, channel, q, t % K - K // 2, inside, height, length), 2)
-            if bias is not None:
-                z += tl.load(bias + first + c, mask=c < CS, other=0.0).to(tl.float32)[:, None]
-            store_strip(zs, c, q, CS, length, length, z)
+    pool(x, means, CS, height, width, xc, xp, BC, BR, BW)
     tl.debug_barrier()
     p = tl.arange(0, BL)
     for start in range(0, CS, CG):
-        c = start + tl.arange(0, BG)
-        of_group = c < start + CG
-        z = load_strip(zs, c, p, start + CG, length, length)
-        normal, _ = _normal(z, p < height, of_group[:, None] & (p < length)[None, :], CG, height, width, eps)
-        w = tl.load(norm_weight + first + c, mask=of_group, other=0.0).to(tl.float32)
-        b = tl.load(norm_bias + first + c, mask=of_group, other=0.0).to(tl.float32)
-        gate = scale * tl.sigmoid(w[:, None] * normal + b[:, None])
-        store_strip(gates, c, p, start + CG, length, length, gate)
+        c, end = start + tl.arange(0, BG), start + CG
+        gain, shift = vector(norm_weight + first, c, end)[:, None], vector(norm_bias + first, c, end)[:, None]
+        for side in range(2):
+            offset, count = side * height, tl.where(side == 0, height, width)
+            z = tl.zeros([BG, BL], tl.float32)
+            for t in range(CI * K):  # z_cl = bias_c + sum_ik weight_cik s_(c' + i)(l + k - K//2), t = i K + k
+                w = vector(weight + t, c * (CI * K), end * (CI * K))
+                other, at = c // CI * CI + t // K, p + t % K - K // 2
+                z += w[:, None] * load_strip(means + offset, other, at, CS, count, length)
+            if bias is not None:
+                z += vector(bias + first, c, end)[:, None]
+            inside = (c < end)[:, None] & (p < count)[None, :]
+            z = tl.where(inside, z, 0.0)
+            normal, _ = _normal(z, inside, CG * count, eps)
+            store_strip(zs + offset, c, p, end, count, length, z)
+            store_strip(gates + offset, c, p, end, count, length, scale * tl.sigmoid(gain * normal + shift))
     tl.debug_barrier()
     multiply(x, gates, None, y, CS, height, width, xc, xp, yc, yp, BC, BR, BW)
 
 
 @triton.jit
 def _backward_kernel(
-    x, gy, gx, weight, norm_weight, strips, scratch, of_parameters, size, channels, height, units,
-    xn, xc, xp, gn, gc, gp, on, oc, op, eps, scale, CS: tl.constexpr, CG: tl.constexpr,
-    CI: tl.constexpr, K: tl.constexpr, BD: tl.constexpr, BS: tl.constexpr, BT: tl.constexpr,
-    BG: tl.constexpr, BL: tl.constexpr, UNIT: tl.constexpr, BC: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
+    channels, height, units, x, gy, gx, xn, xc, xp, gn, gc, gp, on, oc, op, weight, norm_weight, strips, scratch,
+    of_parameters, eps, scale,
+    CG: tl.constexpr, CI: tl.constexpr, K: tl.constexpr, BG: tl.constexpr, BL: tl.constexpr, BD: tl.constexpr,
+    BK: tl.constexpr, CS: tl.constexpr, UNIT: tl.constexpr, BC: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
 ):  # fmt: skip
-    program = tl.program_id(0).to(tl.int64)
-    slabs = channels // CS
-    n, first = program // slabs, program % slabs * CS
-    width = units * UNIT
+    program, n, first, width = slab_of(channels, units, CS, UNIT)
     length = height + width
-    x += n * xn + first * xc
-    gy += n * gn + first * gc
-    gx += n * on + first * oc
-    means = strips + program * CS * length
-    zs, gates = means + size, means + size + size
-    of_strips = scratch + program * CS * length  # gradients of the gates, later of the means
-    of_zs = of_strips + size
-    pool(x, gy, gates, of_strips, CS, height, width, xc, xp, gc, gp, BC, BR, BW)
+    x, gy, gx = x + n * xn + first * xc, gy + n * gn + first * gc, gx + n * on + first * oc
+    size = CS * length
+    means, of_strips = strips + program * size * 3, scratch + program * size * 3
+    zs, gates, of_zs = means + size, means + size + size, of_strips + size
+    pool(x, of_strips, CS, height, width, xc, xp, BC, BR, BW, gy, gates, gc, gp, scale)  # later those of the means
     tl.debug_barrier()
-    if of_parameters is not None:
-        of_weight = of_parameters + n * channels * (CI * K + 3)
-        of_bias = of_weight + channels * CI * K + first
-    p = tl.arange(0, BL)
+    p, k = tl.arange(0, BL), tl.arange(0, BK)
     for start in range(0, CS, CG):
-        c = start + tl.arange(0, BG)
-        of_group = c < start + CG
-        rows, inside = p < height, of_group[:, None] & (p < length)[None, :]
-        z = load_strip(zs, c, p, start + CG, length, length)
-        normal, r = _normal(z, rows, inside, CG, height, width, eps)
-        s = load_strip(gates, c, p, start + CG, length, length) / scale
-        of_logit = load_strip(of_strips, c, p, start + CG, length, length) * scale * s * (1 - s)
-        w = tl.load(norm_weight + first + c, mask=of_group, other=0.0).to(tl.float32)
-        of_normal = w[:, None] * of_logit
-        shift = _mean(of_normal, rows, CG, height, width)
-        slope = _mean(of_normal * normal, rows, CG, height, width)
-        of_z = tl.where(inside, r * (of_normal - shift - normal * slope), 0.0)
-        store_strip(of_zs, c, p, start + CG, length, length, of_z)
-        if of_parameters is not None:
-            tl.store(of_bias + c, tl.sum(of_z, 1), mask=of_group)
-            tl.store(of_bias + channels + c, tl.sum(of_logit * normal, 1), mask=of_group)
-            tl.store(of_bias + 2 * channels + c, tl.sum(of_logit, 1), mask=of_group)
+        c, end = start + tl.arange(0, BG), start + CG
+        gain = vector(norm_weight + first, c, end)[:, None]
+        for side in range(2):
+            offset, count = side * height, tl.where(side == 0, height, width)
+            inside = (c < end)[:, None] & (p < count)[None, :]
+            normal, r = _normal(load_strip(zs + offset, c, p, end, count, length), inside, CG * count, eps)
+            of_logit = load_strip(of_strips + offset, c, p, end, count, length)
+            of_normal = gain * of_logit
+            shift, slope = tl.sum(of_normal) / (CG * count), tl.sum(of_normal * normal) / (CG * count)
+            of_z = tl.where(inside, r * (of_normal - shift - normal * slope), 0.0)
+            store_strip(of_zs + offset, c, p, end, count, length, of_z)
+            of_bias = of_parameters + (2 * n + side) * channels * (CI * K + 3) + channels * CI * K + first
+            tl.store(of_bias + c, tl.sum(of_z, 1), mask=c < end)
+            tl.store(of_bias + channels + c, tl.sum(of_logit * normal, 1), mask=c < end)
+            tl.store(of_bias + 2 * channels + c, tl.sum(of_logit, 1), mask=c < end)
     tl.debug_barrier()
-    t = tl.arange(0, BT)
     for start in range(0, CS, BD):
         c = start + tl.arange(0, BD)
-        inside = (c < CS)[:, None] & (t < CI * K)[None, :]
-        channel = (c // CI * CI)[:, None] + (t // K)[None, :]
-        at = (first + channel) * (CI * K) + (c % CI * K)[:, None] + (t % K)[None, :]  # as the channel sees c
-        w = tl.load(weight + at, mask=inside, other=0.0).to(tl.float32)
-        total = tl.zeros([BD, BT], tl.float32)
-        for begin in range(0, length, BS):
-            q = begin + tl.arange(0, BS)
-            of_mean = tl.sum(w[:, None, :] * _taps(of_zs, channel, q, K // 2 - t % K, inside, height, length), 2)
-            store_strip(of_strips, c, q, CS, length, length, of_mean)
-            if of_parameters is not None:
-                of_z = load_strip(of_zs, c, q, CS, length, length)
-                total += tl.sum(of_z[:, :, None] * _taps(means, channel, q, t % K - K // 2, inside, height, length), 1)
-        if of_parameters is not None:
-            tl.store(of_weight + (first + c)[:, None] * (CI * K) + t[None, :], total, mask=inside)
+        inside = (c < CS)[:, None] & (k < K)[None, :]
+        for side in range(2):
+            offset, count = side * height, tl.where(side == 0, height, width)
+            of_z = load_strip(of_zs + offset, c, p, CS, count, length)
+            of_mean = tl.zeros([BD, BL], tl.float32)
+            for i in range(CI):
+                other = c // CI * CI + i  # reads c, and is read by it
+                at = ((first + other) * CI + c % CI)[:, None] * K + k[None, :]
+                w = tl.load(weight + at, mask=inside, other=0.0).to(tl.float32)
+                taps = _taps(of_zs + offset, other, p, K // 2 - k, inside, count, length)
+                of_mean += tl.sum(w[:, None, :] * taps, 2)
+                taps = _taps(means + offset, other, p, k - K // 2, inside, count, length)
+                at = (2 * n + side) * channels * (CI * K + 3) + ((first + c) * CI + i)[:, None] * K + k[None, :]
+                tl.store(of_parameters + at, tl.sum(of_z[:, :, None] * taps, 1), mask=inside)
+            store_strip(of_strips + offset, c, p, CS, count, length, of_mean)
     tl.debug_barrier()
     multiply(gy, gates, of_strips, gx, CS, height, width, gc, gp, oc, op, BC, BR, BW)
 
 
-ELA = Form(
-    _forward,
-    _backward,
-    _saved,
-    settings=lambda block: [block.norm.num_groups, block.norm.eps, block.scale],
-    refuses=_refuses,
-)
+ELA = Form(_forward, _backward, _saved, lambda b: [b.norm.num_groups, b.norm.eps, b.scale], refuses=_refuses)

@@ -5,10 +5,13 @@ With ``a = sigmoid(W1 strips + b1)``, ``t_p = x_p a_row a_column``, ``x1 = GN(t)
 ``alpha = softmax(bias)``, and ``alpha . x2`` is a convolution to one channel, ``tap_k = sum_c alpha_c W3_ck`` (d). The
 mean of ``x2`` follows from the sums of ``x`` without a border row or column, and so ``beta`` from the strips:
 ``z_p = sum_k tap_k . x_(p + k) + alpha . b3 + beta . (weight r (t_p - mu) + bias)``, ``y = x * gate(z)``.
+
+A program keeps ``z``, the strips of means and ``a``, the rows ``mu``, ``r`` and ``beta``, and 16 taps a channel.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -16,10 +19,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from yolo_attn.blocks.fused import slab, strip
+from yolo_attn.blocks.fused import strip
 from yolo_attn.blocks.fused.form import Call, Form, Gradients, Numbers
-from yolo_attn.blocks.fused.slab import load, store
-from yolo_attn.blocks.fused.strip import load_strip, places, pool, store_strip
+from yolo_attn.blocks.fused.slab import crossed, load, moments, store, vector
+from yolo_attn.blocks.fused.strip import load_strip, pool, slab_of, store_strip
 
 _WIDEST = 16
 _MOST_VALUES = 8192
@@ -41,36 +44,45 @@ def _parameters(block: Any) -> list[Tensor | None]:
 
 
 def _saved(x: Tensor, parameters: Any, settings: Numbers) -> list[tuple[int, ...]]:
-    """Return the shapes of strips of means and ``a``; of ``mu``, ``r`` and ``beta``; of taps; and of logits."""
-    n, c, height, width = x.shape
-    return [(2, n, c, height + width), (3, n, c), (n, c, 16), (n, int(settings[0]), height * width)]
+    """Return the number of programs, and of what each keeps, in whole sectors of memory."""
+    n, channels, height, width = x.shape
+    groups = int(settings[0])
+    values = height * width + channels // groups * (2 * (height + width) + 3 + 16)
+    return [(n * groups, values + -values % 16)]
 
 
-def _launch(call: Call) -> tuple[tuple[int], tuple[int, ...], dict[str, int]]:
-    """Return the number of programs, the sizes and the constants of both kernels."""
-    n, channels, height, width = call.x.shape
-    groups = int(call.settings[0])
-    tile = strip.tile(channels // groups, height, width)
-    bd = triton.next_power_of_2(channels // groups)
+@functools.lru_cache(1000)
+def _constants(d: int, height: int, width: int) -> dict[str, int]:
+    bd, bl = triton.next_power_of_2(d), triton.next_power_of_2(height + width)
     bp = min(triton.next_power_of_2(height * width), _TILE // bd)
-    constants = {"D": channels // groups, "BD": bd, "BP": bp, "BL": triton.next_power_of_2(height + width), **tile}
-    return (n * groups,), (n * channels, groups, height, width // tile["UNIT"]), constants
+    return {"BD": bd, "BP": bp, "BL": bl} | strip.tile(d, height, width)
+
+
+def _launch(kernel: Any, call: Call, *scratch: Tensor) -> None:
+    (saved,), (groups, *numbers) = call.saved, call.settings
+    constants = _constants(call.channels // int(groups), *call.x.shape[2:])
+    args = (*call.maps, *call.strides, *call.parameters, saved, *scratch, saved.shape[1], *numbers)
+    strip.launch(kernel, call, constants, *args)
 
 
 def _forward(call: Call) -> None:
-    programs, sizes, constants = _launch(call)
-    args = (*call.maps, *call.parameters, *call.saved, *sizes, *call.strides, *call.settings[1:])
-    slab.launch(_forward_kernel, programs, *args, **constants)
+    _launch(_forward_kernel, call)
 
 
 def _backward(call: Call) -> Gradients:
-    programs, sizes, constants = _launch(call)
     of_each = [p.numel() for p in call.parameters]
-    parts = call.new(*programs, sum(of_each)) if call.needs else None
-    scratch = (*map(torch.empty_like, call.saved), parts)
-    args = (*call.maps, *call.parameters, *call.saved, *scratch, *sizes, *call.strides, *call.settings[1:])
-    slab.launch(_backward_kernel, programs, *args, **constants)
-    return () if parts is None else parts.sum(0).split(of_each)
+    parts = call.new(len(call.saved[0]), sum(of_each))
+    _launch(_backward_kernel, call, torch.empty_like(call.saved[0]), parts)
+    return parts.sum(0).split(of_each) if call.needs else ()
+
+
+@triton.jit
+def _kept(start, positions, length, CS: tl.constexpr):
+    """Return the places of ``z``, means, ``a``, rows and taps, or of their gradients."""
+    means = start + positions
+    a = means + CS * length
+    rows = a + CS * length
+    return start, means, a, rows, rows + 3 * CS
 
 
 @triton.jit
@@ -81,16 +93,12 @@ def _softmax(values, inside):
 
 
 @triton.jit
-def _vector(start, c, D: tl.constexpr):
-    return tl.load(start + c, mask=c < D, other=0.0).to(tl.float32)
-
-
-@triton.jit
-def _cube(w3, D: tl.constexpr, BD: tl.constexpr):
-    """Return places and mask ``(BD, BD, 16)`` of the weights of the 3x3 convolution: to, from, tap."""
-    c, k = tl.arange(0, BD), tl.arange(0, 16)
-    inside = (c < D)[:, None, None] & (c < D)[None, :, None] & (k < 9)[None, None, :]
-    return w3 + (c[:, None, None] * D + c[None, :, None]) * 9 + k[None, None, :], inside
+def _cube(w3, c, CS: tl.constexpr):
+    """Return places, mask and values ``(BD, BD, 16)`` of the weights of the 3x3 convolution: to, from, tap."""
+    k = tl.arange(0, 16)
+    inside = (c < CS)[:, None, None] & (c < CS)[None, :, None] & (k < 9)[None, None, :]
+    at = w3 + (c[:, None, None] * CS + c[None, :, None]) * 9 + k[None, None, :]
+    return at, inside, tl.load(at, mask=inside, other=0.0).to(tl.float32)
 
 
 @triton.jit
@@ -102,230 +110,146 @@ def _neighbours(p, k, height, width):
 
 
 @triton.jit
-def _gates(a, c, p, height, width, D: tl.constexpr):
-    """Return ``a_row a_column`` of a tile."""
-    length, inside = height + width, (c[:, None] < D) & (p[None, :] < height * width)
-    rows = tl.load(a + c[:, None] * length + (p // width)[None, :], mask=inside, other=0.0)
-    return rows * tl.load(a + c[:, None] * length + height + (p % width)[None, :], mask=inside, other=0.0)
-
-
-@triton.jit
-def _windows(x, means, height, width, xc, xp, D: tl.constexpr, BD: tl.constexpr, BL: tl.constexpr):
+def _windows(x, means, c, height, width, xc, xp, CS: tl.constexpr, BL: tl.constexpr):
     """Return ``(BD, 16)``: the sums over what each tap reads, the map without a row, a column, or both."""
-    c, k, line = tl.arange(0, BD), tl.arange(0, 16), tl.arange(0, BL)
-    length = height + width
-    total = tl.sum(load_strip(means, c, line, D, height, length), 1) * width
+    length, k = height + width, tl.arange(0, 16)
     dy, dx = k // 3 - 1, k % 3 - 1
     row, column = tl.where(dy > 0, 0, height - 1), tl.where(dx > 0, 0, width - 1)
-    inside = (c < D)[:, None] & (k < 9)[None, :]
-    of_row = tl.load(means + c[:, None] * length + row[None, :], mask=inside & (dy != 0)[None, :], other=0.0)
-    at = c[:, None] * length + (height + column)[None, :]
-    of_column = tl.load(means + at, mask=inside & (dx != 0)[None, :], other=0.0)
-    corner = load(x, c, row * width + column, xc, xp, inside & (dy * dx != 0)[None, :])
-    return tl.where(inside, total[:, None] - of_row * width - of_column * height + corner, 0.0)
+    inside = (c < CS)[:, None] & (k < 9)[None, :]
+    total = tl.sum(load_strip(means, c, tl.arange(0, BL), CS, height, length), 1)[:, None] * width
+    total -= load(means, c, row, length, 1, inside & (dy != 0)[None, :]) * width
+    total -= load(means + height, c, column, length, 1, inside & (dx != 0)[None, :]) * height
+    total += load(x, c, row * width + column, xc, xp, inside & (dy * dx != 0)[None, :])
+    return tl.where(inside, total, 0.0)
 
 
 @triton.jit
 def _forward_kernel(
-    x, y, w1, b1, weight, bias, w3, b3, strips, rows, taps, logits, size, groups, height, units,
-    xn, xc, xp, yn, yc, yp, eps, scale, D: tl.constexpr, BD: tl.constexpr, BP: tl.constexpr, BL: tl.constexpr,
-    UNIT: tl.constexpr, BC: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
+    channels, height, units, x, y, xn, xc, xp, yn, yc, yp, w1, b1, weight, bias, w3, b3, saved, size, eps, scale,
+    BD: tl.constexpr, BP: tl.constexpr, BL: tl.constexpr,
+    CS: tl.constexpr, UNIT: tl.constexpr, BC: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
 ):  # fmt: skip
-    program = tl.program_id(0).to(tl.int64)
-    n, g = program // groups, program % groups
-    width = units * UNIT
+    program, n, first, width = slab_of(channels, units, CS, UNIT)
+    x, y = x + n * xn + first * xc, y + n * yn + first * yc
     length, positions = height + width, height * width
-    x += n * xn + g * D * xc
-    y += n * yn + g * D * yc
-    means = strips + program * D * length
-    a = means + size * length
-    rows += program * D
-    taps += program * D * 16
-    c, line = tl.arange(0, BD), tl.arange(0, BL)
-    pool(x, None, None, means, D, height, width, xc, xp, 0, 0, BC, BR, BW)
+    logits, means, a, rows, taps = _kept(saved + program * size, positions, length, CS)
+    c, k, line = tl.arange(0, BD), tl.arange(0, 16), tl.arange(0, BL)
+    pool(x, means, CS, height, width, xc, xp, BC, BR, BW)
     tl.debug_barrier()
-    of_a = tl.zeros([BD, BL], tl.float32) + _vector(b1, c, D)[:, None]
-    for i in range(D):
-        w = tl.load(w1 + c * D + i, mask=c < D, other=0.0).to(tl.float32)
-        of_a += w[:, None] * _vector(means + i * length, line, length)[None, :]
-    store_strip(a, c, line, D, length, length, tl.sigmoid(of_a))
+    of_a = tl.zeros([BD, BL], tl.float32) + vector(b1, c, CS)[:, None]
+    for i in range(CS):
+        of_a += vector(w1 + i, c * CS, CS * CS)[:, None] * vector(means + i * length, line, length)[None, :]
+    store_strip(a, c, line, CS, length, length, tl.sigmoid(of_a))
     tl.debug_barrier()
-    mu = tl.zeros([BD], tl.float32)
-    squares = tl.zeros([BD], tl.float32)
-    for start in range(0, positions, BP):
-        p = start + tl.arange(0, BP)
-        inside = (c[:, None] < D) & (p[None, :] < positions)
-        t = load(x, c, p, xc, xp, inside) * _gates(a, c, p, height, width, D)
-        count = tl.minimum(positions - start, BP)
-        of_tile = tl.sum(t, 1) / count
-        d = tl.where(inside, t - of_tile[:, None], 0.0)
-        step, share = of_tile - mu, count / (start + count)
-        squares += tl.sum(d * d, 1) + step * step * (start * share)
-        mu += step * share
+    mu, squares = moments(x, c, c < CS, positions, xc, xp, BD, BP, a, height, width)
     r = tl.where(positions > 1, 1 / tl.sqrt(squares / positions + eps), 0.0)
-    alpha = _softmax(_vector(bias, c, D), c < D)
-    cube, of_cube = _cube(w3, D, BD)
-    kernel = tl.load(cube, mask=of_cube, other=0.0).to(tl.float32)
-    sums = kernel * _windows(x, means, height, width, xc, xp, D, BD, BL)[None, :, :]
-    beta = _softmax(_vector(b3, c, D) + tl.sum(tl.sum(sums, 2), 1) / positions, c < D)
-    tl.store(rows + c, mu, mask=c < D)
-    tl.store(rows + size + c, r, mask=c < D)
-    tl.store(rows + 2 * size + c, beta, mask=c < D)
-    tap = tl.sum(kernel * alpha[:, None, None], 0)
-    tl.store(taps + c[:, None] * 16 + tl.arange(0, 16)[None, :], tap, mask=(c < D)[:, None])
-    shift = tl.sum(alpha * _vector(b3, c, D) + beta * _vector(bias, c, D), 0)
-    e = beta * _vector(weight, c, D) * r
+    alpha = _softmax(vector(bias, c, CS), c < CS)
+    _, _, kernel = _cube(w3, c, CS)
+    sums = tl.sum(tl.sum(kernel * _windows(x, means, c, height, width, xc, xp, CS, BL)[None, :, :], 2), 1)
+    beta = _softmax(vector(b3, c, CS) + sums / positions, c < CS)
+    tl.store(rows + c, mu, mask=c < CS)
+    tl.store(rows + CS + c, r, mask=c < CS)
+    tl.store(rows + 2 * CS + c, beta, mask=c < CS)
+    tl.store(taps + c[:, None] * 16 + k[None, :], tl.sum(kernel * alpha[:, None, None], 0), mask=(c < CS)[:, None])
+    shift = tl.sum(alpha * vector(b3, c, CS) + beta * vector(bias, c, CS), 0)
+    slope = beta * vector(weight, c, CS) * r
     tl.debug_barrier()
     for start in range(0, positions, BP):
         p = start + tl.arange(0, BP)
-        inside = (c[:, None] < D) & (p[None, :] < positions)
+        inside = (c[:, None] < CS) & (p[None, :] < positions)
         values = load(x, c, p, xc, xp, inside)
-        z = tl.sum(e[:, None] * (values * _gates(a, c, p, height, width, D) - mu[:, None]), 0) + shift
-        for k in range(9):
-            at, there = _neighbours(p, k, height, width)
-            of_tap = tl.load(taps + c * 16 + k, mask=c < D, other=0.0)
-            z += tl.sum(of_tap[:, None] * load(x, c, at, xc, xp, (c < D)[:, None] & there[None, :]), 0)
-        tl.store(logits + program * positions + p, z, mask=p < positions)
+        row, column = crossed(a, c, p, inside, height, width)
+        z = tl.sum(slope[:, None] * (values * row * column - mu[:, None]), 0) + shift
+        for tap in range(9):
+            at, there = _neighbours(p, tap, height, width)
+            of_tap = vector(taps + tap, c * 16, CS * 16)[:, None]
+            z += tl.sum(of_tap * load(x, c, at, xc, xp, (c < CS)[:, None] & there[None, :]), 0)
+        tl.store(logits + p, z, mask=p < positions)
         store(y, c, p, yc, yp, inside, values * (scale * tl.sigmoid(z))[None, :])
 
 
 @triton.jit
-def _of_strips(
-    x, a, rows, of_rows, of_z, of_strips, size, height, width, xc, xp,
-    D: tl.constexpr, BC: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
-):  # fmt: skip
-    """Write the gradients of ``W1 strips + b1``."""
-    w = tl.arange(0, BW)
-    length = height + width
-    for first in range(0, D, BC):
-        c = first + tl.arange(0, BC)
-        mu, r = _vector(rows, c, D)[:, None, None], _vector(rows + size, c, D)[:, None, None]
-        slope, shift = _vector(of_rows, c, D)[:, None, None], _vector(of_rows + size, c, D)[:, None, None]
-        of_std = _vector(of_rows + 2 * size, c, D)[:, None, None]
-        column = load_strip(a, c, height + w, D, length, length)
-        total = tl.zeros([BC, BR, BW], tl.float32)
-        for start in range(0, height, BR):
-            h = start + tl.arange(0, BR)
-            at, inside = places(c, h, w, D, height, width, xc, xp)
-            values = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-            row = load_strip(a, c, h, D, height, length)
-            at = h[:, None] * width + w[None, :]
-            of_logit = tl.load(of_z + at, mask=(h < height)[:, None] & (w < width)[None, :], other=0.0)[None, :, :]
-            normal = (values * row[:, :, None] * column[:, None, :] - mu) * r
-            of_gates = (slope * of_logit - shift - normal * of_std) * values
-            store_strip(of_strips, c, h, D, height, length, tl.sum(of_gates * column[:, None, :], 2) * row * (1 - row))
-            total += of_gates * row[:, :, None]
-        store_strip(of_strips, c, height + w, D, length, length, tl.sum(total, 1) * column * (1 - column))
-
-
-@triton.jit
 def _backward_kernel(
-    x, gy, gx, w1, b1, weight, bias, w3, b3, strips, rows, taps, logits, of_strips, of_rows, of_taps, of_z, parts,
-    size, groups, height, units, xn, xc, xp, gn, gc, gp, on, oc, op, eps, scale,
-    D: tl.constexpr, BD: tl.constexpr, BP: tl.constexpr, BL: tl.constexpr,
-    UNIT: tl.constexpr, BC: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
+    channels, height, units, x, gy, gx, xn, xc, xp, gn, gc, gp, on, oc, op, w1, b1, weight, bias, w3, b3,
+    saved, scratch, parts, size, eps, scale, BD: tl.constexpr, BP: tl.constexpr, BL: tl.constexpr,
+    CS: tl.constexpr, UNIT: tl.constexpr, BC: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
 ):  # fmt: skip
-    program = tl.program_id(0).to(tl.int64)
-    n, g = program // groups, program % groups
-    width = units * UNIT
+    program, n, first, width = slab_of(channels, units, CS, UNIT)
+    x, gy, gx = x + n * xn + first * xc, gy + n * gn + first * gc, gx + n * on + first * oc
     length, positions = height + width, height * width
-    x += n * xn + g * D * xc
-    gy += n * gn + g * D * gc
-    gx += n * on + g * D * oc
-    means = strips + program * D * length
-    a = means + size * length
-    of_means = of_strips + program * D * length
-    of_a = of_means + size * length
-    rows += program * D
-    of_rows += program * D
-    taps += program * D * 16
-    of_taps += program * D * 16
-    logits += program * positions
-    of_z += program * positions
-    c, line, taps_k = tl.arange(0, BD), tl.arange(0, BL), tl.arange(0, 16)
-    mu, r, beta = _vector(rows, c, D), _vector(rows + size, c, D), _vector(rows + 2 * size, c, D)
+    logits, means, a, rows, taps = _kept(saved + program * size, positions, length, CS)
+    of_z, of_means, of_a, line, of_taps = _kept(scratch + program * size, positions, length, CS)
+    c, k, at_strip = tl.arange(0, BD), tl.arange(0, 16), tl.arange(0, BL)
+    mu, r, beta = vector(rows, c, CS), vector(rows + CS, c, CS), vector(rows + 2 * CS, c, CS)
     sums = tl.zeros([BP], tl.float32)
     of_normal = tl.zeros([BD], tl.float32)  # sum_p of_z_p * (t_p - mu) r
     for start in range(0, positions, BP):
         p = start + tl.arange(0, BP)
-        inside = (c[:, None] < D) & (p[None, :] < positions)
+        inside = (c[:, None] < CS) & (p[None, :] < positions)
         values = load(x, c, p, xc, xp, inside)
-        s = tl.sigmoid(tl.load(logits + p, mask=p < positions, other=0.0))
+        s = tl.sigmoid(vector(logits, p, positions))
         of_logit = tl.sum(load(gy, c, p, gc, gp, inside) * values, 0) * scale * s * (1 - s)
         tl.store(of_z + p, of_logit, mask=p < positions)
         sums += of_logit
-        normal = (values * _gates(a, c, p, height, width, D) - mu[:, None]) * r[:, None]
-        of_normal += tl.sum(of_logit[None, :] * normal, 1)
+        row, column = crossed(a, c, p, inside, height, width)
+        of_normal += tl.sum(of_logit[None, :] * ((values * row * column - mu[:, None]) * r[:, None]), 1)
     total = tl.sum(sums, 0)
-    of_beta = _vector(weight, c, D) * of_normal + _vector(bias, c, D) * total
+    of_beta = vector(weight, c, CS) * of_normal + vector(bias, c, CS) * total
     of_mean = beta * (of_beta - tl.sum(beta * of_beta, 0))  # of x2
-    cube, of_cube = _cube(w3, D, BD)
-    kernel = tl.load(cube, mask=of_cube, other=0.0).to(tl.float32)
-    of_tap = tl.sum(kernel * of_mean[:, None, None], 0) / positions
-    tl.store(of_taps + c[:, None] * 16 + taps_k[None, :], of_tap, mask=(c < D)[:, None])
-    slope = r * beta * _vector(weight, c, D)  # the gradient of t is slope of_z - shift - normal of_std
-    shift, of_std = slope * total / positions, slope * of_normal / positions
-    tl.store(of_rows + c, slope, mask=c < D)
-    tl.store(of_rows + size + c, shift, mask=c < D)
-    tl.store(of_rows + 2 * size + c, of_std, mask=c < D)
+    of_tap = tl.sum(_cube(w3, c, CS)[2] * of_mean[:, None, None], 0) / positions
+    tl.store(of_taps + c[:, None] * 16 + k[None, :], of_tap, mask=(c < CS)[:, None])
+    slope = r * beta * vector(weight, c, CS)  # of_t = slope (of_z - mean(of_z) - normal * mean(of_z * normal))
+    factor = -slope * of_normal / positions * r
+    shift = -slope * total / positions - factor * mu
+    tl.store(line + c, slope, mask=c < CS)
+    tl.store(line + CS + c, factor, mask=c < CS)
+    tl.store(line + 2 * CS + c, shift, mask=c < CS)
     tl.debug_barrier()
-    _of_strips(x, a, rows, of_rows, of_z, of_a, size, height, width, xc, xp, D, BC, BR, BW)
+    pool(x, of_a, CS, height, width, xc, xp, BC, BR, BW, of_z, a, 0, 1, 1.0, line)
     tl.debug_barrier()
-    of_strip = load_strip(of_a, c, line, D, length, length)
+    of_strip = load_strip(of_a, c, at_strip, CS, length, length)
     of_w1 = tl.zeros([BD, BD], tl.float32)
     result = tl.zeros([BD, BL], tl.float32)
-    for i in range(D):
-        result += _vector(w1 + i * D, c, D)[:, None] * _vector(of_a + i * length, line, length)[None, :]
-        of_weight = tl.sum(of_strip * _vector(means + i * length, line, length)[None, :], 1)
+    for i in range(CS):
+        result += vector(w1 + i * CS, c, CS)[:, None] * vector(of_a + i * length, at_strip, length)[None, :]
+        of_weight = tl.sum(of_strip * vector(means + i * length, at_strip, length)[None, :], 1)
         of_w1 += tl.where(c[None, :] == i, of_weight[:, None], 0.0)
-    store_strip(of_means, c, line, D, length, length, result / tl.where(line < height, width, height)[None, :])
+    result /= tl.where(at_strip < height, width, height)[None, :]
+    store_strip(of_means, c, at_strip, CS, length, length, result)
     tl.debug_barrier()
     products = tl.zeros([BD, 16], tl.float32)  # sum_p of_z_p x_(p + k)
     for start in range(0, positions, BP):
         p = start + tl.arange(0, BP)
-        inside = (c[:, None] < D) & (p[None, :] < positions)
-        values, gates = load(x, c, p, xc, xp, inside), _gates(a, c, p, height, width, D)
-        s = scale * tl.sigmoid(tl.load(logits + p, mask=p < positions, other=0.0))
-        of_logit = tl.load(of_z + p, mask=p < positions, other=0.0)
-        normal = (values * gates - mu[:, None]) * r[:, None]
-        of_t = slope[:, None] * of_logit[None, :] - shift[:, None] - normal * of_std[:, None]
-        of_x = load(gy, c, p, gc, gp, inside) * s[None, :] + of_t * gates
-        of_x += tl.load(of_means + c[:, None] * length + (p // width)[None, :], mask=inside, other=0.0)
-        of_x += tl.load(of_means + c[:, None] * length + height + (p % width)[None, :], mask=inside, other=0.0)
-        for k in range(9):
-            at, there = _neighbours(p, 8 - k, height, width)
-            of_logit = tl.load(of_z + at, mask=there, other=0.0)
-            of_x += tl.load(taps + c * 16 + k, mask=c < D, other=0.0)[:, None] * of_logit[None, :]
-            of_x += tl.where(there[None, :], tl.load(of_taps + c * 16 + k, mask=c < D, other=0.0)[:, None], 0.0)
-            if parts is not None:
-                product = tl.sum(values * of_logit[None, :], 1)
-                products += tl.where(taps_k[None, :] == k, product[:, None], 0.0)
+        inside = (c[:, None] < CS) & (p[None, :] < positions)
+        values = load(x, c, p, xc, xp, inside)
+        row, column = crossed(a, c, p, inside, height, width)
+        of_t = slope[:, None] * vector(of_z, p, positions)[None, :] + shift[:, None]
+        of_t += factor[:, None] * values * row * column
+        s = scale * tl.sigmoid(vector(logits, p, positions))
+        of_row, of_column = crossed(of_means, c, p, inside, height, width)
+        of_x = load(gy, c, p, gc, gp, inside) * s[None, :] + of_t * row * column + of_row + of_column
+        for tap in range(9):
+            at, there = _neighbours(p, 8 - tap, height, width)
+            of_logit = tl.load(of_z + at, mask=there, other=0.0)[None, :]
+            of_x += vector(taps + tap, c * 16, CS * 16)[:, None] * of_logit
+            of_x += tl.where(there[None, :], vector(of_taps + tap, c * 16, CS * 16)[:, None], 0.0)
+            products += tl.where(k[None, :] == tap, tl.sum(values * of_logit, 1)[:, None], 0.0)
         store(gx, c, p, oc, op, inside, of_x)
-    if parts is not None:
-        parts += program * (10 * D * D + 4 * D)
-        both = (c < D)[:, None] & (c < D)[None, :]
-        tl.store(parts + c[:, None] * D + c[None, :], of_w1, mask=both)
-        parts += D * D
-        tl.store(parts + c, tl.sum(of_strip, 1), mask=c < D)
-        tl.store(parts + D + c, beta * of_normal, mask=c < D)
-        alpha = _softmax(_vector(bias, c, D), c < D)
-        cube, of_cube = _cube(w3, D, BD)  # once more: not kept in registers meanwhile
-        kernel = tl.load(cube, mask=of_cube, other=0.0).to(tl.float32)
-        of_alpha = tl.sum(tl.sum(kernel * products[None, :, :], 2), 1) + _vector(b3, c, D) * total
-        of_alpha = alpha * (of_alpha - tl.sum(alpha * of_alpha, 0))
-        tl.store(parts + 2 * D + c, beta * total + of_alpha, mask=c < D)
-        windows = _windows(x, means, height, width, xc, xp, D, BD, BL)
-        of_w3 = alpha[:, None, None] * products[None, :, :]
-        of_w3 += of_mean[:, None, None] / positions * windows[None, :, :]
-        tl.store(_cube(parts + 3 * D, D, BD)[0], of_w3, mask=of_cube)
-        tl.store(parts + 3 * D + 9 * D * D + c, alpha * total + of_mean, mask=c < D)
+    of_b1 = parts + program * (10 * CS * CS + 4 * CS) + CS * CS
+    at = of_b1 - CS * CS + c[:, None] * CS + c[None, :]
+    tl.store(at, of_w1, mask=(c < CS)[:, None] & (c < CS)[None, :])
+    tl.store(of_b1 + c, tl.sum(of_strip, 1), mask=c < CS)
+    tl.store(of_b1 + CS + c, beta * of_normal, mask=c < CS)
+    alpha = _softmax(vector(bias, c, CS), c < CS)
+    _, _, kernel = _cube(w3, c, CS)  # once more: not kept in registers meanwhile
+    of_alpha = tl.sum(tl.sum(kernel * products[None, :, :], 2), 1) + vector(b3, c, CS) * total
+    of_alpha = alpha * (of_alpha - tl.sum(alpha * of_alpha, 0))
+    tl.store(of_b1 + 2 * CS + c, beta * total + of_alpha, mask=c < CS)
+    windows = _windows(x, means, c, height, width, xc, xp, CS, BL)
+    at, inside, _ = _cube(of_b1 + 3 * CS, c, CS)
+    of_w3 = alpha[:, None, None] * products[None, :, :] + (of_mean / positions)[:, None, None] * windows[None, :, :]
+    tl.store(at, of_w3, mask=inside)
+    tl.store(of_b1 + 3 * CS + 9 * CS * CS + c, alpha * total + of_mean, mask=c < CS)
 
 
-EMA = Form(
-    _forward,
-    _backward,
-    _saved,
-    settings=lambda block: [block.groups, block.norm.eps, block.scale],
-    parameters=_parameters,
-    refuses=_refuses,
-)
+EMA = Form(_forward, _backward, _saved, lambda b: [b.groups, b.norm.eps, b.scale], _parameters, _refuses)

@@ -104,8 +104,22 @@ def read(x, c, start, channels, positions, channel_stride, position_stride, BP: 
 
 
 @triton.jit
-def moments(x, c, inside, positions, channel_stride, position_stride, BC: tl.constexpr, BP: tl.constexpr):
-    """Return the mean over positions and the sum of squared deviations from it of channels ``c``, in one pass."""
+def crossed(strips, c, p, inside, height, width):
+    """Return the values of strips, ``(C, H + W)``, for the row and the column of each position of a tile."""
+    at = strips + c[:, None] * (height + width)
+    row = tl.load(at + (p // width)[None, :], mask=inside, other=0.0)
+    return row, tl.load(at + (height + p % width)[None, :], mask=inside, other=0.0)
+
+
+@triton.jit
+def moments(
+    x, c, inside, positions, channel_stride, position_stride, BC: tl.constexpr, BP: tl.constexpr,
+    gates=None, height=1, width=1,
+):  # fmt: skip
+    """Return the mean over positions and the sum of squared deviations from it of channels ``c``, in one pass.
+
+    Of the map times ``gates`` of its rows and columns, where given.
+    """
     mean = tl.zeros([BC], tl.float32)
     squares = tl.zeros([BC], tl.float32)
     for start in range(0, positions, BP):
@@ -113,6 +127,9 @@ def moments(x, c, inside, positions, channel_stride, position_stride, BC: tl.con
         here = inside[:, None] & (p[None, :] < positions)
         count = tl.minimum(positions - start, BP)
         values = load(x, c, p, channel_stride, position_stride, here)
+        if gates is not None:
+            row, column = crossed(gates, c, p, here, height, width)
+            values *= row * column
         of_tile = tl.sum(values, 1) / count
         d = tl.where(here, values - of_tile[:, None], 0.0)
         step = of_tile - mean
