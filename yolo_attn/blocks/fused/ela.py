@@ -85,6 +85,16 @@ def _taps(strips, c, p, shift, inside, count, length):
 
 
 @triton.jit
+def _convolve(strips, weight, step, c, p, shift, inside, count, length, CI: tl.constexpr):
+    """Return ``(BD, BL)``: for channels ``c`` the sum over channels of their group, and taps, of weight times strip."""
+    z = tl.zeros([c.shape[0], p.shape[0]], tl.float32)
+    for i in range(CI):
+        w = tl.load(weight + i * step, mask=inside, other=0.0).to(tl.float32)
+        z += tl.sum(w[:, None, :] * _taps(strips, c // CI * CI + i, p, shift, inside, count, length), 2)
+    return z
+
+
+@triton.jit
 def _normal(z, inside, size, eps):
     """Return the normalised strips of a GroupNorm group and direction, and ``1 / std``; ``z`` is 0 outside."""
     d = tl.where(inside, z - tl.sum(z) / size, 0.0)
@@ -100,29 +110,31 @@ def _forward_kernel(
 ):  # fmt: skip
     program, n, first, width = slab_of(channels, units, CS, UNIT)
     length = height + width
-    x, y, weight = x + n * xn + first * xc, y + n * yn + first * yc, weight + first * (CI * K)
+    x, y = x + n * xn + first * xc, y + n * yn + first * yc
     size = CS * length
     means = strips + program * size * 3
     zs, gates = means + size, means + size + size
     pool(x, means, CS, height, width, xc, xp, BC, BR, BW)
     tl.debug_barrier()
-    p = tl.arange(0, BL)
+    p, k = tl.arange(0, BL), tl.arange(0, BK)
+    for start in range(0, CS, BD):  # z_cl = bias_c + sum_ik weight_cik s_(c' + i)(l + k - K//2)
+        c = start + tl.arange(0, BD)
+        inside = (c < CS)[:, None] & (k < K)[None, :]
+        at = weight + ((first + c) * CI * K)[:, None] + k[None, :]
+        for side in range(2):
+            offset, count = side * height, tl.where(side == 0, height, width)
+            z = _convolve(means + offset, at, K, c, p, k - K // 2, inside, count, length, CI)
+            if bias is not None:
+                z += vector(bias + first, c, CS)[:, None]
+            store_strip(zs + offset, c, p, CS, count, length, z)
+    tl.debug_barrier()
     for start in range(0, CS, CG):
         c, end = start + tl.arange(0, BG), start + CG
         gain, shift = vector(norm_weight + first, c, end)[:, None], vector(norm_bias + first, c, end)[:, None]
         for side in range(2):
             offset, count = side * height, tl.where(side == 0, height, width)
-            z = tl.zeros([BG, BL], tl.float32)
-            for t in range(CI * K):  # z_cl = bias_c + sum_ik weight_cik s_(c' + i)(l + k - K//2), t = i K + k
-                w = vector(weight + t, c * (CI * K), end * (CI * K))
-                other, at = c // CI * CI + t // K, p + t % K - K // 2
-                z += w[:, None] * load_strip(means + offset, other, at, CS, count, length)
-            if bias is not None:
-                z += vector(bias + first, c, end)[:, None]
-            inside = (c < end)[:, None] & (p < count)[None, :]
-            z = tl.where(inside, z, 0.0)
-            normal, _ = _normal(z, inside, CG * count, eps)
-            store_strip(zs + offset, c, p, end, count, length, z)
+            z = load_strip(zs + offset, c, p, end, count, length)
+            normal, _ = _normal(z, (c < end)[:, None] & (p < count)[None, :], CG * count, eps)
             store_strip(gates + offset, c, p, end, count, length, scale * tl.sigmoid(gain * normal + shift))
     tl.debug_barrier()
     multiply(x, gates, None, y, CS, height, width, xc, xp, yc, yp, BC, BR, BW)
@@ -164,20 +176,17 @@ def _backward_kernel(
     for start in range(0, CS, BD):
         c = start + tl.arange(0, BD)
         inside = (c < CS)[:, None] & (k < K)[None, :]
+        at = weight + (((first + c // CI * CI) * CI + c % CI) * K)[:, None] + k[None, :]  # as those see c that it sees
         for side in range(2):
             offset, count = side * height, tl.where(side == 0, height, width)
-            of_z = load_strip(of_zs + offset, c, p, CS, count, length)
-            of_mean = tl.zeros([BD, BL], tl.float32)
-            for i in range(CI):
-                other = c // CI * CI + i  # reads c, and is read by it
-                at = ((first + other) * CI + c % CI)[:, None] * K + k[None, :]
-                w = tl.load(weight + at, mask=inside, other=0.0).to(tl.float32)
-                taps = _taps(of_zs + offset, other, p, K // 2 - k, inside, count, length)
-                of_mean += tl.sum(w[:, None, :] * taps, 2)
-                taps = _taps(means + offset, other, p, k - K // 2, inside, count, length)
-                at = (2 * n + side) * channels * (CI * K + 3) + ((first + c) * CI + i)[:, None] * K + k[None, :]
-                tl.store(of_parameters + at, tl.sum(of_z[:, :, None] * taps, 1), mask=inside)
+            of_mean = _convolve(of_zs + offset, at, CI * K, c, p, K // 2 - k, inside, count, length, CI)
             store_strip(of_strips + offset, c, p, CS, count, length, of_mean)
+            of_z = load_strip(of_zs + offset, c, p, CS, count, length)
+            of_weight = of_parameters + (2 * n + side) * channels * (CI * K + 3)
+            of_weight += ((first + c) * CI * K)[:, None] + k[None, :]
+            for i in range(CI):
+                taps = _taps(means + offset, c // CI * CI + i, p, k - K // 2, inside, count, length)
+                tl.store(of_weight + i * K, tl.sum(of_z[:, :, None] * taps, 1), mask=inside)
     tl.debug_barrier()
     multiply(gy, gates, of_strips, gx, CS, height, width, gc, gp, oc, op, BC, BR, BW)
 
