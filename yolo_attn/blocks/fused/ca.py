@@ -85,7 +85,7 @@ def _backward(call: Call) -> Gradients:
     of_u, sums = torch.empty_like(z), call.new(2, n, hidden)
     parts = [hidden * channels, *[hidden] * 3, *[hidden * channels, channels] * 2]
     of_parameters = call.new(n, sum(parts))
-    args = (strips, of_strips, wh, ww, 1, hidden, shares, call.settings[0])
+    args: Any = (strips, of_strips, wh, ww, 1, hidden, shares, call.settings[0])
     strip.launch(_pool, call, slabs, call.x, *call.strides[:3], call.maps[1], *call.strides[3:6], *args)
     args = (shares, None, z, moments, weight, bias, of_u, sums)
     slab.launch(_add, (n, hidden), channels // slabs["CS"], length, *args, **adding)

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from yolo_attn.blocks.fused import strip
-from yolo_attn.blocks.fused.form import Call, Form, Gradients, Numbers
+from yolo_attn.blocks.fused.form import Call, Form, Gradients
 from yolo_attn.blocks.fused.slab import vector
 from yolo_attn.blocks.fused.strip import load_strip, multiply, pool, slab_of, store_strip
 
@@ -39,20 +39,10 @@ def _refuses(block: Any, x: Tensor) -> str | None:
     return None if values <= _MOST_VALUES else f"its strips take {values} values a group, more than {_MOST_VALUES}"
 
 
-def _saved(x: Tensor, parameters: Any, settings: Numbers) -> list[tuple[int, ...]]:
-    """Return the shape of the strips of means, ``z`` and gates."""
-    n, channels, height, width = x.shape
-    return [(n, channels, 3, height + width)]
-
-
-def _forward(call: Call) -> None:
-    _launch(_forward_kernel, call, *call.parameters, *call.saved)
-
-
 def _backward(call: Call) -> Gradients:
     weight, _, norm_weight, _ = call.parameters
     parts = [weight.numel(), *[call.channels] * 3]
-    of_parameters = call.new(2 * call.images, sum(parts))  # of rows, and of columns
+    of_parameters = call.new(2 * call.images, sum(parts))  # from rows, and from columns
     _launch(_backward_kernel, call, weight, norm_weight, *call.saved, torch.empty_like(call.saved[0]), of_parameters)
     return of_parameters.sum(0).split(parts) if call.needs else ()
 
@@ -191,4 +181,10 @@ def _backward_kernel(
     multiply(gy, gates, of_strips, gx, CS, height, width, gc, gp, oc, op, BC, BR, BW)
 
 
-ELA = Form(_forward, _backward, _saved, lambda b: [b.norm.num_groups, b.norm.eps, b.scale], refuses=_refuses)
+ELA = Form(
+    lambda call: _launch(_forward_kernel, call, *call.parameters, *call.saved),
+    _backward,
+    saved=lambda x, parameters, settings: [(*x.shape[:2], 3, x.shape[2] + x.shape[3])],  # means, z and gates
+    settings=lambda block: [block.norm.num_groups, block.norm.eps, block.scale],
+    refuses=_refuses,
+)

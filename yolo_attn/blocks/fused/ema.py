@@ -38,11 +38,6 @@ def _refuses(block: Any, x: Tensor) -> str | None:
     return f"the strips of a group take {values} values, more than {_MOST_VALUES}" if values > _MOST_VALUES else None
 
 
-def _parameters(block: Any) -> list[Tensor | None]:
-    """Return weight and bias of the 1x1 convolution, the norm, and the 3x3 convolution."""
-    return [p for layer in (block.conv1x1, block.norm, block.conv3x3) for p in (layer.weight, layer.bias)]
-
-
 def _saved(x: Tensor, parameters: Any, settings: Numbers) -> list[tuple[int, ...]]:
     """Return the number of programs, and of what each keeps, in whole sectors of memory."""
     n, channels, height, width = x.shape
@@ -63,10 +58,6 @@ def _launch(kernel: Any, call: Call, *scratch: Tensor) -> None:
     constants = _constants(call.channels // int(groups), *call.x.shape[2:])
     args = (*call.maps, *call.strides, *call.parameters, saved, *scratch, saved.shape[1], *numbers)
     strip.launch(kernel, call, constants, *args)
-
-
-def _forward(call: Call) -> None:
-    _launch(_forward_kernel, call)
 
 
 def _backward(call: Call) -> Gradients:
@@ -252,4 +243,10 @@ def _backward_kernel(
     tl.store(of_b1 + 3 * CS + 9 * CS * CS + c, alpha * total + of_mean, mask=c < CS)
 
 
-EMA = Form(_forward, _backward, _saved, lambda b: [b.groups, b.norm.eps, b.scale], _parameters, _refuses)
+EMA = Form(
+    lambda call: _launch(_forward_kernel, call),
+    _backward,
+    _saved,
+    settings=lambda block: [block.groups, block.norm.eps, block.scale],
+    refuses=_refuses,
+)
