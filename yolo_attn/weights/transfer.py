@@ -37,6 +37,9 @@ Source = str | Path | Mapping[str, Any] | nn.Module
 def transfer_weights(model: nn.Module, source: Source, strict: bool = False) -> TransferReport:
     """Load the weights of a source into a model, layer by corresponding layer.
 
+    ``train`` of a model that was built from a YAML begins anew, as in Ultralytics, without what was loaded here. To
+    train from the weights, give them to ``YOLO.load`` or ``pretrained=``.
+
     Args:
         model: A built YOLO model (``YOLO(...)`` or its ``.model``), with or without attention. Changed in place.
         source: Path of a checkpoint, a loaded checkpoint, a model, or a state dict; with or without attention, of the
