@@ -21,7 +21,7 @@ from torch import Tensor
 
 from yolo_attn.blocks.fused import strip
 from yolo_attn.blocks.fused.form import Call, Form, Gradients, Numbers
-from yolo_attn.blocks.fused.slab import crossed, load, moments, store, vector
+from yolo_attn.blocks.fused.slab import crossed, load, moments, read, store, vector
 from yolo_attn.blocks.fused.strip import load_strip, pool, slab_of, store_strip
 
 _WIDEST = 16
@@ -146,9 +146,7 @@ def _forward_kernel(
     slope = beta * vector(weight, c, CS) * r
     tl.debug_barrier()
     for start in range(0, positions, BP):
-        p = start + tl.arange(0, BP)
-        inside = (c[:, None] < CS) & (p[None, :] < positions)
-        values = load(x, c, p, xc, xp, inside)
+        values, p, inside = read(x, c, start, CS, positions, xc, xp, BP)
         row, column = crossed(a, c, p, inside, height, width)
         z = tl.sum(slope[:, None] * (values * row * column - mu[:, None]), 0) + shift
         for tap in range(9):
@@ -175,9 +173,7 @@ def _backward_kernel(
     sums = tl.zeros([BP], tl.float32)
     of_normal = tl.zeros([BD], tl.float32)  # sum_p of_z_p * (t_p - mu) r
     for start in range(0, positions, BP):
-        p = start + tl.arange(0, BP)
-        inside = (c[:, None] < CS) & (p[None, :] < positions)
-        values = load(x, c, p, xc, xp, inside)
+        values, p, inside = read(x, c, start, CS, positions, xc, xp, BP)
         s = tl.sigmoid(vector(logits, p, positions))
         of_logit = tl.sum(load(gy, c, p, gc, gp, inside) * values, 0) * scale * s * (1 - s)
         tl.store(of_z + p, of_logit, mask=p < positions)
@@ -210,9 +206,7 @@ def _backward_kernel(
     tl.debug_barrier()
     products = tl.zeros([BD, 16], tl.float32)  # sum_p of_z_p x_(p + k)
     for start in range(0, positions, BP):
-        p = start + tl.arange(0, BP)
-        inside = (c[:, None] < CS) & (p[None, :] < positions)
-        values = load(x, c, p, xc, xp, inside)
+        values, p, inside = read(x, c, start, CS, positions, xc, xp, BP)
         row, column = crossed(a, c, p, inside, height, width)
         of_t = slope[:, None] * vector(of_z, p, positions)[None, :] + shift[:, None]
         of_t += factor[:, None] * values * row * column
