@@ -182,15 +182,8 @@ def write(
         for begin in range(0, channels, BC):
             c = begin + tl.arange(0, BC)
             values, p, inside = read(x + n * xn, c, start, channels, positions, xc, xp, BP)
-            store(
-                y + n * yn,
-                c,
-                p,
-                yc,
-                yp,
-                inside,
-                values * (s[None, :] * vector(row + 3 * channels, c, channels)[:, None]),
-            )
+            values *= s[None, :] * vector(row + 3 * channels, c, channels)[:, None]
+            store(y + n * yn, c, p, yc, yp, inside, values)
 
 
 @triton.jit
