@@ -15,7 +15,7 @@ import yolo_attn as ya
 
 PACKAGE = Path(ya.__file__).parent
 COMPILED = ["SE", "NL", "SGE"]
-"""Blocks that are compiled by default; all are in the slow tier."""
+"""Blocks that are compiled by default; all are in the slow tier, and their options in the campaign."""
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread", "nothing_compiled"),
@@ -47,7 +47,9 @@ def results(block, run, x):
 
 
 @pytest.mark.parametrize(
-    ("name", "kwargs"), sampled(VARIANTS, lambda v: not v[1] and v[0] in COMPILED, "slow"), ids=IDS
+    ("name", "kwargs"),
+    sampled(VARIANTS, lambda v: not v[1] and v[0] in COMPILED, lambda v: "campaign" if v[1] else "slow"),
+    ids=IDS,
 )
 def test_a_compiled_block_gives_the_same_values_and_gradients(name, kwargs):
     """In training at a second size too: from then on torch compiles for sizes that vary, as training at scales has."""

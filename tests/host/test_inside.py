@@ -209,7 +209,6 @@ OTHERS = tuple(name for name in ya.ATTENTION_BLOCKS if name not in THREE)
     sampled(
         [(host, blocks) for host in HOSTS for blocks in (THREE, OTHERS)],
         lambda case: case[1] == THREE,
-        "slow",
     ),
     ids=lambda given: given if isinstance(given, str) else f"{len(given)} blocks",
 )

@@ -7,8 +7,8 @@ import cv2
 import nbformat
 import numpy as np
 import pytest
+from instruments.notebook import CHINESE, NOTEBOOK, execute, text_of
 from instruments.site.notebooks import notebook_pages
-from run_notebook import CHINESE, NOTEBOOK, execute, text_of
 from support.paths import ROOT
 
 

@@ -18,7 +18,7 @@ class Browser:
     """A headless Chromium with one page."""
 
     def __init__(self, program: str) -> None:
-        self._profile = tempfile.TemporaryDirectory()
+        self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # it may still write
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
         arguments = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"]
