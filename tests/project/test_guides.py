@@ -34,7 +34,7 @@ NOT_RUN = {
     "@ya.register  # the constructor takes the number of channels first\nclass MyBlock(torch.nn.Module): ...\n": "no "
     "class to run; that of docs/blocks.md is",
 }
-"""What is written and not run, with the reason."""
+"""Steps that are written and not run, with the reason."""
 
 NO_PROGRAM = {
     "insert": "rows alone are no model; tests/models builds such rows",

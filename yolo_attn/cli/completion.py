@@ -66,7 +66,7 @@ VALUES = {
     "--against": f", {' '.join(cases.AGAINST)}",
     **dict.fromkeys(("insert -o", "insert --output", "adopt -o", "adopt --output"), YAML),
 }
-"""What may follow an option, of any verb or of one; where an option is not named, nothing is known of its value."""
+"""Values of an option, of any verb or of one; where an option is not named, nothing is known of its value."""
 
 WORDS = {
     "insert 0": MODEL,
@@ -79,7 +79,7 @@ WORDS = {
     "report words": "@folder",
     "completion 0": " ".join(SHELLS),
 }
-"""What the words of a verb may be that belong to no option: the first, or all others."""
+"""Words of a verb that belong to no option: the first, or all others."""
 
 KEYS = {
     "init": " ".join(INITS),
@@ -94,7 +94,7 @@ KEYS = {
     "cfg": YAML,
     "freeze": "base base:10 10",
 }
-"""What may follow ``key=``."""
+"""Values after ``key=``."""
 
 
 def script(shell: str) -> str:

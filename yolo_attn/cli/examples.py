@@ -98,7 +98,7 @@ HOST_EXAMPLES = {
         "yolo-attn benchmark model=best.pt data=coco8.yaml format=onnx",
     ),
 }
-"""What the modes of Ultralytics do, and examples."""
+"""Purpose of the modes of Ultralytics, and examples."""
 
 
 def beginning(summary: str, examples: Sequence[str]) -> str:

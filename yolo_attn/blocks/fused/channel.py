@@ -39,7 +39,7 @@ class _Settings(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """How a block is computed on maps of some size."""
+    """Sizes and constants with which a block is computed on maps of some size."""
 
     programs: tuple[int, int]  # images, blocks of positions
     sizes: tuple[int, int, int]  # channels, positions, width
