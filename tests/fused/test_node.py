@@ -2,6 +2,8 @@
 
 import copy
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -308,6 +310,18 @@ def test_compiled_blocks_are_one_graph_with_the_operator(name, training):
             right.append(twin(a_map(4, 16, 5, 5)))
     torch.testing.assert_close(found, right, rtol=2e-4, atol=2e-5)
     torch.testing.assert_close(dict(block.named_buffers()), dict(twin.named_buffers()))
+
+
+def test_a_process_may_begin_with_a_compiled_block():
+    program = """
+import torch, yolo_attn as ya
+from yolo_attn.blocks import fused
+with ya.fused():
+    torch.compile(ya.blocks.SGE(16), fullgraph=True, backend="aot_eager")(torch.rand(1, 16, 3, 5)).sum().backward()
+assert fused.paths() == {"SGE": "fused"}, fused.paths()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_inductor_keeps_the_operator(name):

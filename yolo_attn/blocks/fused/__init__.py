@@ -244,8 +244,7 @@ def _watching(x: Tensor) -> str | None:
 
 
 def _form(name: str) -> Form:
-    if name not in _forms:
-        _load(name)
+    _load(name)  # before torch.compile sees what the dictionary holds
     return _forms[name]
 
 

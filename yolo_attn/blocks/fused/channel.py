@@ -123,8 +123,9 @@ def _form(settings: Callable[[Any], _Settings], parameters: Callable[[Any], list
             return f"its layers have {s.width} hidden values, more than {_WIDEST}"
         if s.layers and s.width * block.channels > _MOST_WEIGHTS:
             return f"a layer has {s.width} x {block.channels} weights, more than {_MOST_WEIGHTS}"
-        many = f"the map has {positions} positions, more than {_MOST_POSITIONS}"
-        return many if positions > _MOST_POSITIONS else None
+        if positions > _MOST_POSITIONS:  # only then: a size that is formatted is fixed under torch.compile
+            return f"the map has {positions} positions, more than {_MOST_POSITIONS}"
+        return None
 
     return Form(_forward, _backward, _saved, lambda block: [*settings(block)], parameters, refuses)
 
