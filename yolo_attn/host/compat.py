@@ -184,12 +184,10 @@ def dynamic_torchscript() -> Iterator[None]:
 @contextlib.contextmanager
 def unhurried_nms() -> Iterator[None]:
     """Let non-maximum suppression take its time in a ``with`` block: otherwise it drops images after some seconds."""
-    from ultralytics.utils import ops
-
     try:
         owner = importlib.import_module("ultralytics.utils.nms")
     except ImportError:  # early releases of 8.3
-        owner = ops
+        owner = importlib.import_module("ultralytics.utils.ops")
     suppress = inspect.unwrap(owner.non_max_suppression)
     with redirected(owner, non_max_suppression=functools.partial(suppress, max_time_img=math.inf)):
         yield
